@@ -1,0 +1,1 @@
+"""Frozen values, integer scales, time, and the protocols that every stage shares."""

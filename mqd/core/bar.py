@@ -1,0 +1,114 @@
+"""Market data values: Bar, Quote, Trade, one symbol's columns, and corporate actions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Bar(NamedTuple):
+    """One bar, known at ``ts_close``. Prices in currency units, volume in shares or coins."""
+
+    symbol: str
+    ts_open: int
+    ts_close: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
+class Quote(NamedTuple):
+    """Best bid and offer of one symbol at ``ts_ns``."""
+
+    symbol: str
+    ts_ns: int
+    bid_px: Decimal
+    bid_qty: Decimal
+    ask_px: Decimal
+    ask_qty: Decimal
+
+
+class Trade(NamedTuple):
+    """One print of the tape at ``ts_ns``."""
+
+    symbol: str
+    ts_ns: int
+    px: Decimal
+    qty: Decimal
+
+
+class ActionKind(StrEnum):
+    """What a corporate action does."""
+
+    SPLIT = "split"
+    DIVIDEND = "dividend"
+
+
+class CorporateAction(NamedTuple):
+    """A split or dividend on the basis of the bars it came with.
+
+    ``ts_ex`` is the open of the ex-date's session. A split multiplies quantities by
+    ``numerator / denominator``. ``amount`` is the dividend a share, 0 for a split.
+    """
+
+    symbol: str
+    ts_ex: int
+    kind: ActionKind
+    numerator: int
+    denominator: int
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SymbolBars:
+    """One symbol's bars as read-only columns of one length.
+
+    Prices are float64, already rounded to ``tick``; ``ts_open`` and ``ts_close`` are int64
+    nanoseconds UTC. ``session`` is the session's date as days since 1970. ``session_index``
+    counts the sessions of the run from 0; ``minutes_from_open`` (trading minutes, breaks left
+    out) and ``minutes_to_close`` are taken at the bar's close from the calendar. ``vwap`` and
+    ``trade_count`` are None where the source has none.
+    """
+
+    symbol: str
+    tick: Decimal
+    lot: Decimal
+    ts_open: Ints
+    ts_close: Ints
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+    session: Ints
+    session_index: Floats
+    minutes_from_open: Floats
+    minutes_to_close: Floats
+    vwap: Floats | None = None
+    trade_count: Floats | None = None
+    actions: tuple[CorporateAction, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.ts_close)
+
+    def bar(self, row: int) -> Bar:
+        """Return row ``row`` as a ``Bar``."""
+        return Bar(
+            self.symbol, int(self.ts_open[row]), int(self.ts_close[row]), float(self.open[row]),
+            float(self.high[row]), float(self.low[row]), float(self.close[row]),
+            float(self.volume[row]),
+        )  # fmt: skip
+
+    def ticks(self, column: str) -> Ints:
+        """Return a price column as int64 ticks (exact: the prices are on the grid)."""
+        return np.rint(getattr(self, column) / float(self.tick)).astype(np.int64)

@@ -1,0 +1,103 @@
+"""Time comes in through a clock and is read nowhere else. Nanoseconds since 1970, UTC."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from datetime import UTC, datetime
+
+from mqd.errors import UsageError
+
+NS_PER_S = 1_000_000_000
+NS_PER_MINUTE = 60 * NS_PER_S
+NS_PER_DAY = 86_400 * NS_PER_S
+
+
+def iso(ts_ns: int) -> str:
+    """Return an instant as ISO 8601 in UTC, nanoseconds only where there are any."""
+    seconds, rest = divmod(ts_ns, NS_PER_S)
+    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{rest:09d}Z" if rest else f"{text}Z"
+
+
+class _Timers:
+    """Named instants that fire once, in time order; ties in the order they were set."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int, str]] = []
+        self._count = 0
+
+    def add(self, at_ns: int, name: str) -> None:
+        self._count += 1
+        heapq.heappush(self._heap, (at_ns, self._count, name))
+
+    def due(self, now_ns: int) -> list[tuple[int, str]]:
+        fired = []
+        while self._heap and self._heap[0][0] <= now_ns:
+            at_ns, _, name = heapq.heappop(self._heap)
+            fired.append((at_ns, name))
+        return fired
+
+    def next_ns(self) -> int | None:
+        return self._heap[0][0] if self._heap else None
+
+
+class SimulatedClock:
+    """A clock that the replay moves; it never goes back."""
+
+    def __init__(self, start_ns: int = 0) -> None:
+        self._now_ns = start_ns
+        self._timers = _Timers()
+
+    def now_ns(self) -> int:
+        """Return the simulated instant."""
+        return self._now_ns
+
+    def monotonic_ns(self) -> int:
+        """Return the simulated instant; simulated time cannot jump back."""
+        return self._now_ns
+
+    def advance(self, to_ns: int) -> None:
+        """Move to ``to_ns``; raise ``UsageError`` when that lies in the past."""
+        if to_ns < self._now_ns:
+            raise UsageError(f"The clock is at {iso(self._now_ns)} and cannot go to {iso(to_ns)}.")
+        self._now_ns = to_ns
+
+    def set_timer(self, at_ns: int, name: str) -> None:
+        """Ask for ``on_timer(desk, name)`` at the first step that closes at or after ``at_ns``."""
+        self._timers.add(at_ns, name)
+
+    def due(self) -> list[tuple[int, str]]:
+        """Return and forget the timers that are due, in time order."""
+        return self._timers.due(self._now_ns)
+
+    def next_timer_ns(self) -> int | None:
+        """Return the instant of the next timer, or None."""
+        return self._timers.next_ns()
+
+
+class WallClock:
+    """The computer's clock: wall time for stamps, monotonic time for intervals."""
+
+    def __init__(self) -> None:
+        self._timers = _Timers()
+
+    def now_ns(self) -> int:
+        """Return wall time."""
+        return time.time_ns()
+
+    def monotonic_ns(self) -> int:
+        """Return time that never jumps; only differences have a meaning."""
+        return time.monotonic_ns()
+
+    def set_timer(self, at_ns: int, name: str) -> None:
+        """Ask for ``on_timer(desk, name)`` at ``at_ns``."""
+        self._timers.add(at_ns, name)
+
+    def due(self) -> list[tuple[int, str]]:
+        """Return and forget the timers that are due, in time order."""
+        return self._timers.due(self.now_ns())
+
+    def next_timer_ns(self) -> int | None:
+        """Return the instant of the next timer, or None."""
+        return self._timers.next_ns()
