@@ -1,0 +1,1 @@
+"""Orders meet the market: matching, costs, the simulated venue, the engine, reconciliation."""
