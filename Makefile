@@ -1,0 +1,75 @@
+# The two commands of a newcomer: `make demo`, then `make test`. `make help` lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/python -m
+INSTALL := $(PYTHON) requirements/install.py
+UPGRADE ?=
+COMPILE := .venvs/lock/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-annotate --no-header --no-emit-index-url $(UPGRADE)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench soak defects lock clean python install-demo install-all
+MAKEFLAGS += --no-print-directory
+
+help:
+	@echo "make demo     environment, then the default strategy on real bars: runs/demo/report.html"
+	@echo "make test     the rest of the environment, then lint, types, layers and all tests"
+	@echo "make lint     lint, types and layers only"
+	@echo "make defects  plant each known defect and see that a test catches it"
+	@echo "make bench    the event engine beside backtesting.py"
+	@echo "make soak     the bus under load for a minute, and long random replays"
+	@echo "make lock     write requirements/*.txt anew"
+	@echo "make clean    remove caches and runs; the environment stays"
+
+python:
+	@command -v $(PYTHON) >/dev/null 2>&1 || { \
+	  echo "No $(PYTHON) on this machine. Install Python 3.11 or newer, or: make PYTHON=/path/to/python"; \
+	  exit 1; }
+
+install-demo: python
+	@$(INSTALL) demo
+
+install-all: python
+	@$(INSTALL) all
+
+demo: install-demo
+	@rm -rf runs/demo
+	@$(RUN) mqd backtest sma_cross --data datasets/us_equity_daily_raw.parquet \
+	  --symbols AAPL,IBM --engine event --out runs/demo --report
+
+LINT_IMPORTS := $(BIN)/python -c "from importlinter.cli import lint_imports_command as run; run()"
+
+lint: install-all
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) mypy
+	@$(LINT_IMPORTS)
+
+test: lint
+	@HYPOTHESIS_PROFILE=ci $(RUN) pytest -q -n 2 --dist loadgroup
+
+defects: install-all
+	@$(BIN)/python tests/defects/run_defects.py
+
+bench: install-all
+	@$(BIN)/python bench/run_bench.py
+
+soak: install-all
+	@HYPOTHESIS_PROFILE=nightly $(RUN) pytest -q -n 2 -m soak tests
+
+lock: python
+	@test -x .venvs/lock/bin/uv || { $(PYTHON) -m venv .venvs/lock && \
+	  .venvs/lock/bin/python -m pip install -q --require-hashes -r requirements/lock.txt; }
+	@$(COMPILE) pyproject.toml requirements/build.in --extra live --extra ml --extra web \
+	  -o requirements/demo.txt
+	@$(COMPILE) pyproject.toml requirements/build.in --all-extras -c requirements/demo.txt \
+	  -o requirements/all.txt
+	@$(COMPILE) requirements/bench-backtesting.in -c requirements/demo.txt \
+	  -o requirements/bench-backtesting.txt
+	@$(COMPILE) requirements/lock.in -o requirements/lock.txt
+
+clean:
+	@rm -rf runs build dist htmlcov .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	  .import_linter_cache
+	@find . -name __pycache__ -type d -not -path './.venv/*' -not -path './.venvs/*' \
+	  -prune -exec rm -rf {} +
