@@ -111,4 +111,5 @@ class SymbolBars:
 
     def ticks(self, column: str) -> Ints:
         """Return a price column as int64 ticks (exact: the prices are on the grid)."""
-        return np.rint(getattr(self, column) / float(self.tick)).astype(np.int64)
+        prices: Floats = getattr(self, column)
+        return np.rint(prices / float(self.tick)).astype(np.int64)

@@ -126,7 +126,8 @@ class Order(NamedTuple):
     """One order's terms, on the integers of the run; they never change.
 
     ``lots`` > 0. A price of 0 ticks means "none". ``trail_units`` is a fraction in units of
-    1e-8. ``group`` joins the members of a bracket, oco or oto; ``parent`` is the id of the
+    1e-8; ``extreme_ticks`` is the best price a trailing stop starts from (0: the price at
+    arrival). ``group`` joins the members of a bracket, oco or oto; ``parent`` is the id of the
     entry that a leg waits for. ``allocation`` names the strategies that share a netted order
     as ``(strategy, signed lots)``; empty means all of it belongs to ``strategy``.
     """
@@ -146,6 +147,7 @@ class Order(NamedTuple):
     stop_ticks: int = 0
     trail_ticks: int = 0
     trail_units: int = 0
+    extreme_ticks: int = 0
     order_class: OrderClass = OrderClass.SIMPLE
     group: str = ""
     parent: str = ""

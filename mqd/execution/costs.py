@@ -76,7 +76,9 @@ class Costs:
                 raise UsageError(f"Costs: {name} = {value!r}; it must be a number >= 0.")
         for name in ("fee_bps", "slippage_bps", "borrow_bps_per_year"):
             if rate_units(getattr(self, name)) >= BPS_UNITS:
-                raise UsageError(f"Costs: {name} = {getattr(self, name)!r}; 10,000 bp is all of it.")
+                raise UsageError(
+                    f"Costs: {name} = {getattr(self, name)!r}; 10,000 bp is all of it."
+                )
 
     @staticmethod
     def alpaca() -> Costs:

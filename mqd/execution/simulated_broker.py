@@ -1,0 +1,466 @@
+"""The venue of a replay: keeps resting orders, asks ``matching``, emits execution reports.
+
+It is the far side of the wire. One step is driven by the desk: ``begin`` (expiry, new bar),
+``match_open``, ``match_within``, ``match_close``. Nothing here reads a later bar than the one
+that ``begin`` named.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mqd.core.bar import CorporateAction
+from mqd.core.clock import NS_PER_DAY
+from mqd.core.execution_report import ExecutionReport, ReportKind
+from mqd.core.instrument import AssetClass
+from mqd.core.order import Order, OrderClass, OrderType, Reason, Side, TimeInForce
+from mqd.core.position import Account, Position
+from mqd.execution import capabilities, matching
+from mqd.execution.fill_model import FillModel
+from mqd.execution.matching import NO_FILL
+from mqd.execution.resting import Resting, trail_distance
+from mqd.execution.tape import Tape
+from mqd.execution.venue_account import CashActivity, SplitActivity, VenueAccount
+
+GTC_NS = 90 * NS_PER_DAY
+_AT_OPEN_ONLY = frozenset({TimeInForce.IOC, TimeInForce.FOK, TimeInForce.OPG})
+_PROTECTIVE = frozenset({Reason.STOP_LOSS, Reason.TAKE_PROFIT, Reason.TRAILING_STOP})
+_SLIPPED = frozenset({OrderType.MARKET, OrderType.STOP, OrderType.TRAILING_STOP})
+
+
+@dataclass(slots=True)
+class FillCounts:
+    """How often an assumption mattered."""
+
+    ambiguous_bars: int = 0
+    capped_fills: int = 0
+    trimmed_fills: int = 0
+    gap_fills: int = 0
+    follow_ups: int = 0
+
+
+class SimulatedBroker:
+    """A ``Broker`` over bars. ``account`` must mark with ``self.mark``.
+
+    ``session_closes`` are the calendar's closes (ns, sorted) for DAY orders; ``lots_per_share``
+    (by symbol) tells whole shares from fractions.
+    """
+
+    def __init__(
+        self,
+        tapes: dict[str, Tape],
+        model: FillModel,
+        *,
+        asset_class: AssetClass = AssetClass.EQUITY,
+        session_closes: Sequence[int] = (),
+    ) -> None:
+        self.counts = FillCounts()
+        self.account_book: VenueAccount
+        self._tapes, self._model, self._asset_class = tapes, model, asset_class
+        self._closes = session_closes
+        self._lots_per_share = {
+            s: int(1 / t.scale.lot) if t.scale.lot < 1 else 1 for s, t in tapes.items()
+        }
+        self._resting: dict[str, Resting] = {}
+        self._groups: dict[str, list[str]] = {}
+        self._known: set[str] = set()
+        self._out: list[ExecutionReport] = []
+        self._row: dict[str, int] = {}
+        self._used: dict[str, int] = {}
+        self._marks: dict[str, int] = {}
+        self._now = self._sent_ns = self._step = self._executions = self._sequence = 0
+        self._opening = False
+
+    def connect(self, account: VenueAccount) -> None:
+        """Attach the account that this venue keeps."""
+        self.account_book = account
+
+    # --- Broker protocol ---------------------------------------------------------------------
+
+    def submit(self, order: Order, legs: Sequence[Order] = ()) -> None:
+        """Accept or reject an order; a bracket's legs are held until the entry has filled."""
+        if order.client_order_id in self._known:
+            self._say(ReportKind.DUPLICATE_ID, order, text="client_order_id must be unique")
+            return
+        self._known.add(order.client_order_id)
+        why = self._why_rejected(order)
+        if why:
+            for rejected in (order, *legs):
+                self._say(ReportKind.REJECTED, rejected, text=why)
+            return
+        self._rest(order, held=False)
+        for leg in legs:
+            self._known.add(leg.client_order_id)
+            self._rest(leg, held=bool(leg.parent))
+
+    def cancel(self, client_order_id: str) -> None:
+        """Cancel a working order and the rest of its group."""
+        resting = self._resting.get(client_order_id)
+        if resting is None:
+            symbol = next(iter(self._tapes))
+            self._out.append(
+                ExecutionReport(
+                    ReportKind.CANCEL_REJECTED, client_order_id, symbol, self._now,
+                    text="order is not cancelable",
+                )
+            )  # fmt: skip
+            return
+        self._drop(resting, ReportKind.CANCELED, "")
+        self._cancel_group(resting)
+
+    def replace(self, client_order_id: str, order: Order) -> None:
+        """Replace a working simple order by ``order``, which takes its place in the queue's end."""
+        resting = self._resting.get(client_order_id)
+        why = "order is not open" if resting is None else self._why_rejected(order, resting)
+        if resting is None or why:
+            self._out.append(
+                ExecutionReport(
+                    ReportKind.REPLACE_REJECTED, client_order_id, order.symbol, self._now, text=why
+                )
+            )
+            return
+        self._known.add(order.client_order_id)
+        self._drop(resting, ReportKind.REPLACED, "", replaced_by=order.client_order_id)
+        self._rest(order, held=False)
+
+    def reports(self) -> list[ExecutionReport]:
+        """Return and forget the reports that have arrived."""
+        out = self._out
+        if out:
+            self._out = []
+        return out
+
+    def open_orders(self) -> list[Order]:
+        """Return the working orders in order of arrival."""
+        return [resting.order for resting in self._resting.values()]
+
+    def positions(self) -> dict[str, Position]:
+        """Return the non-flat positions."""
+        book = self.account_book
+        return {symbol: book.position(symbol) for symbol in sorted(book.ledger.lots)}
+
+    def account(self) -> Account:
+        """Return the account at the prices known now."""
+        return self.account_book.account()
+
+    # --- what the replay drives --------------------------------------------------------------
+
+    @property
+    def has_resting(self) -> bool:
+        """True when any order rests."""
+        return bool(self._resting)
+
+    def mark(self, symbol: str) -> int:
+        """Return the symbol's last known price in ticks (its open during the opening)."""
+        return self._marks[symbol]
+
+    def begin(self, step: int, now_ns: int, rows: Sequence[int], last_rows: Sequence[int]) -> None:
+        """Start a step that closes at ``now_ns``; ``rows`` is -1 where a symbol has no bar."""
+        self._step, self._now = step, now_ns
+        self._used.clear()
+        opens_ns = now_ns
+        for (symbol, tape), row, last in zip(self._tapes.items(), rows, last_rows, strict=True):
+            self._row[symbol] = row
+            if row >= 0:
+                self._marks[symbol] = tape.open[row]
+                opens_ns = min(opens_ns, tape.ts_open[row])
+            elif last >= 0:
+                self._marks[symbol] = tape.close[last]
+        self._sent_ns = opens_ns
+        self._opening = True
+        for resting in list(self._resting.values()):
+            if resting.expires_ns <= opens_ns:
+                self._drop(resting, ReportKind.EXPIRED, "")
+
+    def match_open(self) -> None:
+        """Fill what fills at this step's open: reductions first, then symbol order."""
+        for resting in self._eligible():
+            order = resting.order
+            if order.client_order_id not in self._resting or not self._meets_open(resting):
+                continue
+            if self._may_trade(resting):
+                self._fill_at_open(resting)
+            if order.time_in_force in _AT_OPEN_ONLY and order.client_order_id in self._resting:
+                self._drop(resting, ReportKind.CANCELED, f"{order.time_in_force} remainder")
+
+    def match_within(self) -> None:
+        """Fill limits and stops inside the bar; the stop of a protective pair first."""
+        self._opening = False
+        for resting in self._eligible(stops_first=True):
+            order = resting.order
+            if order.client_order_id not in self._resting or not self._may_trade(resting):
+                continue
+            tape = self._tapes[order.symbol]
+            row = self._row[order.symbol]
+            ticks = self._within_price(resting, tape, row)
+            if ticks != NO_FILL:
+                self._count_ambiguous(resting, tape, row)
+                self._execute(resting, ticks, tape.ts_close[row])
+
+    def match_close(self, closing: Sequence[str]) -> None:
+        """Fill on-close orders of the symbols whose session ends; move trails; expire."""
+        for symbol, row in self._row.items():
+            if row >= 0:
+                self._marks[symbol] = self._tapes[symbol].close[row]
+        for resting in list(self._resting.values()):
+            order = resting.order
+            row = self._row[order.symbol]
+            if row >= 0:
+                tape = self._tapes[order.symbol]
+                if order.time_in_force is TimeInForce.CLS and order.symbol in closing:
+                    self._on_close(resting, tape, row)
+                resting.follow(tape.high[row], tape.low[row])
+            if resting.expires_ns <= self._now and order.client_order_id in self._resting:
+                self._drop(resting, ReportKind.EXPIRED, "")
+        self._sent_ns = self._now
+
+    def act(self, action: CorporateAction) -> CashActivity | SplitActivity | None:
+        """Apply a corporate action to the venue's books."""
+        return self.account_book.act(action)
+
+    # --- matching one order ------------------------------------------------------------------
+
+    def _eligible(self, *, stops_first: bool = False) -> list[Resting]:
+        resting = list(self._resting.values())
+        if len(resting) > 1:
+            lots = self.account_book.lots
+            if stops_first:
+                resting.sort(key=lambda r: (r.order.type is OrderType.LIMIT, r.index, r.sequence))
+            else:
+                resting.sort(
+                    key=lambda r: (not r.reduces(lots(r.order.symbol)), r.index, r.sequence)
+                )
+        return resting
+
+    def _may_trade(self, resting: Resting) -> bool:
+        row = self._row[resting.order.symbol]
+        if row < 0 or resting.held or resting.order.time_in_force is TimeInForce.CLS:
+            return False
+        tape = self._tapes[resting.order.symbol]
+        if resting.arrives_ns > tape.ts_open[row] or tape.capacity[row] < 0:
+            return False
+        opened = tape.ts_open[row]
+        return not any(
+            symbol == resting.order.symbol and start <= opened < end
+            for symbol, start, end in self._model.halts
+        )
+
+    def _meets_open(self, resting: Resting) -> bool:
+        order = resting.order
+        row = self._row[order.symbol]
+        fresh = resting.placed_step == self._step
+        if row < 0 or (fresh and order.reason is not Reason.TARGET):
+            return False
+        if order.time_in_force is not TimeInForce.OPG:
+            return True
+        day = self._tapes[order.symbol].day
+        return row == 0 or day[row] != day[row - 1]
+
+    def _fill_at_open(self, resting: Resting) -> None:
+        tape = self._tapes[resting.order.symbol]
+        row = self._row[resting.order.symbol]
+        ticks = self._open_price(resting, tape, row)
+        if ticks != NO_FILL:
+            self.counts.follow_ups += resting.placed_step == self._step
+            self._execute(resting, ticks, tape.ts_open[row])
+
+    def _open_price(self, resting: Resting, tape: Tape, row: int) -> int:
+        order, open_ = resting.order, tape.open[row]
+        match order.type:
+            case OrderType.MARKET:
+                return open_
+            case OrderType.LIMIT:
+                return matching.limit_at_open(
+                    order.side, open_, order.limit_ticks, self._model.touch_fills
+                )
+            case OrderType.STOP | OrderType.TRAILING_STOP if resting.triggered:
+                return open_
+            case OrderType.STOP | OrderType.TRAILING_STOP:
+                ticks = matching.stop_at_open(order.side, open_, resting.level())
+                resting.triggered = ticks != NO_FILL
+                self.counts.gap_fills += resting.triggered and open_ != resting.level()
+                return ticks
+            case OrderType.STOP_LIMIT if resting.triggered:
+                return matching.limit_at_open(
+                    order.side, open_, order.limit_ticks, self._model.touch_fills
+                )
+            case OrderType.STOP_LIMIT:
+                resting.open_trigger = (
+                    matching.stop_at_open(order.side, open_, order.stop_ticks) != NO_FILL
+                )
+                return NO_FILL
+
+    def _within_price(self, resting: Resting, tape: Tape, row: int) -> int:
+        order = resting.order
+        high, low = tape.high[row], tape.low[row]
+        touch = self._model.touch_fills
+        match order.type:
+            case OrderType.MARKET:
+                return NO_FILL
+            case OrderType.LIMIT:
+                return matching.limit_within(order.side, high, low, order.limit_ticks, touch)
+            case OrderType.STOP | OrderType.TRAILING_STOP if resting.triggered:
+                return NO_FILL
+            case OrderType.STOP | OrderType.TRAILING_STOP:
+                ticks = matching.stop_within(order.side, high, low, resting.level())
+                resting.triggered = ticks != NO_FILL
+                return ticks
+            case OrderType.STOP_LIMIT if resting.triggered:
+                return matching.limit_within(order.side, high, low, order.limit_ticks, touch)
+            case OrderType.STOP_LIMIT:
+                if matching.stop_within(order.side, high, low, order.stop_ticks) == NO_FILL:
+                    return NO_FILL
+                resting.triggered = True
+                return matching.stop_limit_on_trigger_bar(
+                    order.side, tape.close[row], order.limit_ticks, tape.open[row],
+                    resting.open_trigger, touch,
+                )  # fmt: skip
+
+    def _on_close(self, resting: Resting, tape: Tape, row: int) -> None:
+        order, close = resting.order, tape.close[row]
+        limited = order.type is OrderType.LIMIT
+        if tape.capacity[row] >= 0 and resting.arrives_ns <= tape.ts_open[row]:
+            if not limited:
+                self._execute(resting, close, tape.ts_close[row])
+            elif (order.limit_ticks - close) * order.side >= 0:
+                self._execute(resting, close, tape.ts_close[row])
+        if order.client_order_id in self._resting:
+            self._drop(resting, ReportKind.EXPIRED, "")
+
+    def _count_ambiguous(self, resting: Resting, tape: Tape, row: int) -> None:
+        group = resting.order.group
+        if not group or resting.order.type is OrderType.LIMIT:
+            return
+        for other_id in self._groups[group]:
+            other = self._resting.get(other_id)
+            if other is None or other.held or other.order.type is not OrderType.LIMIT:
+                continue
+            if self._within_price(other, tape, row) != NO_FILL:
+                self.counts.ambiguous_bars += 1
+
+    def _execute(self, resting: Resting, ticks: int, ts_fill: int) -> None:
+        order = resting.order
+        symbol, side = order.symbol, order.side
+        row = self._row[symbol]
+        room = self._tapes[symbol].capacity[row] - self._used.get(symbol, 0)
+        lots = min(resting.leaves, room)
+        if order.time_in_force is TimeInForce.FOK and lots < resting.leaves:
+            return
+        self.counts.capped_fills += lots < resting.leaves
+        slipped = order.type in _SLIPPED
+        px = self.account_book.worse_px(ticks, side) if slipped else ticks
+        trimmed = False
+        if slipped and not resting.reduces(self.account_book.lots(symbol)):
+            payable = self.account_book.affordable(symbol, px)
+            trimmed = payable < lots
+            self.counts.trimmed_fills += trimmed
+            lots = min(lots, payable)
+        if lots > 0:
+            self._book(resting, lots, px, ts_fill)
+        if trimmed and order.client_order_id in self._resting:
+            self._drop(resting, ReportKind.CANCELED, "trimmed to buying power")
+
+    def _book(self, resting: Resting, lots: int, px: int, ts_fill: int) -> None:
+        order = resting.order
+        symbol = order.symbol
+        day = self._tapes[symbol].day[self._row[symbol]]
+        fee = self.account_book.fill(symbol, order.side, lots, px, day)
+        self._used[symbol] = self._used.get(symbol, 0) + lots
+        resting.leaves -= lots
+        resting.filled += lots
+        whole = resting.filled == order.lots
+        self._executions += 1
+        self._out.append(
+            ExecutionReport(
+                ReportKind.FILL if whole else ReportKind.PARTIAL_FILL, order.client_order_id,
+                symbol, self._now, resting.venue_id, f"x{self._executions}", lots, px,
+                resting.filled, fee, ts_fill,
+            )
+        )  # fmt: skip
+        if whole:
+            del self._resting[order.client_order_id]
+        elif not resting.leaves:
+            self._drop(resting, ReportKind.CANCELED, "rest filled by the other leg")
+        if order.group:
+            self._fill_group(resting, lots, not resting.leaves)
+
+    # --- groups, lifetime, reports -----------------------------------------------------------
+
+    def _fill_group(self, filled: Resting, lots: int, done: bool) -> None:
+        is_entry = not filled.order.parent and filled.order.order_class is not OrderClass.OCO
+        for other_id in self._groups[filled.order.group]:
+            other = self._resting.get(other_id)
+            if other is None or other is filled:
+                continue
+            if is_entry:
+                if done:
+                    other.held = False
+                    other.arrives_ns = self._sent_ns
+                    other.placed_step = self._step if self._opening else self._step + 1
+            elif done or other.leaves <= lots:
+                self._drop(other, ReportKind.CANCELED, "other leg filled")
+            else:
+                other.leaves -= lots
+
+    def _cancel_group(self, resting: Resting) -> None:
+        for other_id in self._groups.get(resting.order.group, ()):
+            other = self._resting.get(other_id)
+            if other is not None:
+                self._drop(other, ReportKind.CANCELED, "group canceled")
+
+    def _rest(self, order: Order, *, held: bool) -> None:
+        extreme = order.extreme_ticks or self._marks.get(order.symbol, 0)
+        self._sequence += 1
+        resting = Resting(
+            order, self._tapes[order.symbol].place, self._sequence, f"v{self._sequence}",
+            self._sent_ns + self._model.latency_ns, self._expiry(order), self._step, held,
+            extreme, trail_distance(order, extreme),
+        )  # fmt: skip
+        self._resting[order.client_order_id] = resting
+        if order.group:
+            self._groups.setdefault(order.group, []).append(order.client_order_id)
+        self._say(ReportKind.ACCEPTED, order, venue_id=resting.venue_id)
+
+    def _expiry(self, order: Order) -> int:
+        if order.time_in_force is TimeInForce.GTC:
+            return self._sent_ns + GTC_NS
+        place = bisect_right(self._closes, self._sent_ns)
+        return self._closes[place] if place < len(self._closes) else self._sent_ns + GTC_NS
+
+    def _why_rejected(self, order: Order, replaced: Resting | None = None) -> str:
+        position = self.account_book.lots(order.symbol)
+        protective = order.reason in _PROTECTIVE
+        if self.account_book.kind == "cash" and order.side is Side.SELL and position < order.lots:
+            return "a cash account holds no short positions"
+        why = capabilities.refusal(
+            order, self._asset_class, self._lots_per_share[order.symbol],
+            0 if order.parent or protective else position,
+        )  # fmt: skip
+        if why or protective:
+            return why
+        for resting in self._resting.values():
+            simple = resting is not replaced and resting.order.reason not in _PROTECTIVE
+            if simple and capabilities.crosses(order, resting.order):
+                return "potential wash trade detected: opposite side order exists"
+        return ""
+
+    def _drop(
+        self, resting: Resting, kind: ReportKind, text: str, *, replaced_by: str = ""
+    ) -> None:
+        order = resting.order
+        self._resting.pop(order.client_order_id, None)
+        self._out.append(
+            ExecutionReport(
+                kind, order.client_order_id, order.symbol, self._now, resting.venue_id,
+                cum_lots=resting.filled, text=text, replaced_by=replaced_by,
+            )
+        )  # fmt: skip
+
+    def _say(self, kind: ReportKind, order: Order, *, text: str = "", venue_id: str = "") -> None:
+        self._out.append(
+            ExecutionReport(
+                kind, order.client_order_id, order.symbol, self._now, venue_id, text=text
+            )
+        )

@@ -1,0 +1,60 @@
+"""One symbol's bars as the simulated venue trades them: integer ticks and lots."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mqd.core.bar import SymbolBars
+from mqd.core.money import Scale
+
+
+class Tape(NamedTuple):
+    """Integer columns of one symbol; indexing gives Python ints.
+
+    Prices in ticks; ``capacity`` is the participation share of the bar's volume in lots, -1 where
+    the bar has no volume; ``day`` is the session's date as days since 1970.
+    """
+
+    symbol: str
+    place: int
+    scale: Scale
+    open: memoryview
+    high: memoryview
+    low: memoryview
+    close: memoryview
+    capacity: memoryview
+    ts_open: memoryview
+    ts_close: memoryview
+    day: memoryview
+
+
+def capacity_lots(volume: NDArray[np.float64], frac: float, lot: Decimal) -> NDArray[np.int64]:
+    """Return ``floor(volume x frac / lot)`` a bar, -1 where nothing traded."""
+    lots = np.floor(volume * frac / float(lot)).astype(np.int64)
+    lots[volume <= 0] = -1
+    return lots
+
+
+def tape_of(bars: SymbolBars, place: int, scale: Scale, participation_frac: float) -> Tape:
+    """Build the tape of ``bars``; ``place`` is the symbol's place in the run."""
+
+    def column(values: NDArray[np.int64]) -> memoryview:
+        return np.ascontiguousarray(values, dtype=np.int64).data
+
+    return Tape(
+        bars.symbol,
+        place,
+        scale,
+        column(bars.ticks("open")),
+        column(bars.ticks("high")),
+        column(bars.ticks("low")),
+        column(bars.ticks("close")),
+        column(capacity_lots(bars.volume, participation_frac, bars.lot)),
+        column(bars.ts_open),
+        column(bars.ts_close),
+        column(bars.session),
+    )
