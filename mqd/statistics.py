@@ -169,20 +169,30 @@ def tail_ratio(returns: ArrayLike) -> float:
     return _ratio(abs(float(high)), abs(float(low)))
 
 
+def _rolling_sum(values: Floats, window: int) -> Floats:
+    sums = np.concatenate(([0.0], np.cumsum(values)))
+    rolled: Floats = sums[window:] - sums[:-window]
+    return rolled
+
+
 def rolling_sharpe(returns: ArrayLike, window: int, periods_per_year: float) -> Floats:
     """Return ``sharpe`` of the last ``window`` bars at each bar, shape (n_bars,).
 
-    NaN in the first ``window - 1`` bars and in windows without dispersion. ``window`` >= 2.
+    One pass over running sums, whatever the window. NaN in the first ``window - 1`` bars, and
+    in windows whose deviation is zero or below a millionth of the whole span's: running sums
+    cannot resolve it. ``window`` >= 2.
     """
     values = _floats(returns)
     out = np.full(len(values), NAN)
     if len(values) < window:
         return out
-    views = np.lib.stride_tricks.sliding_window_view(values, window)
-    moving = views.max(axis=1) != views.min(axis=1)
-    deviation = np.std(views, axis=1, ddof=1)
-    ratio = np.full(len(views), NAN)
-    np.divide(views.mean(axis=1), deviation, out=ratio, where=moving)
+    centre = values.mean()
+    apart = values - centre
+    mean = _rolling_sum(apart, window) / window
+    variance = (_rolling_sum(np.square(apart), window) - window * np.square(mean)) / (window - 1)
+    deviation = np.sqrt(np.maximum(variance, 0.0))
+    ratio = np.full(len(mean), NAN)
+    np.divide(mean + centre, deviation, out=ratio, where=deviation > 1e-6 * _deviation(values))
     out[window - 1 :] = ratio * math.sqrt(periods_per_year)
     return out
 

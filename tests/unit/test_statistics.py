@@ -101,6 +101,9 @@ def test_constant_equity_has_no_ratio() -> None:
         assert math.isnan(ratio(flat, YEAR))
     assert math.isnan(statistics.tail_ratio(flat))
     assert np.isnan(statistics.rolling_sharpe(flat, 5, YEAR)).all()
+    idle_then_busy = np.concatenate((np.zeros(30), _random_returns(1, 30)))
+    assert np.isnan(statistics.rolling_sharpe(idle_then_busy, 20, YEAR)[:30]).all()
+    assert np.isnan(statistics.rolling_sharpe(flat, 50, YEAR)).all()
 
 
 def test_equal_gains_have_no_dispersion() -> None:
