@@ -8,6 +8,7 @@ bits while every argument and result fits.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mqd.core.money import BPS_UNITS
 from mqd.errors import MoneyError
@@ -62,6 +63,18 @@ def apply_fill(lots: int, cost: int, signed_lots: int, lot_quanta: int) -> tuple
     return after, after * lot_quanta, realized
 
 
+class FillEntry(NamedTuple):
+    """One fill's journal entry in quanta: the position after it, and the signed changes."""
+
+    symbol: str
+    lots: int
+    cost: int
+    cash: int
+    cost_change: int
+    realized: int
+    fee: int
+
+
 @dataclass(slots=True)
 class Ledger:
     """The account's books in quanta; every entry sums to zero.
@@ -81,22 +94,22 @@ class Ledger:
     lots: dict[str, int] = field(default_factory=dict)
     cost: dict[str, int] = field(default_factory=dict)
 
-    def book_fill(
-        self, symbol: str, signed_lots: int, lot_quanta: int, fee: int
-    ) -> tuple[int, int, int]:
-        """Book a fill; return the changes ``(cash, position cost, realized)``."""
+    def fill_entry(self, symbol: str, signed_lots: int, lot_quanta: int, fee: int) -> FillEntry:
+        """Return what a fill will change; nothing is booked (the log takes the entry first)."""
         cost_before = self.cost.get(symbol, 0)
         lots, cost, realized = apply_fill(
             self.lots.get(symbol, 0), cost_before, signed_lots, lot_quanta
         )
-        self._hold(symbol, lots, cost)
-        cash_change = -signed_lots * lot_quanta - fee
-        cost_change = cost - cost_before
-        self.cash += cash_change
-        self.position_cost += cost_change
-        self.fees += fee
-        self.realized -= realized
-        return cash_change, cost_change, realized
+        cash = -signed_lots * lot_quanta - fee
+        return FillEntry(symbol, lots, cost, cash, cost - cost_before, realized, fee)
+
+    def book(self, entry: FillEntry) -> None:
+        """Book a fill's entry."""
+        self._hold(entry.symbol, entry.lots, entry.cost)
+        self.cash += entry.cash
+        self.position_cost += entry.cost_change
+        self.fees += entry.fee
+        self.realized -= entry.realized
 
     def book_cash(self, account: str, amount: int) -> None:
         """Book a change of cash against ``deposits``, ``dividends``, ``fees`` or ``borrow``."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import assert_never
 
 from mqd.core.money import BPS_UNITS
 from mqd.core.order import Order, OrderType
-from mqd.execution.matching import trail_level
+from mqd.execution import matching
+from mqd.execution.matching import NO_FILL, trail_level
+from mqd.execution.tape import Tape
 
 
 def trail_distance(order: Order, extreme: int) -> int:
@@ -58,6 +61,62 @@ class Resting:
             if best != self.extreme:
                 self.extreme = best
                 self.trail = trail_distance(self.order, best)
+
+    def price_at_open(self, tape: Tape, row: int, touch: bool) -> int:
+        """Return the price at which the bar's open fills the order, before slippage."""
+        order, open_ = self.order, tape.open[row]
+        match order.type:
+            case OrderType.MARKET:
+                return open_
+            case OrderType.LIMIT:
+                return matching.limit_at_open(order.side, open_, order.limit_ticks, touch)
+            case OrderType.STOP | OrderType.TRAILING_STOP:
+                if self.triggered:
+                    return open_
+                ticks = matching.stop_at_open(order.side, open_, self.level())
+                self.triggered = ticks != NO_FILL
+                return ticks
+            case OrderType.STOP_LIMIT:
+                if self.triggered:
+                    return matching.limit_at_open(order.side, open_, order.limit_ticks, touch)
+                gap = matching.stop_at_open(order.side, open_, order.stop_ticks)
+                self.open_trigger = gap != NO_FILL
+                return NO_FILL
+            case _:
+                assert_never(order.type)
+
+    def price_within(self, tape: Tape, row: int, touch: bool) -> int:
+        """Return the price at which the bar fills the order after its open, before slippage."""
+        order, high, low = self.order, tape.high[row], tape.low[row]
+        match order.type:
+            case OrderType.MARKET:
+                return NO_FILL
+            case OrderType.LIMIT:
+                return matching.limit_within(order.side, high, low, order.limit_ticks, touch)
+            case OrderType.STOP | OrderType.TRAILING_STOP:
+                if self.triggered:
+                    return NO_FILL
+                ticks = matching.stop_within(order.side, high, low, self.level())
+                self.triggered = ticks != NO_FILL
+                return ticks
+            case OrderType.STOP_LIMIT:
+                if self.triggered:
+                    return matching.limit_within(order.side, high, low, order.limit_ticks, touch)
+                hit = matching.stop_within(order.side, high, low, order.stop_ticks)
+                self.triggered = hit != NO_FILL
+                if not self.triggered:
+                    return NO_FILL
+                return matching.stop_limit_on_trigger_bar(
+                    order.side, tape.close[row], order.limit_ticks, tape.open[row],
+                    self.open_trigger, touch,
+                )  # fmt: skip
+            case _:
+                assert_never(order.type)
+
+    def gapped(self, ticks: int) -> bool:
+        """Return True when a stop filled at an open beyond its level."""
+        stops = (OrderType.STOP, OrderType.TRAILING_STOP)
+        return self.order.type in stops and ticks != self.level()
 
     def reduces(self, lots: int) -> bool:
         """Return True when filling the rest cannot increase or flip a position of ``lots``."""

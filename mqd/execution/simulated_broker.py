@@ -17,7 +17,7 @@ from mqd.core.execution_report import ExecutionReport, ReportKind
 from mqd.core.instrument import AssetClass
 from mqd.core.order import Order, OrderClass, OrderType, Reason, Side, TimeInForce
 from mqd.core.position import Account, Position
-from mqd.execution import capabilities, matching
+from mqd.execution import capabilities
 from mqd.execution.fill_model import FillModel
 from mqd.execution.matching import NO_FILL
 from mqd.execution.resting import Resting, trail_distance
@@ -194,7 +194,7 @@ class SimulatedBroker:
                 continue
             tape = self._tapes[order.symbol]
             row = self._row[order.symbol]
-            ticks = self._within_price(resting, tape, row)
+            ticks = resting.price_within(tape, row, self._model.touch_fills)
             if ticks != NO_FILL:
                 self._count_ambiguous(resting, tape, row)
                 self._execute(resting, ticks, tape.ts_close[row])
@@ -261,70 +261,17 @@ class SimulatedBroker:
     def _fill_at_open(self, resting: Resting) -> None:
         tape = self._tapes[resting.order.symbol]
         row = self._row[resting.order.symbol]
-        ticks = self._open_price(resting, tape, row)
+        ticks = resting.price_at_open(tape, row, self._model.touch_fills)
         if ticks != NO_FILL:
             self.counts.follow_ups += resting.placed_step == self._step
+            self.counts.gap_fills += resting.gapped(ticks)
             self._execute(resting, ticks, tape.ts_open[row])
-
-    def _open_price(self, resting: Resting, tape: Tape, row: int) -> int:
-        order, open_ = resting.order, tape.open[row]
-        match order.type:
-            case OrderType.MARKET:
-                return open_
-            case OrderType.LIMIT:
-                return matching.limit_at_open(
-                    order.side, open_, order.limit_ticks, self._model.touch_fills
-                )
-            case OrderType.STOP | OrderType.TRAILING_STOP if resting.triggered:
-                return open_
-            case OrderType.STOP | OrderType.TRAILING_STOP:
-                ticks = matching.stop_at_open(order.side, open_, resting.level())
-                resting.triggered = ticks != NO_FILL
-                self.counts.gap_fills += resting.triggered and open_ != resting.level()
-                return ticks
-            case OrderType.STOP_LIMIT if resting.triggered:
-                return matching.limit_at_open(
-                    order.side, open_, order.limit_ticks, self._model.touch_fills
-                )
-            case OrderType.STOP_LIMIT:
-                resting.open_trigger = (
-                    matching.stop_at_open(order.side, open_, order.stop_ticks) != NO_FILL
-                )
-                return NO_FILL
-
-    def _within_price(self, resting: Resting, tape: Tape, row: int) -> int:
-        order = resting.order
-        high, low = tape.high[row], tape.low[row]
-        touch = self._model.touch_fills
-        match order.type:
-            case OrderType.MARKET:
-                return NO_FILL
-            case OrderType.LIMIT:
-                return matching.limit_within(order.side, high, low, order.limit_ticks, touch)
-            case OrderType.STOP | OrderType.TRAILING_STOP if resting.triggered:
-                return NO_FILL
-            case OrderType.STOP | OrderType.TRAILING_STOP:
-                ticks = matching.stop_within(order.side, high, low, resting.level())
-                resting.triggered = ticks != NO_FILL
-                return ticks
-            case OrderType.STOP_LIMIT if resting.triggered:
-                return matching.limit_within(order.side, high, low, order.limit_ticks, touch)
-            case OrderType.STOP_LIMIT:
-                if matching.stop_within(order.side, high, low, order.stop_ticks) == NO_FILL:
-                    return NO_FILL
-                resting.triggered = True
-                return matching.stop_limit_on_trigger_bar(
-                    order.side, tape.close[row], order.limit_ticks, tape.open[row],
-                    resting.open_trigger, touch,
-                )  # fmt: skip
 
     def _on_close(self, resting: Resting, tape: Tape, row: int) -> None:
         order, close = resting.order, tape.close[row]
         limited = order.type is OrderType.LIMIT
         if tape.capacity[row] >= 0 and resting.arrives_ns <= tape.ts_open[row]:
-            if not limited:
-                self._execute(resting, close, tape.ts_close[row])
-            elif (order.limit_ticks - close) * order.side >= 0:
+            if not limited or (order.limit_ticks - close) * order.side >= 0:
                 self._execute(resting, close, tape.ts_close[row])
         if order.client_order_id in self._resting:
             self._drop(resting, ReportKind.EXPIRED, "")
@@ -337,7 +284,7 @@ class SimulatedBroker:
             other = self._resting.get(other_id)
             if other is None or other.held or other.order.type is not OrderType.LIMIT:
                 continue
-            if self._within_price(other, tape, row) != NO_FILL:
+            if other.price_within(tape, row, self._model.touch_fills) != NO_FILL:
                 self.counts.ambiguous_bars += 1
 
     def _execute(self, resting: Resting, ticks: int, ts_fill: int) -> None:

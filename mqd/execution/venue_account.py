@@ -130,11 +130,12 @@ class VenueAccount:
         lot_quanta = ticks * scale.tick_lot_quanta
         notional = lots * lot_quanta
         fee = fill_fee(notional, lots, self._fee_rate, self._fee_per_lot[symbol])
-        cash_change, _, _ = self.ledger.book_fill(symbol, side * lots, lot_quanta, fee)
+        entry = self.ledger.fill_entry(symbol, side * lots, lot_quanta, fee)
+        self.ledger.book(entry)
         if self._regulatory is not None:
             self._regulatory.add(day, side, lots, notional, scale)
         if self.kind == "cash":
-            self._settle(cash_change, day)
+            self._settle(entry.cash, day)
         return fee
 
     def _settle(self, cash_change: int, day: int) -> None:
