@@ -32,7 +32,12 @@ returns for it: 1 a finding or refusal, 2 usage or configuration, 3 the state fo
     │   └── ScaleTooFine
     ├── LogError
     │   ├── LogDamaged
+    │   ├── LogSchemaUnknown
     │   └── LogWriteFailed
+    ├── StoreError
+    │   ├── StoreFailed
+    │   └── LedgerUnbalanced
+    ├── LatchNotDurable
     └── StageFailed
 """
 
@@ -282,6 +287,16 @@ class LogDamaged(LogError):
         )
 
 
+class LogSchemaUnknown(LogError):
+    """The log was written by a version that this one does not understand."""
+
+    def __init__(self, file: str, schema: object, known: str) -> None:
+        super().__init__(
+            f"{file}: log schema {schema!r}, but this version reads {known}."
+            " Use the version of mqd that wrote it."
+        )
+
+
 class LogWriteFailed(LogError):
     """The disk refused a record; the run stops at once."""
 
@@ -289,6 +304,36 @@ class LogWriteFailed(LogError):
         super().__init__(
             f"{file}: a log record could not be written ({cause.strerror or cause})."
             " Nothing was acted on after the last full record. Free the disk and run again."
+        )
+
+
+class StoreError(MqdError):
+    """The position store, a projection of the log."""
+
+
+class StoreFailed(StoreError):
+    """The store cannot take a record; the log is the truth and is whole."""
+
+    def __init__(self, file: str, what: str) -> None:
+        super().__init__(f"{file}: {what}. The log is whole: rebuild the store with 'mqd replay'.")
+
+
+class LedgerUnbalanced(StoreError):
+    """A record whose amounts contradict each other or the records before it."""
+
+    def __init__(self, record: str, what: str) -> None:
+        self.record = record
+        super().__init__(f"{record}: {what}. The record was not booked, and the run stops.")
+
+
+class LatchNotDurable(MqdError):
+    """A kill latch is set in memory but the disk refused it; the run stops at once."""
+
+    def __init__(self, file: str, cause: OSError) -> None:
+        self.file = file
+        super().__init__(
+            f"{file}: the latch is set, but not on disk ({cause.strerror or cause})."
+            " No order is sent. Repair the disk and set the latch again before a restart."
         )
 
 

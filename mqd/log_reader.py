@@ -1,0 +1,167 @@
+"""Reading a run's log: each line is verified before anything of it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from zlib import crc32
+
+from mqd.errors import LogDamaged, LogSchemaUnknown, RunFolderUnusable
+from mqd.log_files import GENESIS, SCHEMA, SEGMENT_OPEN, SIMULATION_KINDS, SystemCalls
+
+_TAIL: Final = 19  # ,"crc":"01234567"} and the line feed
+_PREV: Final = 74  # ,"prev":"<64 hex digits>"
+
+
+class Record(NamedTuple):
+    """One verified record. ``line_sha256`` is the chain hash that the next record carries.
+
+    ``body`` is the canonical text of (kind, ts, payload), as hashed by ``log_sha256``.
+    """
+
+    seq: int
+    kind: str
+    ts_ns: int
+    payload: dict[str, Any]
+    line_sha256: str
+    body: bytes
+
+
+class Repair(NamedTuple):
+    """What `repair` cut: ``cut_bytes`` of ``file`` now lie in ``side_file``."""
+
+    file: str
+    side_file: str
+    cut_bytes: int
+
+
+class _Segment(NamedTuple):
+    path: Path
+    is_last: bool
+
+
+class Verifier:
+    """Checks lines in order: checksum, JSON, chain, count, header. Holds no record."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.prev = GENESIS
+        self.segment = 0
+
+    def check(self, file: str, number: int, line: bytes) -> Record:
+        """Return the record of a full line (line feed included), or raise ``LogDamaged``."""
+        head = line[:-_TAIL]
+        if line[-_TAIL:] != b',"crc":"%08x"}\n' % crc32(head):
+            raise LogDamaged(file, number, "the checksum does not match the text")
+        try:
+            fields = json.loads(line.decode())
+            seq, kind, ts_ns = fields["seq"], fields["kind"], fields["ts"]
+            payload, prev = fields["payload"], fields["prev"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise LogDamaged(file, number, f"this is no record of a log ({error})") from error
+        if prev != self.prev:
+            raise LogDamaged(
+                file, number, "the hash of the record before it does not match: one was changed"
+            )
+        if seq != self.seq + 1:
+            raise LogDamaged(file, number, f"record {seq} follows record {self.seq}")
+        self._check_header(file, number, kind, payload)
+        self.seq, self.prev = seq, hashlib.sha256(line).hexdigest()
+        start = line.index(b'"kind":"')
+        return Record(seq, kind, ts_ns, payload, self.prev, head[start:-_PREV])
+
+    def _check_header(self, file: str, number: int, kind: str, payload: Any) -> None:
+        if (number == 1) != (kind == SEGMENT_OPEN):
+            raise LogDamaged(file, number, "a segment opens with one header record")
+        if number != 1:
+            return
+        self.segment += 1
+        schema = payload.get("schema")
+        if str(schema).partition(".")[0] != SCHEMA.partition(".")[0]:
+            raise LogSchemaUnknown(file, schema, SCHEMA)
+        if payload.get("segment") != self.segment:
+            raise LogDamaged(file, number, f"segment {self.segment} is missing")
+
+
+def read(folder: str | os.PathLike[str], verifier: Verifier | None = None) -> Iterator[Record]:
+    """Yield the log's records in order, headers and closing records included.
+
+    A torn last line of the last segment ends the reading: it was never acted on, and `repair`
+    cuts it off. Raises ``LogDamaged`` with file and line for damage anywhere else,
+    ``LogSchemaUnknown``, ``RunFolderUnusable`` when there is no log. Changes nothing.
+    """
+    check = (verifier or Verifier()).check
+    for segment in _segments(Path(folder)):
+        name = str(segment.path)
+        with segment.path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    if segment.is_last:
+                        return
+                    raise LogDamaged(name, number, "the line is cut off")
+                yield check(name, number, line)
+
+
+def log_sha256(folder: str | os.PathLike[str]) -> str:
+    """Return the hash of the log's simulation records: what ``TransactionLog.sha256`` was."""
+    sha = hashlib.sha256()
+    for record in read(folder):
+        if record.kind in SIMULATION_KINDS:
+            sha.update(record.body)
+    return sha.hexdigest()
+
+
+def repair(folder: str | os.PathLike[str], io: SystemCalls | None = None) -> Repair | None:
+    """Move a torn last line to ``<segment>.torn`` and return what was cut, None when whole.
+
+    The caller holds the folder's lock. All of the log is verified first: damage before the
+    last line raises ``LogDamaged`` and nothing is touched. May be killed and run again.
+    """
+    for _ in read(folder):
+        pass
+    path = _segments(Path(folder))[-1].path
+    data = path.read_bytes()
+    keep = data.rfind(b"\n") + 1
+    if keep == len(data):
+        return None
+    calls = io or SystemCalls()
+    side = _side_file(path)
+    _save(calls, side, data[keep:])
+    fd = calls.open(path, os.O_WRONLY | os.O_CLOEXEC, 0)
+    try:
+        calls.ftruncate(fd, keep)
+        calls.fsync(fd)
+    finally:
+        calls.close(fd)
+    if keep == 0:
+        path.unlink()
+    return Repair(str(path), str(side), len(data) - keep)
+
+
+def _segments(folder: Path) -> list[_Segment]:
+    paths = sorted((folder / "log").glob("*.ndjson"))
+    if not paths:
+        raise RunFolderUnusable(str(folder), "it holds no log (log/*.ndjson)")
+    return [_Segment(path, path is paths[-1]) for path in paths]
+
+
+def _side_file(path: Path) -> Path:
+    side, count = path.with_suffix(".torn"), 1
+    while side.exists():
+        count += 1
+        side = path.with_suffix(f".torn{count}")
+    return side
+
+
+def _save(calls: SystemCalls, path: Path, data: bytes) -> None:
+    fd = calls.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        while data:
+            data = data[calls.write(fd, data) :]
+        calls.fsync(fd)
+    finally:
+        calls.close(fd)
