@@ -38,6 +38,7 @@ returns for it: 1 a finding or refusal, 2 usage or configuration, 3 the state fo
     │   ├── StoreFailed
     │   └── LedgerUnbalanced
     ├── LatchNotDurable
+    ├── BusOverloaded
     └── StageFailed
 """
 
@@ -334,6 +335,16 @@ class LatchNotDurable(MqdError):
         super().__init__(
             f"{file}: the latch is set, but not on disk ({cause.strerror or cause})."
             " No order is sent. Repair the disk and set the latch again before a restart."
+        )
+
+
+class BusOverloaded(MqdError):
+    """The desk did not take events for so long that a publisher may not go on."""
+
+    def __init__(self, topic: str, waited_s: float) -> None:
+        super().__init__(
+            f"The bus took no event for {waited_s} s; an event on {topic} was not accepted."
+            " The publisher must stop: nothing but quotes may be dropped."
         )
 
 
