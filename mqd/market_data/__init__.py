@@ -1,0 +1,1 @@
+"""Market data: load, validate, adjust, aggregate and replay bars."""
