@@ -1,0 +1,1 @@
+"""From signals to order plans: sizing, netting of several strategies, and attribution."""
