@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from enum import Enum
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -13,8 +12,6 @@ from mqd.risk.verdict import Refusal, RefusalCode
 from mqd.risk.views import Snapshot, increase_lots
 
 LOT_SMALLEST = Decimal("1e-9")
-_LIMIT_TYPES = frozenset({OrderType.LIMIT, OrderType.STOP_LIMIT})
-_STOP_TYPES = frozenset({OrderType.STOP, OrderType.STOP_LIMIT})
 _ONE = Decimal(1)
 
 
@@ -26,12 +23,13 @@ def malformed(order: Order, snapshot: Snapshot) -> str:
     """
     if type(order.lots) is not int or order.lots <= 0:
         return f"quantity of {order.lots} lots"
-    if _strange(order.side, Side):
-        return f"side {order.side!r}"
-    if _strange(order.type, OrderType):
-        return f"order type {order.type!r}"
-    if _strange(order.time_in_force, TimeInForce):
-        return f"time in force {order.time_in_force!r}"
+    side, kind, in_force = _untyped(order)
+    if not isinstance(side, Side):
+        return f"side {side!r}"
+    if not isinstance(kind, OrderType):
+        return f"order type {kind!r}"
+    if not isinstance(in_force, TimeInForce):
+        return f"time in force {in_force!r}"
     if order.scale is not snapshot.scale and order.scale != snapshot.scale:
         return "scale differs from the position's"
     if order.scale.lot < LOT_SMALLEST:
@@ -39,18 +37,22 @@ def malformed(order: Order, snapshot: Snapshot) -> str:
     return _wrong_prices(order) or _fractional_short(order, snapshot)
 
 
-def _strange(value: object, kind: type[Enum]) -> bool:
-    return not isinstance(value, kind)
+def _untyped(order: Order) -> tuple[object, object, object]:
+    return order.side, order.type, order.time_in_force
 
 
 def _wrong_prices(order: Order) -> str:
-    has_limit, has_stop = order.type in _LIMIT_TYPES, order.type in _STOP_TYPES
-    if not _fits(order.limit_ticks, has_limit):
-        return f"limit price of {order.limit_ticks} ticks on a {order.type} order"
-    if not _fits(order.stop_ticks, has_stop):
-        return f"stop price of {order.stop_ticks} ticks on a {order.type} order"
+    kind, limit, stop = order.type, order.limit_ticks, order.stop_ticks
+    if kind is OrderType.MARKET and limit == stop == order.trail_ticks == order.trail_units == 0:
+        return ""
+    has_limit = kind is OrderType.LIMIT or kind is OrderType.STOP_LIMIT
+    has_stop = kind is OrderType.STOP or kind is OrderType.STOP_LIMIT
+    if not _fits(limit, has_limit):
+        return f"limit price of {limit} ticks on a {kind} order"
+    if not _fits(stop, has_stop):
+        return f"stop price of {stop} ticks on a {kind} order"
     trails = (order.trail_ticks > 0) + (order.trail_units > 0)
-    is_trailing = order.type is OrderType.TRAILING_STOP
+    is_trailing = kind is OrderType.TRAILING_STOP
     if trails != is_trailing or order.trail_ticks < 0 or order.trail_units < 0:
         return f"trail of {order.trail_ticks} ticks and {order.trail_units} units of 1e-8"
     return ""

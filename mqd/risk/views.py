@@ -191,10 +191,8 @@ def is_reducing(side: Side, lots: int, snapshot: Snapshot) -> bool:
 def increase_lots(side: Side, lots: int, snapshot: Snapshot) -> int:
     """Return by how many lots an order raises the symbol's worst-case |position|."""
     held, buys, sells = snapshot.lots, snapshot.open_buy_lots, snapshot.open_sell_lots
-    after = (
-        worst_lots(held, buys + lots, sells) if side > 0 else worst_lots(held, buys, sells + lots)
-    )
-    return after - worst_lots(held, buys, sells)
+    after = held + buys + lots if side > 0 else held - sells - lots
+    return max(0, abs(after) - worst_lots(held, buys, sells))
 
 
 def order_view(order: Order, px_ticks: int, reducing: bool = False) -> OrderView:
@@ -236,7 +234,7 @@ def portfolio_view(
     return PortfolioView(
         _ratio(s.lots, lots_per_share), _ratio(s.equity_quanta, usd), _ratio(s.cash_quanta, usd),
         gross, _ratio(s.net_quanta, usd) + open_net / usd, _count(open_side) / lots_per_share,
-        ref_ticks / ticks_per_usd if ref_ticks > 0.0 else NAN, 
+        ref_ticks / ticks_per_usd if ref_ticks > 0.0 else NAN,
         float(s.now_ns - s.ref_ns) if _count(s.ref_ns) >= 0.0 else NAN,
         float(s.now_ns), _count(open_other) / lots_per_share,
         float("inf") if cross_ticks >= NO_LIMIT_TICKS else cross_ticks / ticks_per_usd,
