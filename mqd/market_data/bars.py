@@ -19,7 +19,13 @@ from mqd.market_data import corporate_actions
 from mqd.market_data.calendar import TradingCalendar, calendar_for, sessions_per_year
 from mqd.market_data.corporate_actions import Adjust, Convention, RawAction
 from mqd.market_data.loading import (
-    Assembled, Options, Step, assemble, frozen, timeframe_text, window,
+    Assembled,
+    Options,
+    Step,
+    assemble,
+    frozen,
+    timeframe_text,
+    window,
 )  # fmt: skip
 
 if TYPE_CHECKING:
@@ -183,13 +189,16 @@ class Bars(Mapping[str, SymbolBars]):
 
     def __repr__(self) -> str:
         gaps = sum(self.gaps.values())
-        lines = [
+        what = (
             f"Bars: {self.n_bars:,} bars of {self.timeframe}, {len(self)} symbol(s),"
-            f" calendar {self.calendar}, adjust {self.adjust!r}, feed {self.feed!r}",
+            f" calendar {self.calendar}, adjust {self.adjust!r}, feed {self.feed!r}"
+        )
+        span = (
             f"  {iso(self.first)} to {iso(self.last)} from {self.source};"
             f" {gaps:,} missing, {len(self.dropped):,} dropped"
-            + (", closes only" if self.close_only else ""),
-        ]
+            f"{', closes only' if self.close_only else ''}"
+        )
+        lines = [what, span]
         rows = [f"  {' '.join(str(cell) for cell in row)}" for row in self._table()]
         shown = rows if len(rows) <= 12 else [*rows[:10], f"  ... {len(rows) - 10} more"]
         return "\n".join(lines + shown)
@@ -275,10 +284,12 @@ class Bars(Mapping[str, SymbolBars]):
         source: str = "table",
     ) -> Bars:
         """Return bars from an Arrow table in the columns of ``from_pandas``."""
+        import pyarrow as pa
+
         columns = columns_of.from_table(table, source, symbols, columns_of.table_row)
         raw: list[RawAction] = []
         if actions is not None:
-            records = actions.to_dict("records")
+            records = pa.Table.from_pandas(actions, preserve_index=False).to_pylist()
             raw = corporate_actions.from_records(records, f"actions of {source}")
         return _bars(assemble(columns, raw, options), options, source, feed)
 

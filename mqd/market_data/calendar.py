@@ -92,7 +92,7 @@ class TradingCalendar:
         """Return the trading minutes from the session's open to each instant, breaks left out."""
         in_break = np.clip(ts - self.break_starts[row], 0, self.break_lengths[row])
         passed = np.minimum(ts, self.closes[row]) - self.opens[row] - in_break
-        return passed / NS_PER_MINUTE
+        return np.asarray(passed / NS_PER_MINUTE)
 
     def minutes_to_close(self, ts: Ints, row: Ints) -> Floats:
         """Return the trading minutes from each instant to the session's close."""
@@ -135,7 +135,7 @@ class TradingCalendar:
         """Return how many buckets between the first and the last bar hold no bar."""
         row = np.searchsorted(self.sessions, session)
         numbers = self.bucket_numbers(ts_open, row, width_ns)
-        return int(numbers[-1] - numbers[0] + 1) - len(np.unique(numbers))
+        return int(numbers[-1] - numbers[0]) - int(np.count_nonzero(np.diff(numbers)))
 
     def bars_per_session(self, width_ns: int) -> float:
         """Return the bars of a regular session: the commonest count over all sessions."""
@@ -194,10 +194,10 @@ def calendar_of_years(name: str, year_first: int, year_last: int) -> TradingCale
     known = exchange_calendars.get_calendar_names(include_aliases=True)
     if name not in known:
         raise UsageError(f"No calendar {name!r}.{did_you_mean(name, _well_known(known))}")
-    kind = exchange_calendars.calendar_utils.global_calendar_dispatcher
-    factory = kind._calendar_factories[kind.resolve_alias(name)]
+    dispatcher = exchange_calendars.calendar_utils.global_calendar_dispatcher
+    kind = dispatcher._calendar_factories[dispatcher.resolve_alias(name)]
     start, end = pd.Timestamp(year_first, 1, 1), pd.Timestamp(year_last, 12, 31)
-    start, end = max(start, factory.bound_min() or start), min(end, factory.bound_max() or end)
+    start, end = max(start, kind.bound_min() or start), min(end, kind.bound_max() or end)
     if start >= end:
         raise UsageError(f"The calendar {name} knows no session from {year_first} to {year_last}.")
     return _as_arrays(name, exchange_calendars.get_calendar(name, start=start, end=end))

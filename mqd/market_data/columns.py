@@ -125,7 +125,7 @@ def read_parquet(path: Path, symbols: Sequence[str] | None) -> tuple[Any, Callab
 def read_csv(path: Path) -> Any:
     """Read a csv file; stamps stay text, so that a missing zone is seen."""
     import pyarrow as pa
-    import pyarrow.csv as csv
+    from pyarrow import csv
 
     if path.stat().st_size == 0:
         raise EmptyBars(path.name, "the file is empty")
@@ -227,8 +227,8 @@ def _floats(column: Any, source: str, name: str, where: Callable[[int], str]) ->
         if len(bad):
             rows = [f"{where(int(i))}: {name} = {text.iloc[int(i)]!r}" for i in bad[:5]]
             raise BadRows(source, f"{name} is a number", rows, len(bad), "Correct the text.")
-        return values
-    return _whole(column.cast(pa.float64()))
+        return np.asarray(values)
+    return np.asarray(_whole(column.cast(pa.float64())))
 
 
 def _whole(column: Any) -> Any:

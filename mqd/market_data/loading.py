@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, get_args
@@ -17,7 +17,13 @@ from mqd.market_data import validation
 from mqd.market_data.calendar import TradingCalendar, calendar_for, day_number
 from mqd.market_data.columns import OPTIONAL, PRICES, Columns
 from mqd.market_data.corporate_actions import (
-    Adjust, Convention, RawAction, dividend_divisors, known, restated, split_divisors,
+    Adjust,
+    Convention,
+    RawAction,
+    dividend_divisors,
+    known,
+    restated,
+    split_divisors,
 )  # fmt: skip
 
 Step = Decimal | str | int | float
@@ -117,6 +123,7 @@ def assemble(columns: Columns, actions: Sequence[RawAction], options: Options) -
     daily = width >= NS_PER_DAY
     row = calendar.daily_index(columns.ts) if daily else calendar.index_at(columns.ts)
     findings = validation.check_sessions(columns, row, calendar.name, daily)
+    findings += validation.check_width(columns, rows, row if daily else columns.ts, width)
     if findings:
         keep = validation.refuse_or_drop(columns, findings, options.on_bad, dropped)
         columns, row = columns.take(keep), row[keep]
@@ -147,9 +154,14 @@ class Placed:
         return int(self.row.min())
 
     @property
-    def row_last(self) -> int:
-        """The calendar row of the run's last session."""
-        return int(self.row.max())
+    def day_first(self) -> int:
+        """The run's first session, days since 1970."""
+        return int(self.calendar.sessions[self.row_first])
+
+    @property
+    def day_last(self) -> int:
+        """The run's last session, days since 1970."""
+        return int(self.calendar.sessions[self.row.max()])
 
 
 def _by_symbol(
@@ -176,7 +188,7 @@ def _symbol_bars(
     session = calendar.sessions[row]
     tick = step_for(options.tick, symbol, TICK_DEFAULT, options.calendar, "0.0001", "tick")
     lot = step_for(options.lot, symbol, LOT_DEFAULT, options.calendar, "1", "lot")
-    mine = known(actions, symbol, int(calendar.sessions[placed.row_last]))
+    mine = known(actions, symbol, placed.day_last)
     divisors, volume_factors = _factors(session, numbers["close"][rows], mine, options)
     prices = {}
     for name in PRICES:
@@ -193,15 +205,23 @@ def _symbol_bars(
         extra["vwap"] = extra["vwap"] / divisors
     ts_close = placed.ts_close[rows]
     return SymbolBars(
-        symbol, tick, lot, frozen(placed.ts_open[rows]), frozen(ts_close),
-        *(frozen(prices[name]) for name in PRICES),
-        frozen(volume if volume_factors is None else volume * volume_factors),
-        frozen(session), frozen((row - placed.row_first).astype(np.float64)),
-        frozen(calendar.minutes_from_open(ts_close, row)),
-        frozen(calendar.minutes_to_close(ts_close, row)),
+        symbol=symbol,
+        tick=tick,
+        lot=lot,
+        ts_open=frozen(placed.ts_open[rows]),
+        ts_close=frozen(ts_close),
+        open=frozen(prices["open"]),
+        high=frozen(prices["high"]),
+        low=frozen(prices["low"]),
+        close=frozen(prices["close"]),
+        volume=frozen(volume if volume_factors is None else volume * volume_factors),
+        session=frozen(session),
+        session_index=frozen((row - placed.row_first).astype(np.float64)),
+        minutes_from_open=frozen(calendar.minutes_from_open(ts_close, row)),
+        minutes_to_close=frozen(calendar.minutes_to_close(ts_close, row)),
+        actions=restated(mine, options.adjust, calendar, placed.day_first),
         **{name: frozen(column) for name, column in extra.items()},
-        actions=restated(mine, options.adjust, calendar, int(calendar.sessions[placed.row_first])),
-    )  # fmt: skip
+    )
 
 
 def _factors(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mqd.core.bar import Ints
-from mqd.core.clock import iso
+from mqd.core.clock import NS_PER_DAY, iso
 from mqd.errors import BadRows
 from mqd.market_data.columns import PRICES, Columns
 
@@ -48,9 +48,9 @@ def check_values(columns: Columns) -> list[Finding]:
     for other in ("low", "open", "close"):
         bad = high < numbers[other]
         findings += _finding(columns, f"high is not below {other}", bad, ("high", other))
-    for other in ("open", "close"):
-        bad = low > numbers[other]
-        findings += _finding(columns, f"low is not above {other}", bad, ("low", other))
+        if other != "low":
+            bad = low > numbers[other]
+            findings += _finding(columns, f"low is not above {other}", bad, ("low", other))
     return findings
 
 
@@ -87,6 +87,22 @@ def check_sessions(
     return [Finding(item.rule, item.rows, item.say, fix) for item in found]
 
 
+def check_width(
+    columns: Columns, all_rows: list[Ints], starts: Ints, width_ns: int
+) -> list[Finding]:
+    """Return the rows that begin before the bar ahead of them has ended.
+
+    ``starts`` are the bars' starts, for daily bars their sessions' rows in the calendar (-1:
+    none). It happens when a time frame is named that is longer than the data's.
+    """
+    least = 1 if width_ns >= NS_PER_DAY else width_ns
+    early = np.zeros(len(starts), dtype=bool)
+    for rows in all_rows:
+        own = starts[rows]
+        early[rows[1:]] = (own[1:] - own[:-1] < least) & (own[1:] >= 0)
+    return _finding(columns, "a bar begins when the one before has ended", early, ())
+
+
 def refuse_or_drop(
     columns: Columns, findings: list[Finding], on_bad: str, dropped: list[str]
 ) -> NDArray[np.bool_]:
@@ -99,9 +115,10 @@ def refuse_or_drop(
         if on_bad == "refuse":
             shown = [finding.say(int(row)) for row in finding.rows[:ROWS_SHOWN]]
             raise BadRows(columns.source, finding.rule, shown, len(finding.rows), finding.fix)
-        for row in finding.rows:
-            if keep[row]:
-                dropped.append(f"{finding.say(int(row))}: dropped, breaks '{finding.rule}'")
+        dropped += [
+            f"{finding.say(int(row))}: dropped, breaks '{finding.rule}'"
+            for row in finding.rows[keep[finding.rows]]
+        ]
         keep[finding.rows] = False
     return keep
 
