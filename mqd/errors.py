@@ -26,7 +26,8 @@ returns for it: 1 a finding or refusal, 2 usage or configuration, 3 the state fo
     ├── StateFolderTaken
     ├── OrderError
     │   ├── IllegalTransition
-    │   └── OrderRefused
+    │   ├── OrderRefused
+    │   └── NotDurable
     ├── MoneyError
     │   ├── OffGrid
     │   └── ScaleTooFine
@@ -253,6 +254,18 @@ class OrderRefused(OrderError):
 
     def __init__(self, symbol: str, why: str) -> None:
         super().__init__(f"Order on {symbol} refused: {why}.")
+
+
+class NotDurable(OrderError):
+    """An order whose intent the log has not made durable yet; it was not sent."""
+
+    def __init__(self, client_order_id: str, intent_seq: int, durable_seq: int) -> None:
+        self.client_order_id = client_order_id
+        self.intent_seq, self.durable_seq = intent_seq, durable_seq
+        super().__init__(
+            f"Order {client_order_id} was not sent: its intent is record {intent_seq} and the log"
+            f" is durable up to {durable_seq}. Sync the log before sending."
+        )
 
 
 class MoneyError(MqdError):

@@ -1,0 +1,1 @@
+"""Order life: the transition table, the state machine and the blotter of open orders."""
