@@ -1,0 +1,1 @@
+"""What is held: the position store, rebuilt from the log at will, and tax lots."""
