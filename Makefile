@@ -23,7 +23,7 @@ help:
 
 python:
 	@command -v $(PYTHON) >/dev/null 2>&1 || { \
-	  echo "No $(PYTHON) on this machine. Install Python 3.11 or newer, or: make PYTHON=/path/to/python"; \
+	  echo "No $(PYTHON) here. Install Python 3.11 or newer, or name it: make PYTHON=/path demo"; \
 	  exit 1; }
 
 install-demo: python

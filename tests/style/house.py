@@ -50,8 +50,8 @@ def is_library(path: str) -> bool:
 
 
 def is_quiet_library(path: str) -> bool:
-    """Library code that must not print: all but the command line."""
-    return is_library(path) and not path.startswith("mqd/cli/")
+    """Library code that must not print: all but the command line and the console log."""
+    return is_library(path) and not path.startswith(("mqd/cli/", "mqd/logs.py"))
 
 
 def is_ledger(path: str) -> bool:

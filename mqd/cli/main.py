@@ -1,0 +1,133 @@
+"""Entry of the ``mqd`` command: dispatch, exit codes, and one sentence for each error.
+
+Exit codes: 0 done, 1 a finding or refusal, 2 usage or configuration, 3 another process holds
+the state folder, 130 stopped by Ctrl-C. ``MQD_TRACEBACK=1`` shows where an error arose.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from mqd import __version__
+from mqd.errors import MqdError, UsageError, did_you_mean
+
+INTERRUPTED: Final = 130
+
+
+class Command(NamedTuple):
+    """One command: where its function is, and what it does in one line."""
+
+    target: str
+    summary: str
+
+
+COMMANDS: Final = {
+    "backtest": Command("mqd.cli.backtest:backtest", "Replay a strategy over bars."),
+    "data list": Command("mqd.cli.data:list_datasets", "List the datasets and what they hold."),
+    "data verify": Command("mqd.cli.data:verify", "Recompute hashes and quality of the datasets."),
+    "data build": Command("mqd.cli.data:build", "Rebuild datasets from their pinned sources."),
+    "replay": Command("mqd.cli.replay:replay", "Rebuild a run's store from its log and compare."),
+    "doctor": Command("mqd.cli.doctor:doctor", "Check this machine and this installation."),
+}
+
+
+def run() -> None:
+    """Run the command line of this process and exit with its code."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(words: Sequence[str]) -> int:
+    """Run one command and return its exit code; errors become one sentence on stderr."""
+    try:
+        return _dispatch(list(words))
+    except KeyboardInterrupt:
+        print("mqd: Stopped by Ctrl-C. What the run had logged is kept.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 - the last handler: nobody is above it
+        if os.environ.get("MQD_TRACEBACK") == "1":
+            raise
+        sentence, code = explain(error)
+        print(f"mqd: {sentence}", file=sys.stderr)
+        return code
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """Return the sentence and the exit code of an error."""
+    if isinstance(error, MqdError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'The system'}: {error.strerror}.", 1
+    fault = f"This is a fault of mqd itself: {type(error).__name__}: {error}"
+    return f"{fault}. MQD_TRACEBACK=1 shows where.", 1
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in {"--help", "-h"}:
+        print(overview())
+        return 0
+    if words[0] == "--version":
+        print(__version__)
+        return 0
+    first_words = {name.split()[0] for name in COMMANDS}
+    if words[0] not in first_words:
+        raise UsageError(f"There is no command {words[0]!r}.{did_you_mean(words[0], first_words)}")
+    return _run_app(words)
+
+
+def overview() -> str:
+    """Return the help of ``mqd`` itself, from the table alone: nothing slow is imported."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "Usage: mqd COMMAND [--json]",
+            "",
+            "One quant's desk: write a strategy once; replay, sweep, prove and trade it.",
+            "",
+            "Commands:",
+            *lines,
+            "",
+            "mqd COMMAND --help tells its options. --json prints one JSON document to stdout.",
+        ]
+    )
+
+
+def _run_app(words: list[str]) -> int:
+    from cyclopts import App, CycloptsError, Parameter
+
+    app = App(
+        name="mqd",
+        help_formatter="plain",
+        version_flags=[],
+        result_action="return_value",
+        default_parameter=Parameter(negative=()),
+        suppress_keyboard_interrupt=False,
+    )
+    groups: dict[str, App] = {}
+    for name, command in COMMANDS.items():
+        *group, word = name.split()
+        parent = app
+        if group:
+            parent = groups.setdefault(group[0], App(name=group[0], help_formatter="plain"))
+        parent.command(command.target, name=word, help=command.summary)
+    for group_app in groups.values():
+        app.command(group_app)
+    try:
+        code = app(words, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        raise UsageError(_sentence(str(error), words)) from error
+    return code if isinstance(code, int) else 0
+
+
+def _sentence(text: str, words: list[str]) -> str:
+    """Return the parser's complaint as one line that ends by naming the command's help."""
+    line = " ".join(text.split())
+    command = [word for word in words[:2] if not word.startswith("-")]
+    known = " ".join(command) if " ".join(command) in COMMANDS else words[0]
+    return f"{line} See: mqd {known} --help"
