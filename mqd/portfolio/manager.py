@@ -139,17 +139,14 @@ class PortfolioManager:
         self._check(signal, close_ticks)
         goal = self._goal(slot, signal.weight, close_ticks, equity_quanta, account_lots)
         if goal is None or goal == account_lots:
-            return self._empty() if self._zeros else NOTHING
-        if goal * account_lots >= 0:
-            delta = goal - account_lots
-            reducing = abs(goal) < abs(account_lots)
-            order = order_plan(slot.symbol, delta, reducing, False, ((slot.strategy, delta),))
-            return Plan((order,), (), self._drain())
-        close = order_plan(
-            slot.symbol, -account_lots, True, False, ((slot.strategy, -account_lots),)
-        )
-        opening = order_plan(slot.symbol, goal, False, True, ((slot.strategy, goal),))
-        return Plan((close, opening), (), self._drain())
+            return Plan((), (), self._drain()) if self._zeros else NOTHING
+        delta = goal - account_lots
+        if goal * account_lots < 0:
+            orders = net(slot.symbol, ((slot.strategy, delta),), account_lots)
+            return Plan(tuple(orders), (), self._drain())
+        reducing = abs(goal) < abs(account_lots)
+        order = order_plan(slot.symbol, delta, reducing, False, ((slot.strategy, delta),))
+        return Plan((order,), (), self._drain())
 
     def on_signals(
         self,
@@ -322,9 +319,6 @@ class PortfolioManager:
         zeros = tuple(self._zeros)
         self._zeros.clear()
         return zeros
-
-    def _empty(self) -> Plan:
-        return Plan((), (), self._drain())
 
 
 def _window(

@@ -86,5 +86,5 @@ def order_plan(
 ) -> OrderPlan:
     """Return the order of ``signed_lots``, owned by the parties of ``allocation``."""
     side, lots = (Side.BUY, signed_lots) if signed_lots > 0 else (Side.SELL, -signed_lots)
-    name = "+".join(party for party, _ in allocation)
+    name = allocation[0][0] if len(allocation) == 1 else "+".join(p for p, _ in allocation)
     return OrderPlan(symbol, side, lots, reducing, after_reductions, name, allocation)
