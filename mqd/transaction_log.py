@@ -97,7 +97,7 @@ class TransactionLog:
         die: Callable[[str, OSError], None],
         segment_bytes_max: int,
     ) -> None:
-        """Use ``create`` or ``mqd.log_reader.resume``."""
+        """Use ``create``."""
         self.folder = folder
         self._header = dict(header)
         self._durable = durable and folder is not None
