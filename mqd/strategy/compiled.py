@@ -8,7 +8,6 @@ rule that numba cannot compile runs as plain Python everywhere, and ``reason`` s
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, cast
 
@@ -20,6 +19,7 @@ from mqd.core.signal import HOLD, PositionView
 from mqd.errors import StrategyError, did_you_mean
 from mqd.strategy import jit
 from mqd.strategy.bytecode import Use, argument_uses, check_fields, refuse_writes
+from mqd.strategy.entries import Code, Shape, allocate_entry, scalar_entry, sweep_entry
 from mqd.strategy.feature_columns import BAR_FIELDS
 from mqd.strategy.strategy import Strategy
 from mqd.strategy.weights import check_weight, rule_raised
@@ -27,30 +27,7 @@ from mqd.strategy.weights import check_weight, rule_raised
 _SCALAR = (int, float, bool, str)
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What a rule reads, in the order in which its entry takes it."""
-
-    rule: FunctionType
-    self_names: tuple[str, ...]
-    fields: tuple[str, ...]
-    position_fields: tuple[str, ...]
-    state_names: tuple[str, ...]
-    takes_state: bool
-
-
-@dataclass(slots=True)
-class _Code:
-    """Compiled code shared by all parameter values of one rule."""
-
-    shape: Shape
-    dispatcher: Any
-    signature_self: tuple[Any, ...]
-    entries: dict[str, Any] = field(default_factory=dict)
-    reason: str = ""
-
-
-_CODES: dict[Hashable, _Code] = {}
+_CODES: dict[Hashable, Code] = {}
 
 
 class Program:
@@ -69,7 +46,7 @@ class Program:
         "position_fields", "pure", "reads_position", "reason", "strategy",
     )  # fmt: skip
 
-    def __init__(self, strategy: Strategy, code: _Code) -> None:
+    def __init__(self, strategy: Strategy, code: Code) -> None:
         shape = code.shape
         self.strategy = strategy
         self.kind = strategy.kind
@@ -87,7 +64,7 @@ class Program:
 
     def _lazy_call(self, *arguments: Any) -> Any:
         """Compile the scalar entry on the first call; a sweep alone never needs it."""
-        entry = _scalar_entry(self._code)
+        entry = scalar_entry(self._code)
         self.call = _bound(entry, self._values, self.has_state)
         return self.call(*arguments)
 
@@ -216,6 +193,7 @@ def _shape(strategy: Strategy, feature_names: Sequence[str] | None) -> Shape:
         check_fields(name, code, names[3], state, type(strategy).state)
     return Shape(
         rule,
+        tuple(uses[0].reads),
         _self_names(strategy, uses[0], code),
         _taken(uses[1], now_known),
         _taken(uses[2], PositionView._fields),
@@ -267,105 +245,34 @@ def _self_names(strategy: Strategy, use: Use, code: Any) -> tuple[str, ...]:
     reads = list(use.reads)
     if use.escapes:
         reads += [name for name in strategy.declared() if name not in use.reads]
-    return tuple(name for name in reads if isinstance(getattr(strategy, name), _SCALAR))
+    return tuple(name for name in reads if _is_plain(getattr(strategy, name)))
 
 
-def _compile(strategy: Strategy, shape: Shape) -> _Code:
+def _is_plain(value: object) -> bool:
+    """True for what a compiled rule can be handed: numbers, texts and tuples of them."""
+    if isinstance(value, tuple):
+        return bool(value) and all(_is_plain(item) for item in value)
+    return isinstance(value, _SCALAR)
+
+
+def _compile(strategy: Strategy, shape: Shape) -> Code:
+    methods = [name for name in shape.self_reads if name not in shape.self_names]
+    if methods:
+        what = f"self.{methods[0]} is no number; move a method out of the class as a plain function"
+        return Code(shape, None, (), reason=f"{shape.rule.__qualname__}: {what}")
     types = tuple(jit.type_of(getattr(strategy, name)) for name in shape.self_names)
-    code = _Code(shape, jit.rebuild(shape.rule), types)
+    code = Code(shape, jit.rebuild(shape.rule), types)
+    by_arrays = strategy.kind == "allocate"
+    pure = not shape.position_fields and not shape.state_names
+    build = allocate_entry if by_arrays else sweep_entry if pure else scalar_entry
     try:
-        if strategy.kind == "allocate":
-            _allocate_entry(code)
-            wrong = jit.returns_weights(code.dispatcher)
-        else:
-            pure = not shape.position_fields and not shape.state_names
-            _ = _sweep_entry(code) if pure else _scalar_entry(code)
-            wrong = jit.returns_number(code.dispatcher)
-        code.reason = f"{shape.rule.__qualname__}: {wrong}" if wrong else ""
+        build(code)
     except jit.NotCompiled as error:
         code.reason = str(error)
+    wrong = (jit.returns_weights if by_arrays else jit.returns_number)(code.dispatcher)
+    if wrong:
+        code.reason = f"{shape.rule.__qualname__}: {wrong}"
     return code
-
-
-def _scope(code: _Code) -> dict[str, object]:
-    shape = code.shape
-    return {
-        "rule": code.dispatcher,
-        "Self": jit.tuple_type("Self", shape.self_names),
-        "Now": jit.tuple_type("Now", shape.fields),
-        "Position": jit.tuple_type("Position", shape.position_fields),
-    }
-
-
-def _arguments(shape: Shape) -> tuple[list[str], list[str], list[str]]:
-    return (
-        [f"s{i}" for i in range(len(shape.self_names))],
-        [f"n{i}" for i in range(len(shape.fields))],
-        [f"p{i}" for i in range(len(shape.position_fields))],
-    )
-
-
-def _made(kind: str, arguments: list[str]) -> str:
-    """Return the text that makes a named tuple; numba has no empty ones, so 0.0 stands in."""
-    return f"{kind}({', '.join(arguments)})" if arguments else "0.0"
-
-
-def _scalar_entry(code: _Code) -> Any:
-    if "scalar" in code.entries or "array" in code.entries:
-        return code.entries.get("scalar") or code.entries["array"]
-    from numba import float64
-
-    shape = code.shape
-    own, now, position = _arguments(shape)
-    state = ["state"] if shape.takes_state else []
-    values = [_made("Self", own), _made("Now", now), _made("Position", position)]
-    called = ", ".join([*values, *(f"{name}[0]" for name in state)])
-    source = f"def entry({', '.join([*own, *now, *position, *state])}):\n    return rule({called})"
-    signature = [*code.signature_self, *(float64 for _ in now + position)]
-    if shape.takes_state:
-        record = np.zeros(1, dtype=[(name, np.float64) for name in shape.state_names])
-        signature.append(jit.type_of(record))
-    made = jit.compile_entry(source, _scope(code), tuple(signature), shape.rule)
-    code.entries["scalar"] = made
-    return made
-
-
-def _sweep_entry(code: _Code) -> Any:
-    from numba import boolean, float64, types
-
-    shape = code.shape
-    own, now, _ = _arguments(shape)
-    row = _made("Now", [f"{name}[i]" for name in now])
-    source = (
-        f"def entry({', '.join([*own, *now, 'ready', 'out'])}):\n"
-        "    for i in range(ready.shape[0]):\n"
-        "        if ready[i]:\n"
-        f"            out[i] = rule({_made('Self', own)}, {row}, 0.0)\n"
-    )
-    column = types.Array(float64, 1, "C", readonly=True)
-    flags = types.Array(boolean, 1, "C", readonly=True)
-    signature = (*code.signature_self, *(column for _ in now), flags, float64[::1])
-    made = jit.compile_entry(source, _scope(code), signature, shape.rule)
-    code.entries["sweep"] = made
-    return made
-
-
-def _allocate_entry(code: _Code) -> Any:
-    from numba import boolean, float64, types
-
-    shape = code.shape
-    own, now, position = _arguments(shape)
-    values = [_made("Self", own), _made("Now", now), _made("Position", position)]
-    source = (
-        f"def entry({', '.join([*own, *now, *position])}):\n    return rule({', '.join(values)})"
-    )
-    column = types.Array(float64, 1, "C", readonly=True)
-    flags = types.Array(boolean, 1, "C", readonly=True)
-    now_types = (flags if name == "tradable" else column for name in shape.fields)
-    signature = (*code.signature_self, *now_types, *(column for _ in position))
-    made = jit.compile_entry(source, _scope(code), signature, shape.rule)
-    code.entries["array"] = made
-    return made
 
 
 def _bound(entry: Any, values: tuple[Any, ...], has_state: bool) -> Callable[..., Any]:

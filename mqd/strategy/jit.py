@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import dis
 import re
+import warnings
 from collections import namedtuple
 from collections.abc import Hashable
 from types import CellType, CodeType, FunctionType, ModuleType
@@ -20,6 +21,7 @@ from mqd.errors import StrategyError, did_you_mean
 from mqd.strategy.bytecode import place
 
 _LIBRARIES = frozenset({"math", "numpy", "numba", "builtins", "cmath", "operator"})
+_FREE = frozenset({"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"})
 _USER_FILE = re.compile(r'File "([^"]+)", line (\d+)')
 
 
@@ -48,9 +50,12 @@ def compile_entry(
     """Compile the generated function ``entry`` for ``signature``; raise ``NotCompiled``."""
     import numba
 
+    warned: Any = numba.core.errors.NumbaWarning
     exec(compile(source, "<mqd entry>", "exec"), scope)  # noqa: S102 - our own text
     try:
-        return numba.njit(signature, error_model="numpy")(scope["entry"])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", warned)
+            return numba.njit(signature, error_model="numpy")(scope["entry"])
     except Exception as error:
         raise NotCompiled(_reason(error, rule)) from error
 
@@ -156,9 +161,9 @@ def reached(function: FunctionType) -> dict[str, tuple[object, list[tuple[str, .
     cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
     found: dict[str, tuple[object, list[tuple[str, ...]]]] = {}
     for code in _codes(function.__code__):
-        for name, chain, line in _names(code):
-            if name in cells and name in function.__code__.co_freevars:
-                value = cells[name].cell_contents
+        for name, chain, line in _names(code, function.__code__.co_freevars):
+            if name in cells:
+                value = _cell_value(cells[name])
             elif name in function.__globals__:
                 value = function.__globals__[name]
             elif hasattr(builtins, name):
@@ -173,6 +178,13 @@ def reached(function: FunctionType) -> dict[str, tuple[object, list[tuple[str, .
     return found
 
 
+def _cell_value(cell: CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:  # the enclosing function has not set it yet
+        return None
+
+
 def _near(name: str, known: list[str]) -> str:
     text = did_you_mean(name, known)
     return text if "Did you mean" in text else ""
@@ -183,7 +195,7 @@ def _codes(code: CodeType) -> list[CodeType]:
     return [code, *(deeper for c in inner for deeper in _codes(c))]
 
 
-def _names(code: CodeType) -> list[tuple[str, tuple[str, ...], int]]:
+def _names(code: CodeType, free_names: tuple[str, ...]) -> list[tuple[str, tuple[str, ...], int]]:
     """Return ``(name, attribute chain, line)`` of each global or free variable loaded."""
     found = []
     instructions = list(dis.get_instructions(code))
@@ -191,7 +203,7 @@ def _names(code: CodeType) -> list[tuple[str, tuple[str, ...], int]]:
     for at, instruction in enumerate(instructions):
         if instruction.positions and instruction.positions.lineno:
             line = instruction.positions.lineno
-        free = instruction.opname == "LOAD_DEREF" and instruction.argval in code.co_freevars
+        free = instruction.opname in _FREE and instruction.argval in free_names
         if not free and instruction.opname not in ("LOAD_GLOBAL", "LOAD_NAME"):
             continue
         chain = []
@@ -218,7 +230,8 @@ def _key(function: FunctionType, seen: set[FunctionType]) -> Hashable:
     if function in seen:
         return function.__qualname__
     seen.add(function)
-    defaults = tuple(_constant(d) for d in function.__defaults__ or ())
+    keywords = tuple((function.__kwdefaults__ or {}).items())
+    defaults = _constant((*(function.__defaults__ or ()), *keywords))
     names = [(n, _value_key(v, c, seen)) for n, (v, c) in sorted_items(reached(function))]
     return function.__code__, defaults, tuple(names)
 
@@ -240,7 +253,9 @@ def _value_key(value: object, chains: list[tuple[str, ...]], seen: set[FunctionT
 def _constant(value: object) -> Hashable:
     if isinstance(value, np.ndarray):
         return str(value.dtype), value.shape, value.tobytes()
-    if isinstance(value, int | float | str | bytes | tuple | None):
+    if isinstance(value, tuple):
+        return type(value), tuple(_constant(item) for item in value)
+    if isinstance(value, int | float | str | bytes | None):
         return type(value), repr(value)
     return _Same(value)
 

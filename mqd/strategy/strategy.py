@@ -148,10 +148,13 @@ class Strategy:
         if name not in cls.declared() and not hasattr(Strategy, name) and cls.hooks():
             object.__setattr__(self, name, value)
             return
-        raise StrategyError(
-            f"{cls.__name__} is immutable: {name} cannot be set. Make another instance"
-            f" ({cls.__name__}({name}=...)), or keep floats in state = {{{name!r}: 0.0}}."
+        parameter = name in cls.declared()
+        instead = (
+            f"Make another instance: {cls.__name__}({name}=...)."
+            if parameter
+            else f"Keep floats that change in state = {{{name!r}: 0.0}}."
         )
+        raise StrategyError(f"{cls.__name__} is immutable: {name} cannot be set. {instead}")
 
     def __delattr__(self, name: str) -> None:
         raise StrategyError(f"{type(self).__name__} is immutable: {name} cannot be deleted.")
