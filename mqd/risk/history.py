@@ -55,19 +55,27 @@ class Window:
         self._counts: dict[Hashable, int] = {}
 
     def add(self, now_ns: int, key: Hashable) -> None:
-        """Count one event of ``key``."""
-        self._events.append((now_ns, key))
-        self._counts[key] = self._counts.get(key, 0) + 1
-
-    def count(self, now_ns: int, key: Hashable) -> int:
-        """Return the events of ``key`` younger than the window's width."""
+        """Count one event of ``key`` and forget what has left the window."""
         events, counts = self._events, self._counts
         while events and now_ns - events[0][0] >= self._width_ns:
             _, old = events.popleft()
             counts[old] -= 1
             if not counts[old]:
                 del counts[old]
-        return counts.get(key, 0)
+        events.append((now_ns, key))
+        counts[key] = counts.get(key, 0) + 1
+
+    def count(self, now_ns: int, key: Hashable) -> int:
+        """Return the events of ``key`` younger than the window's width; changes nothing."""
+        events = self._events
+        if not events or now_ns - events[-1][0] >= self._width_ns:
+            return 0
+        inside = self._counts.get(key, 0)
+        for at_ns, old in events:
+            if now_ns - at_ns < self._width_ns:
+                break
+            inside -= old == key
+        return inside
 
 
 ACCOUNT = "account"
@@ -155,7 +163,7 @@ class History:
 
     def counters(self, order: Order, now_ns: int, scale: Scale, limits: Lists) -> Counters:
         """Return the counts as an order of this strategy, symbol and side meets them."""
-        now_ns = self._at(now_ns)
+        now_ns = max(self._now_ns, now_ns)
         usd = 1.0 / float(scale.quantum)
         last = self._same.get(_same_key(order))
         return Counters(

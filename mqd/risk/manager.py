@@ -51,7 +51,8 @@ class RiskManager:
     With research limits two controls bind: well-formed orders and buying power, on exact
     integers. A limits file adds all of ``mqd.risk.rules.RULES``. ``rules`` come on top in both
     cases and cannot replace any. The desk tells it what happened through ``sent``, ``filled``,
-    ``session``, ``mark``, ``message`` and ``flow``; time is always handed in.
+    ``session``, ``mark``, ``message`` and ``flow``; time is always
+    handed in, there as monotonic time.
     """
 
     def __init__(
@@ -225,7 +226,8 @@ class RiskManager:
     def _run_rules(
         self, order: Order, snapshot: Snapshot, reducing: bool, bound: _Bound
     ) -> list[Refusal]:
-        counters = self._history.counters(order, snapshot.now_ns, snapshot.scale, bound.lists)
+        at_ns = snapshot.now_ns if snapshot.monotonic_ns < 0 else snapshot.monotonic_ns
+        counters = self._history.counters(order, at_ns, snapshot.scale, bound.lists)
         o = order_view(order, snapshot.ref_ticks, reducing)
         p = portfolio_view(snapshot, order.side, counters)
         limits = bound.limits

@@ -34,6 +34,7 @@ class Snapshot(NamedTuple):
     20 last closes, this one left out. ``ref_confirmed`` is 1 when quote and trade agree on the
     price. ``sector_gross_quanta`` is the worst-case gross of the symbol's sector (None: all of
     gross counts, as if one sector). ``n_replaces`` counts the replaces in the order's lineage.
+    ``monotonic_ns`` is the clock that rates are counted on (-1: ``now_ns``, as in a replay).
     """
 
     now_ns: int
@@ -61,6 +62,7 @@ class Snapshot(NamedTuple):
     ref_confirmed: int = 0
     sector_gross_quanta: int | None = None
     n_replaces: int = 0
+    monotonic_ns: int = -1
 
 
 class Counters(NamedTuple):
