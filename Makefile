@@ -49,7 +49,7 @@ test: lint
 	@HYPOTHESIS_PROFILE=ci $(RUN) pytest -q -n 2 --dist loadgroup
 
 defects: install-all
-	@$(BIN)/python tests/defects/run_defects.py
+	@$(BIN)/python tests/defects/run_defects.py $(ONLY)
 
 bench: install-all
 	@$(BIN)/python bench/run_bench.py

@@ -49,7 +49,7 @@ def main(words: Sequence[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:  # noqa: BLE001 - the last handler: nobody is above it
+    except Exception as error:  # the last handler: nobody is above it
         if os.environ.get("MQD_TRACEBACK") == "1":
             raise
         sentence, code = explain(error)
