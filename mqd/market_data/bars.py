@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mqd.core.bar import SymbolBars
-from mqd.core.clock import iso
 from mqd.errors import DataError, EmptyBars, UnknownSymbol, UsageError
 from mqd.market_data import columns as columns_of
-from mqd.market_data import corporate_actions
+from mqd.market_data import corporate_actions, display
 from mqd.market_data.calendar import TradingCalendar, calendar_for, sessions_per_year
 from mqd.market_data.corporate_actions import Adjust, Convention, RawAction
 from mqd.market_data.loading import (
@@ -76,6 +75,20 @@ class Bars(Mapping[str, SymbolBars]):
 
     def __contains__(self, symbol: object) -> bool:
         return symbol in self.by_symbol
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Bars) and self.sha256 == other.sha256
+
+    def __hash__(self) -> int:
+        return hash(self.sha256)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Freeze the columns again: numpy forgets the flag when it is pickled or copied."""
+        self.__dict__.update(state)
+        self.__dict__["by_symbol"] = {
+            symbol: replace(bars, **{n: frozen(c) for n, c in _columns_of(bars).items()})
+            for symbol, bars in self.by_symbol.items()
+        }
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -188,46 +201,10 @@ class Bars(Mapping[str, SymbolBars]):
         return pd.concat(frames, ignore_index=True)
 
     def __repr__(self) -> str:
-        gaps = sum(self.gaps.values())
-        what = (
-            f"Bars: {self.n_bars:,} bars of {self.timeframe}, {len(self)} symbol(s),"
-            f" calendar {self.calendar}, adjust {self.adjust!r}, feed {self.feed!r}"
-        )
-        span = (
-            f"  {iso(self.first)} to {iso(self.last)} from {self.source};"
-            f" {gaps:,} missing, {len(self.dropped):,} dropped"
-            f"{', closes only' if self.close_only else ''}"
-        )
-        lines = [what, span]
-        rows = [f"  {' '.join(str(cell) for cell in row)}" for row in self._table()]
-        shown = rows if len(rows) <= 12 else [*rows[:10], f"  ... {len(rows) - 10} more"]
-        return "\n".join(lines + shown)
+        return display.as_text(self)
 
     def _repr_html_(self) -> str:
-        import html
-
-        head, *rest = repr(self).split("\n")[:2]
-        cells = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>"
-            for row in self._table()
-        )
-        names = ("symbol", "bars", "first session", "last session", "last close", "missing")
-        header = "".join(f"<th>{name}</th>" for name in names)
-        notes = html.escape(" ".join(rest).strip())
-        return (
-            f"<b>{html.escape(head)}</b><br>{notes}"
-            f"<table><thead><tr>{header}</tr></thead><tbody>{cells}</tbody></table>"
-        )
-
-    def _table(self) -> list[tuple[object, ...]]:
-        return [
-            (
-                symbol, len(bars), bars.session[0].astype("datetime64[D]"),
-                bars.session[-1].astype("datetime64[D]"), float(bars.close[-1]),
-                self.gaps.get(symbol, 0),
-            )
-            for symbol, bars in self.by_symbol.items()
-        ]  # fmt: skip
+        return display.as_html(self)
 
     @staticmethod
     def from_pandas(
@@ -254,10 +231,13 @@ class Bars(Mapping[str, SymbolBars]):
         ``session`` (dates) for daily bars. ``actions`` has symbol, ex_date, kind, ratio,
         amount. ``timeframe`` is inferred when None. Raises the errors of ``load_bars``.
         """
+        import pandas as pd
         import pyarrow as pa
 
         levels = [name for name in frame.index.names if name in ("timestamp", "symbol")]
         plain = frame.reset_index(levels) if levels else frame
+        if "timestamp" not in plain and isinstance(frame.index, pd.DatetimeIndex):
+            plain = plain.assign(timestamp=frame.index)
         return Bars.from_arrow(
             pa.Table.from_pandas(plain, preserve_index=False), _options(locals()), actions=actions,
             symbols=symbols, feed=feed, source=source,
@@ -374,7 +354,11 @@ def _bars(parts: Assembled, options: Options, source: str, feed: str) -> Bars:
     )  # fmt: skip
 
 
+def _columns_of(bars: SymbolBars) -> dict[str, Any]:
+    columns = {name: getattr(bars, name) for name in COLUMNS}
+    return {name: column for name, column in columns.items() if column is not None}
+
+
 def _rows(bars: SymbolBars, rows: Any) -> SymbolBars:
     part = slice(int(rows[0]), int(rows[-1]) + 1)
-    cut = {name: getattr(bars, name) for name in COLUMNS}
-    return replace(bars, **{name: c[part] for name, c in cut.items() if c is not None})
+    return replace(bars, **{name: column[part] for name, column in _columns_of(bars).items()})

@@ -201,6 +201,7 @@ def _symbol_bars(
         )
     volume = numbers["volume"][rows]
     extra = {name: numbers[name][rows] for name in OPTIONAL if name in numbers}
+    extra = {name: column for name, column in extra.items() if np.isfinite(column).all()}
     if divisors is not None and "vwap" in extra:
         extra["vwap"] = extra["vwap"] / divisors
     ts_close = placed.ts_close[rows]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mqd.core.bar import Ints
 from mqd.core.clock import NS_PER_DAY, iso
 from mqd.errors import BadRows
-from mqd.market_data.columns import PRICES, Columns
+from mqd.market_data.columns import OPTIONAL, PRICES, Columns
 
 ROWS_SHOWN = 5
 DROP = "Correct the source, or pass on_bad='drop' to leave these rows out and have them listed."
@@ -35,9 +35,12 @@ def check_values(columns: Columns) -> list[Finding]:
     """Return what breaks the rules of one row: finite, positive, high and low, volume."""
     numbers = columns.numbers
     findings = []
-    fields = [name for name in (*PRICES, "volume", "vwap", "trade_count") if name in numbers]
+    fields = [name for name in (*PRICES, "volume", *OPTIONAL) if name in numbers]
     for name in fields:
-        findings += _finding(columns, f"{name} is finite", ~np.isfinite(numbers[name]), (name,))
+        bad = ~np.isfinite(numbers[name])
+        if name in OPTIONAL:
+            bad &= _given(columns, name)
+        findings += _finding(columns, f"{name} is finite", bad, (name,))
     for name in fields[:4]:
         bad = numbers[name] <= 0.0
         findings += _finding(columns, f"{name} is above zero", bad, (name,))
@@ -131,6 +134,12 @@ def rows_by_symbol(code: Ints, count: int) -> list[Ints]:
     order = np.argsort(code, kind="stable")
     edges = np.searchsorted(code[order], np.arange(count + 1))
     return [order[edges[i] : edges[i + 1]] for i in range(count)]
+
+
+def _given(columns: Columns, name: str) -> NDArray[np.bool_]:
+    """Return the rows whose symbol has a value of the column at all."""
+    finite = np.isfinite(columns.numbers[name]).astype(np.float64)
+    return (np.bincount(columns.code, finite, len(columns.symbols)) > 0)[columns.code]
 
 
 def _finding(
