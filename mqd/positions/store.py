@@ -279,11 +279,12 @@ class PositionStore:
     def _apply_fill(self, seq: int, payload: dict[str, Any]) -> None:
         name = f"record {seq} (fill {payload['exec_id']})"
         symbol = payload["symbol"]
+        row = (payload["exec_id"], seq, *[payload[key] for key in _FILL])
         held = held_after_fill(name, self._held.get(symbol, Held()), payload)
         self._post(seq, name, fill_postings(payload))
         self._held[symbol] = held
         self._dirty.add(symbol)
-        self._fills.append((payload["exec_id"], seq, *[payload[key] for key in _FILL]))
+        self._fills.append(row)
         self._note(payload, payload["kind"])
 
     def _apply_action(self, seq: int, payload: dict[str, Any]) -> None:
