@@ -25,7 +25,8 @@ def check_causal(
 ) -> None:
     """Recompute the features on bars cut short and compare with ``features`` up to the cut.
 
-    ``cuts`` equally spaced ends, the last one bar before the end; the start is never cut. Two
+    The shortest cut finds warm-up rows that were filled backwards; beside it ``cuts`` equally
+    spaced ends, the last one bar before the end; the start is never cut. Two
     values agree when both are NaN, or differ by at most ``tolerance`` of the larger (0 asks for
     equal bits). Raises ``BadFeatures`` naming feature, bar and both values.
     """
@@ -43,7 +44,7 @@ def check_causal(
 
 def cut_points(n: int, cuts: int) -> tuple[int, ...]:
     """Return the ends of the cuts: deterministic, ascending, at least ``CUT_BARS_MIN`` bars."""
-    ends = {(n - 1) * (step + 1) // cuts for step in range(cuts)}
+    ends = {CUT_BARS_MIN, *((n - 1) * (step + 1) // cuts for step in range(cuts))}
     return tuple(sorted(end for end in ends if CUT_BARS_MIN <= end < n))
 
 

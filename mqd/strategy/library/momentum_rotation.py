@@ -17,9 +17,9 @@ from mqd.strategy.strategy import Strategy, param
 class MomentumRotation(Strategy):
     """Equal weights in the ``top`` symbols by return over ``lookback`` bars.
 
-    Weights are set at the close of every ``every``-th session and stand in between. Equal
-    momentum is decided by the symbols' order (the first one wins). Fewer tradable symbols than ``top``
-    leave the rest in cash. Source: Jegadeesh, Titman, "Returns to Buying Winners and Selling
+    Weights are set at the close of every ``every``-th session and stand in between. Of
+    equal momentum the earlier symbol wins. Fewer tradable symbols than ``top`` leave the rest in
+    cash. Source: Jegadeesh, Titman, "Returns to Buying Winners and Selling
     Losers", Journal of Finance 48 (1993), long side only.
     """
 
@@ -33,13 +33,13 @@ class MomentumRotation(Strategy):
 
     def allocate(self, now: Any, positions: Any) -> Any:
         """Return the new weights at a rebalance, HOLD for all otherwise."""
-        weights = np.full(len(now.strength), HOLD)
-        if is_due(now.tradable, now.session_index, now.minutes_to_close, self.every):
-            weights[:] = 0.0
-            for _ in range(self.top):
-                symbol = strongest(now.tradable, now.strength, weights)
-                if symbol >= 0:
-                    weights[symbol] = 1.0 / self.top
+        if not is_due(now.tradable, now.session_index, now.minutes_to_close, self.every):
+            return np.full(len(now.strength), HOLD)
+        weights = np.full(len(now.strength), 0.0)
+        for _ in range(self.top):
+            symbol = strongest(now.tradable, now.strength, weights)
+            if symbol >= 0:
+                weights[symbol] = 1.0 / self.top
         return weights
 
 
