@@ -60,7 +60,7 @@ def main(words: Sequence[str]) -> int:
 def explain(error: Exception) -> tuple[str, int]:
     """Return the sentence and the exit code of an error."""
     if isinstance(error, MqdError):
-        return str(error), error.exit_code
+        return "\n".join([str(error), *getattr(error, "__notes__", ())]), error.exit_code
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'The system'}: {error.strerror}.", 1
     fault = f"This is a fault of mqd itself: {type(error).__name__}: {error}"
