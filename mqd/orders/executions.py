@@ -8,10 +8,13 @@ adds up to.
 from __future__ import annotations
 
 from bisect import insort
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from mqd.core.execution_report import ExecutionReport, Fill, ReportKind
 from mqd.orders.state import OrderState
+
+_VOIDS: Final = frozenset({ReportKind.BUST, ReportKind.CORRECT})
+_new = tuple.__new__
 
 
 class Booked(NamedTuple):
@@ -61,7 +64,7 @@ class Executions:
 
     def take(self, state: OrderState, report: ExecutionReport) -> Booked:
         """Return the sums after a PARTIAL_FILL, FILL, BUST or CORRECT."""
-        if report.kind is ReportKind.BUST or report.kind is ReportKind.CORRECT:
+        if report.kind in _VOIDS:
             return self._void(state, report)
         execution_id = report.execution_id
         key = (state.order.client_order_id, execution_id)
@@ -71,18 +74,24 @@ class Executions:
         lots, ticks = report.last_lots, report.last_ticks
         if not execution_id or lots <= 0:
             return self._nameless(state, report)
-        fill = Fill(execution_id, lots, ticks, report.fee_quanta, report.ts_fill)
+        fill: Fill = _new(Fill, (execution_id, lots, ticks, report.fee_quanta, report.ts_fill))
         self._known[key] = fill
         if self._tombs and key in self._tombs:
             lowered = state.lowered_lots + max(0, lots - self._tombs[key][1])
             return Booked(state.booked_lots, state.notional, state.fills, lowered, state.busted)
-        return Booked(
-            state.booked_lots + lots,
-            state.notional + lots * ticks,
-            _with(state.fills, fill) if state.fills else (fill,),
-            state.lowered_lots,
-            state.busted,
-            fill,
+        fills = _with(state.fills, fill) if state.fills else (fill,)
+        return _new(
+            Booked,
+            (
+                state.booked_lots + lots,
+                state.notional + lots * ticks,
+                fills,
+                state.lowered_lots,
+                state.busted,
+                fill,
+                None,
+                "",
+            ),
         )
 
     @staticmethod

@@ -31,6 +31,7 @@ from mqd.orders.transitions import (
     COMPLETE,
     LIVE,
     OURS,
+    REOPENED,
     REPLACE_ASKED,
     REPLACE_REFUSED,
     STATUS_FLAGS,
@@ -49,11 +50,9 @@ _DENIED: Final = OrderStatus.DENIED
 _NONE: Final = Pending.NONE
 _CANCEL: Final = Pending.CANCEL
 _REPLACE: Final = Pending.REPLACE
-_ACK: Final = ReportKind.ACK
-_FOUND: Final = ReportKind.FOUND
-_STATUS: Final = ReportKind.STATUS
 _FILL: Final = ReportKind.FILL
-_QUANTITY_RULES: Final = frozenset({ReportKind.BUST, ReportKind.CORRECT})
+_VOIDS: Final = frozenset({ReportKind.BUST, ReportKind.CORRECT})
+_WORDED: Final = _VOIDS | {ReportKind.ACK, ReportKind.FOUND, ReportKind.STATUS}
 _ASKS: Final = CANCEL_ASKED | REPLACE_ASKED
 _OPEN_WORDS: Final = frozenset(
     {
@@ -66,8 +65,18 @@ _OPEN_WORDS: Final = frozenset(
 _new = tuple.__new__
 
 
+def _is_voided(state: OrderState) -> bool:
+    """Whether the order was filled once and a bust or correction took some of it away."""
+    return state.flags & COMPLETE > 0 and state.lowered_lots > 0
+
+
 def _settled(
-    status: OrderStatus, cum: int, lots: int, ended: OrderStatus | None, voided: bool
+    status: OrderStatus,
+    cum: int,
+    lots: int,
+    ended: OrderStatus | None,
+    flags: int,
+    lowered: int,
 ) -> OrderStatus:
     """Let quantities decide among the statuses that the venue confirmed."""
     if status in OURS:
@@ -76,7 +85,7 @@ def _settled(
         return _FILLED
     if ended is not None:
         return ended
-    if voided:
+    if lowered > 0 and flags & COMPLETE and not flags & REOPENED:
         return _CANCELED
     return _PARTIALLY_FILLED if cum else _ACCEPTED
 
@@ -150,11 +159,29 @@ class OrderStateMachine:
         cell = TABLE[before.status, before.pending, command]
         if cell.illegal:
             raise IllegalTransition(client_order_id, before.status, before.pending, command)
-        flags = (before.flags | cell.set_flags) & ~cell.clear_flags
-        status = cell.status or before.status
-        if status is before.status and flags == before.flags and cell.pending is before.pending:
+        order, was, pending, cum, booked, notional, fills, flags_was, quarantined = before[:9]
+        flags = (flags_was | cell.set_flags) & ~cell.clear_flags
+        status = cell.status or was
+        if status is was and flags == flags_was and cell.pending is pending:
             return Transition(before, before, duplicate=True)
-        after = self._swap(before, status, cell.pending, flags, cell.ended or before.ended)
+        ended = before.ended or cell.ended
+        after: OrderState = _new(
+            OrderState,
+            (
+                order,
+                status,
+                cell.pending,
+                cum,
+                booked,
+                notional,
+                fills,
+                flags,
+                quarantined,
+                ended,
+                *before[10:],
+            ),
+        )
+        self._put(client_order_id, was, after)
         return _new(Transition, (before, after, None, None, "", False, False, False))
 
     def deny(self, client_order_id: str) -> Transition:
@@ -164,74 +191,76 @@ class OrderStateMachine:
             raise IllegalTransition(client_order_id, "not open", "none", "deny")
         if before.status is not _INTENT:
             raise IllegalTransition(client_order_id, before.status, before.pending, "deny")
-        return Transition(before, self._swap(before, _DENIED, _NONE, before.flags, before.ended))
+        after = before._replace(status=_DENIED)
+        self._put(client_order_id, _INTENT, after)
+        return Transition(before, after)
 
     def apply(self, report: ExecutionReport) -> Transition:
         """Take a report of the venue. Never raises: what makes no sense is an anomaly."""
         before = self._states.get(report.client_order_id)
         if before is None:
             return self._stranger(report, f"unknown order {report.client_order_id!r}")
-        cell = TABLE.get((before.status, before.pending, report.kind))
+        kind = report.kind
+        cell = TABLE.get((before.status, before.pending, kind))
         if cell is None or cell.illegal:
-            return self._stranger(report, f"no report is of kind {report.kind!r}", before)
-        if cell.merge or report.kind is _STATUS:
+            return self._stranger(report, f"no report is of kind {kind!r}", before)
+        if kind in _WORDED:
             return self._apply_word(before, cell, report)
         return self._advance(before, cell, report, cell.set_flags, "")
 
     def _apply_word(self, before: OrderState, cell: Cell, report: ExecutionReport) -> Transition:
-        """A snapshot or a status word: the venue's word picks the row."""
+        """The venue's status word matters: it picks the row of a snapshot, or sets a flag."""
         problem = ""
         kind = STATUS_WORDS.get(report.status)
-        if kind is None:
-            problem = f"the venue's status {report.status!r} is not known"
-            kind = ReportKind.ACCEPTED if cell.merge else _STATUS
-        flags_set = 0
+        set_flags = STATUS_FLAGS.get(report.status, 0)
         if cell.merge:
+            if kind is None:
+                problem = f"the status {report.status!r} is not known, taken as open"
+                kind = ReportKind.ACCEPTED
             status = _SUBMITTED if before.status is _INTENT else before.status
             cell = TABLE[status, before.pending, kind]
-            if kind in _OPEN_WORDS and before.flags & COMPLETE and before.lowered_lots:
-                before = before._replace(flags=before.flags & ~COMPLETE)
-        elif kind is not _STATUS:
+            if kind in _OPEN_WORDS and _is_voided(before):
+                set_flags |= REOPENED
+        elif report.kind in _VOIDS:
+            set_flags = REOPENED if report.status and kind in _OPEN_WORDS else 0
+        elif report.kind is ReportKind.STATUS and not set_flags:
             problem = f"a status report says {report.status!r}"
-        if kind is _STATUS:
-            flags_set = STATUS_FLAGS.get(report.status, 0)
-        return self._advance(before, cell, report, cell.set_flags | flags_set, problem)
+        return self._advance(before, cell, report, cell.set_flags | set_flags, problem)
 
     def _advance(
-        self, before: OrderState, cell: Cell, report: ExecutionReport, set_flags: int, problem: str
+        self, before: OrderState, cell: Cell, report: ExecutionReport, flags: int, problem: str
     ) -> Transition:
         """Take quantities, let them settle the status, and swap the snapshot in."""
-        order = before.order
-        lots = order.lots
+        (order, was, _, cum_was, booked, notional, fills, flags_was, quarantined) = before[:9]
+        (ended, venue_cum, lowered, busted, venue_order_id, replaced_by) = before[9:]
         fill = voided = None
-        booked, notional, fills = before.booked_lots, before.notional, before.fills
-        lowered, busted = before.lowered_lots, before.busted
         if cell.takes:
             booked, notional, fills, lowered, busted, fill, voided, wrong = self._executions.take(
                 before, report
             )
             problem = problem or wrong
-        venue_cum = before.venue_cum
-        if report.cum_lots > venue_cum and report.kind not in _QUANTITY_RULES:
+        lots = order.lots
+        if report.cum_lots > venue_cum and report.kind not in _VOIDS:
             venue_cum = report.cum_lots
-        cum = max(venue_cum - lowered, booked)
-        flags = before.flags | set_flags
+        cum = venue_cum - lowered
+        if booked != cum:
+            cum = max(cum, booked)
+        flags |= flags_was
         if venue_cum >= lots:
             flags |= COMPLETE
-        ended = before.ended or cell.ended
-        status = cell.status or before.status
-        status = _settled(status, cum, lots, ended, lowered > 0 and flags & COMPLETE > 0)
+        ended = ended or cell.ended
+        status = _settled(cell.status or was, cum, lots, ended, flags, lowered)
         pending = _asked(flags) if flags & _ASKS and status in LIVE else _NONE
-        if cum > lots and cum > before.cum_lots:
-            problem = problem or f"overfill: {cum} of {lots} lots"
+        if cum > lots and cum > cum_was:
+            problem = problem or f"overfill, {cum} of {lots} lots"
         if report.symbol != order.symbol:
-            problem = problem or f"the report is about {report.symbol}, the order {order.symbol}"
-        query = cell.query or cum > booked or (report.kind is _FILL and cum < lots)
+            problem = problem or f"the order is on {order.symbol}"
+        query = cell.query or cum > booked or (cum < lots and report.kind is _FILL)
         anomaly = ""
         if cell.quarantine or problem:
-            query = True
+            query = quarantined = True
             anomaly = self._quarantine(before, report, problem)
-        after = _new(
+        after: OrderState = _new(
             OrderState,
             (
                 order,
@@ -242,52 +271,36 @@ class OrderStateMachine:
                 notional,
                 fills,
                 flags,
-                before.quarantined or anomaly != "",
+                quarantined,
                 ended,
                 venue_cum,
                 lowered,
                 busted,
-                before.venue_order_id or report.venue_order_id,
-                before.replaced_by or report.replaced_by,
+                venue_order_id or report.venue_order_id,
+                replaced_by or report.replaced_by,
             ),
         )
-        if after == before:
+        if status is was and after == before:
             return Transition(before, before, None, None, anomaly, True, query)
-        self._put(before, after)
+        self._put(report.client_order_id, was, after)
         cancel = flags & CANCEL_DEFERRED > 0 and pending is _NONE and status in LIVE
         return _new(Transition, (before, after, fill, voided, anomaly, False, query, cancel))
 
-    def _swap(
-        self,
-        before: OrderState,
-        status: OrderStatus,
-        pending: Pending,
-        flags: int,
-        ended: OrderStatus | None,
-    ) -> OrderState:
-        """Build and swap in a snapshot with the same quantities."""
-        after: OrderState = _new(
-            OrderState,
-            (before[0], status, pending, *before[3:7], flags, before[8], ended, *before[10:]),
-        )
-        self._put(before, after)
-        return after
-
-    def _put(self, before: OrderState, after: OrderState) -> None:
+    def _put(self, client_order_id: str, was: OrderStatus, after: OrderState) -> None:
         """Swap one reference; keep the index of orders that are not over."""
-        client_order_id = after.order.client_order_id
         self._states[client_order_id] = after
         if after.status in TERMINAL:
             self._working.pop(client_order_id, None)
-        elif before.status in TERMINAL:
+        elif was in TERMINAL:
             self._working[client_order_id] = None
 
     def _quarantine(self, before: OrderState, report: ExecutionReport, problem: str) -> str:
         """Quarantine the symbol and return the sentence that says why."""
         self._quarantined = self._quarantined | {before.order.symbol, report.symbol}
         return (
-            f"Order {before.order.client_order_id} is {before.status} (pending {before.pending});"
-            f" the venue reports {report.kind}: {problem or 'not expected there'}."
+            f"Order {before.order.client_order_id} on {before.order.symbol} is {before.status}"
+            f" (pending {before.pending}); the venue reports {report.kind} on {report.symbol}:"
+            f" {problem or 'not expected there'}."
         )
 
     def _stranger(

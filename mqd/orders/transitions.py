@@ -40,6 +40,7 @@ SUSPENDED: Final = 128
 STOPPED: Final = 256
 CALCULATED: Final = 512
 RESTATED: Final = 1024
+REOPENED: Final = 2048  # filled once, then made void; the venue says that it works again
 
 STATUS_FLAGS: Final = {
     "done_for_day": DONE_FOR_DAY,
