@@ -130,6 +130,10 @@ def _when(stamp: Any) -> str:
     return str(pd.Timestamp(stamp).strftime("%Y-%m-%d %H:%M"))
 
 
+def _price(px: float) -> str:
+    return f"{px:,.2f}" if abs(px) >= 100 else f"{px:,.6g}"
+
+
 def trades_table(trades: pd.DataFrame) -> str:
     """Return the last 200 closed trades, the newest first."""
     newest = trades.tail(TRADES_SHOWN).iloc[::-1]
@@ -137,7 +141,7 @@ def trades_table(trades: pd.DataFrame) -> str:
         [
             str(row["symbol"]), str(row["strategy"]), str(row["direction"]),
             _when(row["entry_ts"]), _when(row["exit_ts"]), f"{row['qty']:,.10g}",
-            f"{row['entry_px']:,.4f}", f"{row['exit_px']:,.4f}", format_usd(row["pnl_usd"]),
+            _price(row["entry_px"]), _price(row["exit_px"]), format_usd(row["pnl_usd"]),
             format_frac(row["return_frac"]), format_usd(row["fees_usd"]), f"{row['bars_held']:,}",
             str(row["exit_reason"]),
         ]

@@ -42,7 +42,7 @@ def _gaps(index: pd.DatetimeIndex) -> list[dict[str, Any]]:
     if len(stamps) < 2:
         return []
     breaks: list[dict[str, Any]] = []
-    if not np.isin(stamps.dayofweek, (5, 6)).any():
+    if not np.isin(stamps.day_of_week, (5, 6)).any():
         breaks.append({"bounds": ["sat", "mon"]})
     minute_of_day = np.asarray(stamps.hour * 60 + stamps.minute)
     steps = np.diff(stamps.as_unit("ns").asi8)
@@ -52,15 +52,16 @@ def _gaps(index: pd.DatetimeIndex) -> list[dict[str, Any]]:
     return breaks
 
 
-def _style(figure: Figure, height: int, title: str = "") -> Figure:
+def _style(figure: Figure, height: int, title: str = "", *, legend: bool = False) -> Figure:
     figure.update_layout(
         template="plotly_white",
         title={"text": title, "x": 0, "xanchor": "left", "font": {"size": 14}} if title else None,
         height=height,
-        margin={"l": 64, "r": 16, "t": 36 if title else 12, "b": 36},
+        margin={"l": 64, "r": 16, "t": 36, "b": 66 if legend else 44},
+        showlegend=legend,
         font={"family": "system-ui, sans-serif", "size": 12, "color": INK},
         hovermode="closest",
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"},
+        legend={"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"},
         colorway=[BLUE, ORANGE, TEAL, RED, GREY],
     )
     figure.update_xaxes(gridcolor=GRID, rangeslider_visible=False)
@@ -112,7 +113,7 @@ def equity_figure(data: ReportData) -> Figure:
     money, below = _equity_traces(data)
     figure.add_trace(money, row=1, col=1)
     figure.add_trace(below, row=2, col=1)
-    _style(figure, 440).update_layout(showlegend=False)
+    _style(figure, 440)
     figure.update_yaxes(title_text="USD", tickformat=",.0f", row=1, col=1)
     figure.update_yaxes(title_text="Drawdown", tickformat=".0%", row=2, col=1)
     figure.update_xaxes(rangebreaks=_gaps(_index(data.equity)))
@@ -206,7 +207,7 @@ def trades_figure(data: ReportData, symbol: str) -> Figure:
     from plotly import graph_objects as go
 
     figure = go.Figure(_price_traces(data, symbol))
-    _style(figure, 380, escape(symbol))
+    _style(figure, 380, escape(symbol), legend=True)
     figure.update_yaxes(title_text="Price")
     figure.update_xaxes(rangebreaks=_gaps(_index(data.prices[symbol])))
     return figure
@@ -228,7 +229,7 @@ def exposure_figure(data: ReportData) -> Figure:
         figure.add_trace(_line(index, held, name.capitalize(), colour, **shown))
     figure.update_yaxes(tickformat=".0%", title_text="Of equity")
     figure.update_xaxes(rangebreaks=_gaps(index))
-    return _style(figure, 260)
+    return _style(figure, 260, legend=True)
 
 
 def rolling_sharpe_figure(data: ReportData) -> Figure:
@@ -246,18 +247,19 @@ def rolling_sharpe_figure(data: ReportData) -> Figure:
 
 
 def returns_figure(data: ReportData) -> Figure:
-    """Return the histogram of closed trades by ``return_frac``, losses and gains apart."""
+    """Return the histogram of closed trades by ``return_frac``; no bin mixes gains and losses."""
     from plotly import graph_objects as go
 
     values = _column(data.trades, "return_frac")
     figure = go.Figure()
     if len(values):
-        counts, edges = np.histogram(values, bins="auto" if len(values) < 10_000 else 100)
-        centres = (edges[:-1] + edges[1:]) / 2
-        colours = [TEAL if centre > 0 else RED for centre in centres]
+        widest = float(np.abs(values).max()) or 1.0
+        width = widest / min(40, max(8, round(len(values) ** 0.5)))
+        bins, counts = np.unique(np.floor(values / width), return_counts=True)
+        colours = [TEAL if number >= 0 else RED for number in bins]
         shown = {"color": colours, "opacity": 0.75}
         figure.add_trace(
-            go.Bar(x=centres, y=counts, width=np.diff(edges) * 0.92, marker=shown, name="Trades",
+            go.Bar(x=(bins + 0.5) * width, y=counts, width=width * 0.94, marker=shown,
                    hovertemplate="about %{x:.2%}: %{y} trades<extra></extra>")
         )  # fmt: skip
     figure.update_xaxes(tickformat=".1%", title_text="Return of a trade, net of fees")
@@ -329,7 +331,6 @@ def plot(data: ReportData) -> Figure:
     for trace in _price_traces(data, symbol) if symbol is not None else ():
         figure.add_trace(trace, row=3, col=1)
     _style(figure, 720 if symbol is not None else 440, escape(data.title))
-    figure.update_layout(showlegend=False)
     figure.update_yaxes(title_text="USD", tickformat=",.0f", row=1, col=1)
     figure.update_yaxes(title_text="Drawdown", tickformat=".0%", row=2, col=1)
     if symbol is not None:

@@ -26,6 +26,12 @@ _CONFIG = {
     "modeBarButtonsToRemove": ["lasso2d", "select2d"],
 }
 
+# The browser itself then refuses every request: what the page shows is in the page.
+_NO_NETWORK = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline';"
+    " img-src data: blob:; font-src data:"
+)
+
 
 def _chart(figure: Figure, name: str) -> str:
     from plotly.io import to_html
@@ -95,6 +101,7 @@ def html(data: ReportData) -> str:
     body = page.header(data) + page.cards(data.metrics) + "".join(_sections(data))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_NO_NETWORK}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<link rel="icon" href="data:,">'
         f"<title>{escape(data.title)}</title><style>{css}</style>"
