@@ -1,4 +1,7 @@
-"""From a log record to what the store books: pure, exact, checked before anything is kept."""
+"""From a log record to what the store books: exact, checked before anything is kept.
+
+All sums are made under the context `EXACT`, which the caller enters: they are exact or raise.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from mqd.errors import LedgerUnbalanced
 
 EXACT: Final = Context(prec=60, traps=[Inexact, InvalidOperation])
-"""Sums are exact or raise; 60 digits hold any amount that a run's integers can."""
+"""60 digits hold any sum of amounts that the integers of a run can make."""
 ZERO: Final = Decimal(0)
 
 CASH: Final = "cash"
@@ -17,12 +20,10 @@ FEES: Final = "fees"
 REALIZED: Final = "realized"
 
 
-class Posting(NamedTuple):
-    """A signed change of one account, debit-positive; the postings of a record sum to zero."""
-
-    account: str
-    symbol: str
-    amount: Decimal
+Posting = tuple[str, str, Decimal, str]
+"""``(account, symbol, amount, text)``: a signed change of one account, debit-positive. ``text``
+is the amount as the record wrote it, its sign turned where the account is credited."""
+Postings = tuple[Posting, ...]
 
 
 class Held(NamedTuple):
@@ -34,74 +35,79 @@ class Held(NamedTuple):
     fees: Decimal = ZERO
 
 
-def fill_postings(payload: dict[str, Any]) -> tuple[Posting, ...]:
-    """Return the postings of a ``fill`` record."""
-    symbol = payload["symbol"]
-    return (
-        Posting(CASH, symbol, Decimal(payload["cash"])),
-        Posting(POSITION_COST, symbol, Decimal(payload["cost"])),
-        Posting(FEES, symbol, Decimal(payload["fee"])),
-        Posting(REALIZED, symbol, EXACT.minus(Decimal(payload["realized"]))),
+def book_fill(record: str, held: Held, payload: dict[str, Any]) -> tuple[Held, Postings]:
+    """Return the position after a ``fill`` record and its postings.
+
+    Raises ``LedgerUnbalanced`` naming the record unless the postings sum to zero and the
+    position is what the record says it is.
+    """
+    symbol, cash, cost = payload["symbol"], payload["cash"], payload["cost"]
+    fee, realized = payload["fee"], payload["realized"]
+    cost_change, gain, charged = Decimal(cost), Decimal(realized), Decimal(fee)
+    postings = (
+        (CASH, symbol, Decimal(cash), cash),
+        (POSITION_COST, symbol, cost_change, cost),
+        (FEES, symbol, charged, fee),
+        (REALIZED, symbol, -gain, _turned(realized, gain)),
     )
+    _check_zero(record, postings)
+    qty = Decimal(payload["qty"])
+    after = Held(
+        held.qty + qty if payload["side"] == "buy" else held.qty - qty,
+        held.cost + cost_change,
+        held.realized + gain,
+        held.fees + charged,
+    )
+    _check_said(record, "position", payload["position"], after.qty)
+    _check_said(record, "cost", payload["position_cost"], after.cost)
+    return after, postings
 
 
-def cash_postings(payload: dict[str, Any]) -> tuple[Posting, ...]:
+def book_cash(record: str, payload: dict[str, Any]) -> Postings:
     """Return the postings of a ``cash`` record: cash against the account that it names."""
-    amount, symbol = Decimal(payload["amount"]), payload["symbol"] or ""
-    return (
-        Posting(CASH, symbol, amount),
-        Posting(payload["account"], symbol, EXACT.minus(amount)),
+    text, symbol = payload["amount"], payload["symbol"] or ""
+    amount = Decimal(text)
+    postings = (
+        (CASH, symbol, amount, text),
+        (payload["account"], symbol, -amount, _turned(text, amount)),
     )
+    _check_zero(record, postings)
+    return postings
 
 
-def action_postings(payload: dict[str, Any]) -> tuple[Posting, ...]:
-    """Return the postings of an ``action`` record (cash in lieu of fractions)."""
-    symbol = payload["symbol"]
-    return (
-        Posting(CASH, symbol, Decimal(payload["cash"])),
-        Posting(POSITION_COST, symbol, Decimal(payload["cost_delta"])),
-        Posting(REALIZED, symbol, EXACT.minus(Decimal(payload["realized"]))),
+def book_action(record: str, held: Held, payload: dict[str, Any]) -> tuple[Held, Postings]:
+    """Return the position after an ``action`` record (a split) and its postings.
+
+    Raises ``LedgerUnbalanced`` as `book_fill` does; the position before is checked.
+    """
+    symbol, cash = payload["symbol"], payload["cash"]
+    cost, realized = payload["cost_delta"], payload["realized"]
+    cost_change, gain = Decimal(cost), Decimal(realized)
+    postings = (
+        (CASH, symbol, Decimal(cash), cash),
+        (POSITION_COST, symbol, cost_change, cost),
+        (REALIZED, symbol, -gain, _turned(realized, gain)),
     )
+    _check_zero(record, postings)
+    _check_said(record, "position", payload["qty_before"], held.qty)
+    qty = Decimal(payload["qty_after"])
+    return Held(qty, held.cost + cost_change, held.realized + gain, held.fees), postings
 
 
-def check_zero(record: str, postings: tuple[Posting, ...]) -> None:
-    """Raise ``LedgerUnbalanced`` naming the record unless its postings sum to exactly zero."""
+def _turned(text: str, amount: Decimal) -> str:
+    if not amount:
+        return text
+    return text[1:] if text.startswith("-") else f"-{text}"
+
+
+def _check_zero(record: str, postings: Postings) -> None:
     total = ZERO
-    for posting in postings:
-        total = EXACT.add(total, posting.amount)
+    for _, _, amount, _ in postings:
+        total += amount
     if total:
         raise LedgerUnbalanced(record, f"its postings sum to {total}, not to zero")
 
 
-def held_after_fill(record: str, held: Held, payload: dict[str, Any]) -> Held:
-    """Return the position after a fill; it must be what the record says it is."""
-    qty = Decimal(payload["qty"])
-    signed = qty if payload["side"] == "buy" else EXACT.minus(qty)
-    after = Held(
-        EXACT.add(held.qty, signed),
-        EXACT.add(held.cost, Decimal(payload["cost"])),
-        EXACT.add(held.realized, Decimal(payload["realized"])),
-        EXACT.add(held.fees, Decimal(payload["fee"])),
-    )
-    _check_held(record, after, payload["position"], payload["position_cost"])
-    return after
-
-
-def held_after_action(record: str, held: Held, payload: dict[str, Any]) -> Held:
-    """Return the position after a corporate action; the one before must be the record's."""
-    _check_held(record, held, payload["qty_before"], None)
-    return Held(
-        Decimal(payload["qty_after"]),
-        EXACT.add(held.cost, Decimal(payload["cost_delta"])),
-        EXACT.add(held.realized, Decimal(payload["realized"])),
-        held.fees,
-    )
-
-
-def _check_held(record: str, held: Held, qty: str, cost: str | None) -> None:
-    if held.qty != Decimal(qty):
-        raise LedgerUnbalanced(
-            record, f"it says position {qty}, the records before give {held.qty}"
-        )
-    if cost is not None and held.cost != Decimal(cost):
-        raise LedgerUnbalanced(record, f"it says cost {cost}, the records before give {held.cost}")
+def _check_said(record: str, what: str, said: str, found: Decimal) -> None:
+    if found != Decimal(said):
+        raise LedgerUnbalanced(record, f"it says {what} {said}, the records before give {found}")

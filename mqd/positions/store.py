@@ -12,7 +12,9 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from decimal import Decimal
+from decimal import Decimal, getcontext, localcontext, setcontext
+from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -22,13 +24,10 @@ from mqd.positions.journal import (
     EXACT,
     ZERO,
     Held,
-    Posting,
-    action_postings,
-    cash_postings,
-    check_zero,
-    fill_postings,
-    held_after_action,
-    held_after_fill,
+    Postings,
+    book_action,
+    book_cash,
+    book_fill,
 )
 
 FILE_NAME: Final = "store.sqlite"
@@ -48,28 +47,28 @@ CREATE TABLE fills (
     symbol TEXT, strategy TEXT, side TEXT, qty TEXT, px TEXT, fee TEXT, kind TEXT) WITHOUT ROWID;
 CREATE TABLE positions (
     symbol TEXT PRIMARY KEY, qty TEXT, cost TEXT, realized TEXT, fees TEXT) WITHOUT ROWID;
-CREATE TABLE ledger (
-    seq INTEGER, line INTEGER, account TEXT, symbol TEXT, amount TEXT,
-    PRIMARY KEY (seq, line)) WITHOUT ROWID;
+CREATE TABLE ledger (seq INTEGER, account TEXT, symbol TEXT, amount TEXT);
 CREATE TABLE balances (account TEXT PRIMARY KEY, amount TEXT) WITHOUT ROWID;
 INSERT INTO meta VALUES ('applied_seq', 0);
 """
-_ADD_ORDERS: Final = "INSERT INTO orders VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _NOTE_ORDERS: Final = (
     "UPDATE orders SET filled_qty = coalesce(?, filled_qty), last_event = ?, last_event_ts = ?"
     " WHERE id = ?"
 )
-_ADD_FILLS: Final = "INSERT INTO fills VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
-_ADD_POSTINGS: Final = "INSERT INTO ledger VALUES (?,?,?,?,?)"
 _PUT_POSITIONS: Final = "REPLACE INTO positions VALUES (?,?,?,?,?)"
 _PUT_BALANCES: Final = "REPLACE INTO balances VALUES (?,?)"
 _PUT_META: Final = "REPLACE INTO meta VALUES (?,?)"
+_WIDTHS: Final = {"orders": 18, "fills": 12, "ledger": 4}
+_ROWS_A_STATEMENT: Final = 25  # one statement of many rows costs half of many of one row
 _KEY_COLUMNS: Final = {"orders": 1, "fills": 1, "positions": 1, "ledger": 2, "balances": 1}
 _INTENT: Final = (
     "strategy", "symbol", "side", "qty", "type", "limit", "stop", "tif", "class", "reason",
     "group", "parent",
 )  # fmt: skip
-_FILL: Final = ("ts", "ts_fill", "id", "symbol", "strategy", "side", "qty", "px", "fee", "kind")
+_fill_fields: Final = itemgetter(
+    "ts", "ts_fill", "id", "symbol", "strategy", "side", "qty", "px", "fee", "kind"
+)
+_FLAT: Final = Held()
 
 Tip = Callable[[], tuple[int, str]]
 Row = tuple[Any, ...]
@@ -89,10 +88,8 @@ class PositionStore:
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        self._orders: list[Row] = []
+        self._added: dict[str, list[Any]] = {table: [] for table in _WIDTHS}
         self._order_events: dict[str, Row] = {}
-        self._fills: list[Row] = []
-        self._ledger: list[Row] = []
         self._buffered = 0
         if (schema := self._meta("schema")) != SCHEMA:
             raise StoreFailed(str(file), f"its schema is {schema!r}, this version needs {SCHEMA!r}")
@@ -181,18 +178,12 @@ class PositionStore:
             raise UsageError(f"Record {seq} was applied before; the store is at {self._seq}.")
         try:
             match kind:
-                case "fill":
-                    self._apply_fill(seq, payload)
                 case "report" | "command":
                     self._note(payload, payload.get("kind") or payload["command"])
-                case "intent":
-                    self._apply_order(seq, payload, "intent")
-                case "denied":
-                    self._apply_order(seq, payload, "denied")
-                case "cash":
-                    self._post(seq, f"record {seq} (cash)", cash_postings(payload))
-                case "action":
-                    self._apply_action(seq, payload)
+                case "intent" | "denied":
+                    self._apply_order(seq, payload, kind)
+                case "fill" | "cash" | "action":
+                    self._apply_money(seq, kind, payload)
                 case _:
                     pass
         except (KeyError, TypeError, ArithmeticError) as error:
@@ -234,15 +225,15 @@ class PositionStore:
     def check_balance(self) -> None:
         """Raise ``LedgerUnbalanced`` unless each record's postings and all balances agree."""
         totals: dict[str, Decimal] = {}
-        event, open_sum = 0, ZERO
-        for seq, account, text in self._query("SELECT seq, account, amount FROM ledger"):
-            if seq != event and open_sum:
-                raise LedgerUnbalanced(f"record {event}", f"its postings sum to {open_sum}")
-            amount = Decimal(text)
-            event, open_sum = seq, EXACT.add(open_sum, amount)
-            totals[account] = EXACT.add(totals.get(account, ZERO), amount)
-        if open_sum:
-            raise LedgerUnbalanced(f"record {event}", f"its postings sum to {open_sum}")
+        by_record: dict[int, Decimal] = {}
+        with localcontext(EXACT):
+            for seq, account, text in self._query("SELECT seq, account, amount FROM ledger"):
+                amount = Decimal(text)
+                by_record[seq] = by_record.get(seq, ZERO) + amount
+                totals[account] = totals.get(account, ZERO) + amount
+        for seq, total in by_record.items():
+            if total:
+                raise LedgerUnbalanced(f"record {seq}", f"its postings sum to {total}")
         if totals != self.balances():
             raise LedgerUnbalanced("the store", "its balances are not the sums of its postings")
 
@@ -276,28 +267,36 @@ class PositionStore:
             if self._scratch is not None:
                 self._scratch.cleanup()
 
-    def _apply_fill(self, seq: int, payload: dict[str, Any]) -> None:
-        name = f"record {seq} (fill {payload['exec_id']})"
-        symbol = payload["symbol"]
-        row = (payload["exec_id"], seq, *[payload[key] for key in _FILL])
-        held = held_after_fill(name, self._held.get(symbol, Held()), payload)
-        self._post(seq, name, fill_postings(payload))
-        self._held[symbol] = held
-        self._dirty.add(symbol)
-        self._fills.append(row)
-        self._note(payload, payload["kind"])
+    def _apply_money(self, seq: int, kind: str, payload: dict[str, Any]) -> None:
+        outside = getcontext()
+        setcontext(EXACT)
+        try:
+            if kind == "cash":
+                self._post(seq, book_cash(f"record {seq} (cash)", payload))
+            else:
+                self._apply_held(seq, kind, payload)
+        finally:
+            setcontext(outside)
 
-    def _apply_action(self, seq: int, payload: dict[str, Any]) -> None:
+    def _apply_held(self, seq: int, kind: str, payload: dict[str, Any]) -> None:
         symbol = payload["symbol"]
-        name = f"record {seq} ({payload['kind']} of {symbol})"
-        held = held_after_action(name, self._held.get(symbol, Held()), payload)
-        self._post(seq, name, action_postings(payload))
-        self._held[symbol] = held
+        held = self._held.get(symbol, _FLAT)
+        if kind == "fill":
+            row = (payload["exec_id"], seq, *_fill_fields(payload))
+            after, postings = book_fill(f"record {seq} (fill {row[0]})", held, payload)
+            self._added["fills"] += row
+            self._note(payload, payload["kind"])
+        else:
+            name = f"record {seq} ({payload['kind']} of {symbol})"
+            after, postings = book_action(name, held, payload)
+        self._post(seq, postings)
+        self._held[symbol] = after
         self._dirty.add(symbol)
 
     def _apply_order(self, seq: int, payload: dict[str, Any], event: str) -> None:
         terms = [payload.get(key) for key in _INTENT]
-        self._orders.append((payload["id"], seq, payload["ts"], *terms, "0", event, payload["ts"]))
+        decided = payload["ts"]
+        self._added["orders"] += (payload["id"], seq, decided, *terms, "0", event, decided)
 
     def _note(self, payload: dict[str, Any], event: str) -> None:
         """Remember the last thing said of an order; ``filled_qty`` never goes back."""
@@ -307,11 +306,11 @@ class PositionStore:
             cum = before[0]
         self._order_events[key] = (cum, event, payload["ts"], key)
 
-    def _post(self, seq: int, name: str, postings: tuple[Posting, ...]) -> None:
-        check_zero(name, postings)
-        for line, (account, symbol, amount) in enumerate(postings):
-            self._ledger.append((seq, line, account, symbol, f"{amount:f}"))
-            self._balances[account] = EXACT.add(self._balances.get(account, ZERO), amount)
+    def _post(self, seq: int, postings: Postings) -> None:
+        balances, added = self._balances, self._added["ledger"]
+        for account, symbol, amount, text in postings:
+            added += (seq, account, symbol, text)
+            balances[account] = balances.get(account, ZERO) + amount
 
     def _commit(self, tip: tuple[int, str] | None) -> None:
         connection = self._connection()
@@ -325,21 +324,20 @@ class PositionStore:
                 raise
         except sqlite3.Error as error:
             raise StoreFailed(str(self.file), f"a commit failed ({error})") from error
-        for rows in (self._orders, self._fills, self._ledger):
-            rows.clear()
+        for values in self._added.values():
+            values.clear()
         self._order_events.clear()
         self._dirty.clear()
         self._buffered = 0
 
     def _write(self, connection: sqlite3.Connection, tip: tuple[int, str] | None) -> None:
         many = connection.executemany
-        many(_ADD_ORDERS, self._orders)
+        for table, values in self._added.items():
+            _insert(connection, table, values)
         many(_NOTE_ORDERS, self._order_events.values())
-        many(_ADD_FILLS, self._fills)
-        many(_ADD_POSTINGS, self._ledger)
         held = [(key, *[f"{n:f}" for n in self._held[key]]) for key in sorted(self._dirty)]
         many(_PUT_POSITIONS, held)
-        if self._ledger:
+        if self._added["ledger"]:
             sums = [(account, f"{amount:f}") for account, amount in self._balances.items()]
             many(_PUT_BALANCES, sums)
         notes: list[Row] = [("applied_seq", self._seq)]
@@ -382,5 +380,18 @@ class PositionStore:
         return {row[:n_keys]: row[n_keys:] for row in rows}
 
 
-def _marks(count: int) -> str:
-    return ",".join("?" * count)
+def _insert(connection: sqlite3.Connection, table: str, values: list[Any]) -> None:
+    """Insert the rows that ``values`` holds one after the other."""
+    width = _WIDTHS[table]
+    step = width * _ROWS_A_STATEMENT
+    whole = len(values) - len(values) % step
+    statement = _statement(table, _ROWS_A_STATEMENT)
+    connection.executemany(statement, (values[at : at + step] for at in range(0, whole, step)))
+    rest = (values[at : at + width] for at in range(whole, len(values), width))
+    connection.executemany(_statement(table, 1), rest)
+
+
+@cache
+def _statement(table: str, n_rows: int) -> str:
+    row = f"({','.join('?' * _WIDTHS[table])})"
+    return f"INSERT INTO {table} VALUES {','.join([row] * n_rows)}"  # noqa: S608
