@@ -80,7 +80,7 @@ class AccountWords:
     """fraction, quantity=10, notional=5000, volatility=0.1 or kelly=0.5."""
     account: Literal["margin", "cash"] = "margin"
     """cash enforces settlement."""
-    multiplier: float = 1
+    multiplier: int = 1
     """Buying power as a multiple of equity."""
     rebalance_band_frac: float | None = None
     """Send an order when a weight drifted further than this from its target."""
