@@ -7,6 +7,7 @@ on the day of the call.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property, lru_cache
@@ -200,7 +201,9 @@ def calendar_of_years(name: str, year_first: int, year_last: int) -> TradingCale
     start, end = max(start, kind.bound_min() or start), min(end, kind.bound_max() or end)
     if start >= end:
         raise UsageError(f"The calendar {name} knows no session from {year_first} to {year_last}.")
-    return _as_arrays(name, exchange_calendars.get_calendar(name, start=start, end=end))
+    with warnings.catch_warnings():  # the library calls what newer pandas deprecates
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return _as_arrays(name, exchange_calendars.get_calendar(name, start=start, end=end))
 
 
 def _well_known(names: list[str]) -> list[str]:

@@ -19,7 +19,7 @@ from mqd.errors import BadRows, EmptyBars, MissingColumn, MissingZone, UnknownSy
 
 PRICES = ("open", "high", "low", "close")
 OPTIONAL = ("vwap", "trade_count")
-ZONED = r"(?:Z|z|UTC|[+-]\d{2}(?::?\d{2})?)$"
+ZONED = r"[T ]\d{2}[\d:.,]*(?:Z|z|[+-]\d{2}(?::?\d{2})?)$"
 
 
 @dataclass(frozen=True)
