@@ -166,9 +166,9 @@ def test_the_message_holds_the_bar_and_both_values(walk: SymbolBars) -> None:
     with pytest.raises(BadFeatures) as caught:
         check_causal(strategy, walk, compute_features(strategy, walk), cuts=1)
     said = str(caught.value)
-    assert iso(int(walk.ts_close[198])) in said
-    assert str(walk.close[199]) in said
-    assert "nan with the first 199" in said
+    assert iso(int(walk.ts_close[63])) in said
+    assert str(walk.close[64]) in said
+    assert "nan with the first 64" in said
 
 
 def test_causal_features_pass_and_rounding_is_no_lookahead(walk: SymbolBars) -> None:
