@@ -97,9 +97,10 @@ def test_one_signal_plans_as_a_list_of_one_does(row):
 
 def test_drift_alone_sends_nothing():
     desk = manager()
-    assert signed(one(desk, 1.0)) == [("S", 1000)]
-    assert one(desk, 1.0, ticks=20_000, equity=200_000, lots=1000) is NOTHING
-    assert one(desk, 1.0, ticks=5_000, equity=50_000, lots=1000) is NOTHING
+    assert signed(one(desk, 0.5)) == [("S", 500)]
+    # sized anew, 500 shares would be 375 at 200, and 750 at 50
+    assert one(desk, 0.5, ticks=20_000, equity=150_000, lots=500) is NOTHING
+    assert one(desk, 0.5, ticks=5_000, equity=75_000, lots=500) is NOTHING
 
 
 def test_a_trimmed_fill_counts_as_reached():
