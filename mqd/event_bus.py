@@ -185,6 +185,10 @@ class OrderEventBus:
         for topic in (topics,) if isinstance(topics, Topic) else topics:
             self.subscribe(topic, listener.offer, name=name)
 
+    def listens(self, topic: Topic) -> bool:
+        """Return True when anybody hears ``topic``."""
+        return topic in self._routes
+
     def publish(self, topic: Topic, ts_ns: int, payload: object) -> None:
         """Hand an event over, from any thread; nothing is kept when nobody listens.
 

@@ -7,26 +7,22 @@ that ``begin`` named.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mqd.core.bar import CorporateAction
-from mqd.core.clock import NS_PER_DAY
 from mqd.core.execution_report import ExecutionReport, ReportKind
 from mqd.core.instrument import AssetClass
-from mqd.core.order import Order, OrderClass, OrderType, Reason, Side, TimeInForce
+from mqd.core.order import Order, OrderClass, OrderType, Reason, TimeInForce
 from mqd.core.position import Account, Position
-from mqd.execution import capabilities
+from mqd.execution.acceptance import Acceptance
 from mqd.execution.fill_model import FillModel
 from mqd.execution.matching import NO_FILL
 from mqd.execution.resting import Resting, trail_distance
 from mqd.execution.tape import Tape
 from mqd.execution.venue_account import CashActivity, SplitActivity, VenueAccount
 
-GTC_NS = 90 * NS_PER_DAY
 _AT_OPEN_ONLY = frozenset({TimeInForce.IOC, TimeInForce.FOK, TimeInForce.OPG})
-_PROTECTIVE = frozenset({Reason.STOP_LOSS, Reason.TAKE_PROFIT, Reason.TRAILING_STOP})
 _SLIPPED = frozenset({OrderType.MARKET, OrderType.STOP, OrderType.TRAILING_STOP})
 
 
@@ -44,8 +40,7 @@ class FillCounts:
 class SimulatedBroker:
     """A ``Broker`` over bars. ``account`` must mark with ``self.mark``.
 
-    ``session_closes`` are the calendar's closes (ns, sorted) for DAY orders; ``lots_per_share``
-    (by symbol) tells whole shares from fractions.
+    ``session_closes`` are the calendar's closes (ns, sorted) for DAY orders.
     """
 
     def __init__(
@@ -58,11 +53,8 @@ class SimulatedBroker:
     ) -> None:
         self.counts = FillCounts()
         self.account_book: VenueAccount
-        self._tapes, self._model, self._asset_class = tapes, model, asset_class
-        self._closes = session_closes
-        self._lots_per_share = {
-            s: int(1 / t.scale.lot) if t.scale.lot < 1 else 1 for s, t in tapes.items()
-        }
+        self._tapes, self._model = tapes, model
+        self._doorman = Acceptance(tapes, asset_class, session_closes)
         self._resting: dict[str, Resting] = {}
         self._groups: dict[str, list[str]] = {}
         self._known: set[str] = set()
@@ -70,7 +62,9 @@ class SimulatedBroker:
         self._row: dict[str, int] = {}
         self._used: dict[str, int] = {}
         self._marks: dict[str, int] = {}
-        self._now = self._sent_ns = self._step = self._executions = self._sequence = 0
+        self._now = self._sent_ns = self._opens_ns = self._step = self._executions = (
+            self._sequence
+        ) = 0
         self._opening = False
 
     def connect(self, account: VenueAccount) -> None:
@@ -85,7 +79,7 @@ class SimulatedBroker:
             self._say(ReportKind.DUPLICATE_ID, order, text="client_order_id must be unique")
             return
         self._known.add(order.client_order_id)
-        why = self._why_rejected(order)
+        why = self._doorman.refusal(order, self.account_book, self._resting)
         if why:
             for rejected in (order, *legs):
                 self._say(ReportKind.REJECTED, rejected, text=why)
@@ -113,7 +107,11 @@ class SimulatedBroker:
     def replace(self, client_order_id: str, order: Order) -> None:
         """Replace a working simple order by ``order``, which takes its place in the queue's end."""
         resting = self._resting.get(client_order_id)
-        why = "order is not open" if resting is None else self._why_rejected(order, resting)
+        why = (
+            "order is not open"
+            if resting is None
+            else self._doorman.refusal(order, self.account_book, self._resting, resting)
+        )
         if resting is None or why:
             self._out.append(
                 ExecutionReport(
@@ -152,6 +150,11 @@ class SimulatedBroker:
         """True when any order rests."""
         return bool(self._resting)
 
+    @property
+    def opens_ns(self) -> int:
+        """The instant of this step's first open."""
+        return self._opens_ns
+
     def mark(self, symbol: str) -> int:
         """Return the symbol's last known price in ticks (its open during the opening)."""
         return self._marks[symbol]
@@ -168,7 +171,7 @@ class SimulatedBroker:
                 opens_ns = min(opens_ns, tape.ts_open[row])
             elif last >= 0:
                 self._marks[symbol] = tape.close[last]
-        self._sent_ns = opens_ns
+        self._sent_ns = self._opens_ns = opens_ns
         self._opening = True
         for resting in list(self._resting.values()):
             if resting.expires_ns <= opens_ns:
@@ -201,9 +204,7 @@ class SimulatedBroker:
 
     def match_close(self, closing: Sequence[str]) -> None:
         """Fill on-close orders of the symbols whose session ends; move trails; expire."""
-        for symbol, row in self._row.items():
-            if row >= 0:
-                self._marks[symbol] = self._tapes[symbol].close[row]
+        self.settle_marks()
         for resting in list(self._resting.values()):
             order = resting.order
             row = self._row[order.symbol]
@@ -214,7 +215,14 @@ class SimulatedBroker:
                 resting.follow(tape.high[row], tape.low[row])
             if resting.expires_ns <= self._now and order.client_order_id in self._resting:
                 self._drop(resting, ReportKind.EXPIRED, "")
+
+    def settle_marks(self) -> None:
+        """Make the step's closes the prices known; orders sent from here on come after it."""
+        self._opening = False
         self._sent_ns = self._now
+        for symbol, row in self._row.items():
+            if row >= 0:
+                self._marks[symbol] = self._tapes[symbol].close[row]
 
     def act(self, action: CorporateAction) -> CashActivity | SplitActivity | None:
         """Apply a corporate action to the venue's books."""
@@ -269,10 +277,9 @@ class SimulatedBroker:
 
     def _on_close(self, resting: Resting, tape: Tape, row: int) -> None:
         order, close = resting.order, tape.close[row]
-        limited = order.type is OrderType.LIMIT
-        if tape.capacity[row] >= 0 and resting.arrives_ns <= tape.ts_open[row]:
-            if not limited or (order.limit_ticks - close) * order.side >= 0:
-                self._execute(resting, close, tape.ts_close[row])
+        good = order.type is not OrderType.LIMIT or (order.limit_ticks - close) * order.side >= 0
+        if good and tape.capacity[row] >= 0 and resting.arrives_ns <= tape.ts_open[row]:
+            self._execute(resting, close, tape.ts_close[row])
         if order.client_order_id in self._resting:
             self._drop(resting, ReportKind.EXPIRED, "")
 
@@ -362,36 +369,13 @@ class SimulatedBroker:
         self._sequence += 1
         resting = Resting(
             order, self._tapes[order.symbol].place, self._sequence, f"v{self._sequence}",
-            self._sent_ns + self._model.latency_ns, self._expiry(order), self._step, held,
-            extreme, trail_distance(order, extreme),
+            self._sent_ns + self._model.latency_ns, self._doorman.expiry(order, self._sent_ns),
+            self._step, held, extreme, trail_distance(order, extreme),
         )  # fmt: skip
         self._resting[order.client_order_id] = resting
         if order.group:
             self._groups.setdefault(order.group, []).append(order.client_order_id)
         self._say(ReportKind.ACCEPTED, order, venue_id=resting.venue_id)
-
-    def _expiry(self, order: Order) -> int:
-        if order.time_in_force is TimeInForce.GTC:
-            return self._sent_ns + GTC_NS
-        place = bisect_right(self._closes, self._sent_ns)
-        return self._closes[place] if place < len(self._closes) else self._sent_ns + GTC_NS
-
-    def _why_rejected(self, order: Order, replaced: Resting | None = None) -> str:
-        position = self.account_book.lots(order.symbol)
-        protective = order.reason in _PROTECTIVE
-        if self.account_book.kind == "cash" and order.side is Side.SELL and position < order.lots:
-            return "a cash account holds no short positions"
-        why = capabilities.refusal(
-            order, self._asset_class, self._lots_per_share[order.symbol],
-            0 if order.parent or protective else position,
-        )  # fmt: skip
-        if why or protective:
-            return why
-        for resting in self._resting.values():
-            simple = resting is not replaced and resting.order.reason not in _PROTECTIVE
-            if simple and capabilities.crosses(order, resting.order):
-                return "potential wash trade detected: opposite side order exists"
-        return ""
 
     def _drop(
         self, resting: Resting, kind: ReportKind, text: str, *, replaced_by: str = ""

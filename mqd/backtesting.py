@@ -1,0 +1,255 @@
+"""``backtest``: one strategy, or several, replayed over bars through every stage of the desk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, Literal
+
+from mqd.desk.journal import Journal
+from mqd.desk.loop import Desk
+from mqd.desk.records import text
+from mqd.desk.wiring import Settings, Wiring
+from mqd.errors import EmptyBars, MqdError, UsageError
+from mqd.event_bus import OrderEventBus
+from mqd.execution.costs import Costs
+from mqd.execution.fill_model import FillModel
+from mqd.market_data.bars import Bars
+from mqd.portfolio.sizing import FractionOfEquity, Sizer
+from mqd.positions.store import PositionStore
+from mqd.result import Result, collect
+from mqd.risk.limits import Limits
+from mqd.strategy.jit import code_key
+from mqd.strategy.strategy import Strategy
+from mqd.transaction_log import TransactionLog, new_run_folder
+
+__all__ = ["Result", "backtest"]
+
+Strategies = Strategy | Sequence[tuple[Strategy, float]]
+Engine = Literal["auto", "event", "compiled"]
+PROGRESS_STEPS = 200_000
+
+
+def backtest(
+    strategy: Strategies,
+    bars: Bars,
+    *,
+    cash: float | Decimal = 100_000,
+    sizer: Sizer | None = None,
+    costs: Costs | None = None,
+    fills: FillModel | None = None,
+    limits: Limits | None = None,
+    account: Literal["margin", "cash"] = "margin",
+    multiplier: int = 1,
+    rebalance_band_frac: float | None = None,
+    engine: Engine = "auto",
+    out: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    bus: OrderEventBus | None = None,
+) -> Result:
+    """Replay ``strategy`` over ``bars`` and return what came of it.
+
+    ``strategy`` is one instance, or a list of ``(instance, allocation)`` whose allocations sum to
+    at most 1. ``cash`` in the bars' currency. ``sizer`` defaults to ``FractionOfEquity()``,
+    ``costs`` to ``Costs.alpaca()``, ``fills`` to ``FillModel()``, ``limits`` to research limits
+    (well-formed orders and buying power). ``account="cash"`` enforces settlement; ``multiplier``
+    scales equity to buying power. ``rebalance_band_frac`` sends an order when a position's
+    weight is further than that from its target.
+
+    ``out`` is the run folder (log, store, report); it must not exist. ``engine="auto"`` is the
+    event engine; the compiled loop for single backtests is not there yet and is refused. ``seed``
+    is recorded; nothing in a replay is random. Listeners on ``bus`` hear what happens.
+
+    Raises ``DataError``, ``StrategyError``, ``ConfigError`` and ``MoneyError``, each saying what,
+    where and what to do. After Ctrl-C the run folder holds a readable log up to that step.
+    """
+    if engine not in ("auto", "event", "compiled"):
+        raise UsageError(f"engine = {engine!r}; it must be 'auto', 'event' or 'compiled'.")
+    if engine == "compiled":
+        raise UsageError(
+            "The compiled loop does not run single backtests yet: use engine='event' ('auto' does)."
+        )
+    settings = Settings(
+        cash=_cash(cash), sizer=sizer or FractionOfEquity(), costs=costs or Costs.alpaca(),
+        fills=fills or FillModel(), limits=limits or Limits.research(multiplier), account=account,
+        multiplier=_multiplier(multiplier), rebalance_band_frac=rebalance_band_frac,
+    )  # fmt: skip
+    named = name_strategies(strategy)
+    _check_bars(bars, settings.fills)
+    folder = None if out is None else new_run_folder(out)
+    log = TransactionLog.create(folder, _header(folder), durable=False)
+    store = None if folder is None else PositionStore.create(folder, tip=log.tip)
+    journal = Journal(log, store, bus or OrderEventBus())
+    reason = "failed"
+    try:
+        wiring = Wiring(named, bars, settings, journal)
+        desk = wiring.build()
+        _write_start(journal, named, bars, settings, wiring, seed)
+        _replay(desk, bars)
+        _write_end(journal, desk)
+        reason = "done"
+        return collect(desk, named, bars, settings, folder, log.sha256)
+    except KeyboardInterrupt:
+        reason = "interrupted"
+        raise
+    finally:
+        _close(journal, reason)
+
+
+def name_strategies(strategy: Strategies) -> list[tuple[str, Strategy, float]]:
+    """Return ``(name, instance, allocation)``; a class that occurs twice is named in full."""
+    pairs = [(strategy, 1.0)] if isinstance(strategy, Strategy) else list(strategy)
+    if not pairs:
+        raise UsageError("No strategy to run: give one, or a list of (strategy, allocation).")
+    for pair in pairs:
+        shape: object = pair
+        if not (isinstance(shape, tuple) and len(shape) == 2 and isinstance(shape[0], Strategy)):
+            raise UsageError(
+                f"{pair!r} is no (strategy, allocation). An instance is wanted: SmaCross(), not"
+                " SmaCross."
+            )
+    names = [type(one).__name__ for one, _ in pairs]
+    full = [
+        repr(one) if names.count(n) > 1 else n for (one, _), n in zip(pairs, names, strict=True)
+    ]
+    if len(set(full)) < len(full):
+        raise UsageError(f"The same strategy is listed twice: {', '.join(full)}.")
+    return [
+        (name, one.fresh(), float(share)) for name, (one, share) in zip(full, pairs, strict=True)
+    ]
+
+
+def _cash(cash: float | Decimal) -> Decimal:
+    try:
+        amount = Decimal(str(cash))
+    except InvalidOperation:
+        amount = Decimal(0)
+    if not amount.is_finite() or amount <= 0:
+        raise UsageError(f"cash = {cash!r}; it must be an amount above 0.")
+    return amount
+
+
+def _multiplier(multiplier: float) -> int:
+    if multiplier != int(multiplier) or not 1 <= multiplier <= 4:
+        raise UsageError(f"multiplier = {multiplier!r}; accounts have 1, 2, 3 or 4.")
+    return int(multiplier)
+
+
+def _check_bars(bars: Bars, fills: FillModel) -> None:
+    if not isinstance(bars, Bars):
+        raise UsageError(
+            f"bars is {type(bars).__name__}, not Bars: use mqd.load_bars(path) or"
+            " mqd.Bars.from_pandas(frame)."
+        )
+    if not bars.symbols or all(len(bars[symbol]) == 0 for symbol in bars.symbols):
+        raise EmptyBars(bars.source, "nothing is left to replay")
+    if bars.close_only and not fills.close_only:
+        raise UsageError(
+            f"{bars.source} holds closes only: orders would fill at a price nobody could see."
+            " Say fills=mqd.FillModel(close_only=True) to accept that; the result will state it."
+        )
+
+
+def _header(folder: Path | None) -> dict[str, object]:
+    from mqd import __version__
+
+    return {"run_id": folder.name if folder else "memory", "mode": "replay", "code": __version__}
+
+
+def _fingerprint(strategy: Strategy) -> str:
+    """Return a hash of the code that the strategy's rule reaches, or of its hooks' code."""
+    rules = ["features", strategy.kind] if strategy.kind != "event" else sorted(strategy.hooks())
+    text_of = "|".join(repr(code_key(getattr(type(strategy), name))) for name in rules)
+    return hashlib.sha256(text_of.encode()).hexdigest()
+
+
+def _write_start(
+    journal: Journal,
+    named: Sequence[tuple[str, Strategy, float]],
+    bars: Bars,
+    settings: Settings,
+    wiring: Wiring,
+    seed: int,
+) -> None:
+    journal.now_ns = bars.first
+    scales = {s: {"tick": str(k.tick), "lot": str(k.lot)} for s, k in wiring.scales.items()}
+    start: dict[str, Any] = {
+        "strategies": [
+            {
+                "name": name, "parameters": dict(one.parameters), "allocation": share,
+                "code": _fingerprint(one),
+            }
+            for name, one, share in named
+        ],
+        "data": {
+            "sha256": bars.sha256, "feed": bars.feed, "timeframe": bars.timeframe,
+            "adjust": bars.adjust, "anchor": bars.first,
+            "rows": {symbol: len(bars[symbol]) for symbol in bars.symbols},
+            "symbols": list(bars.symbols),
+        },
+        "cash": str(settings.cash), "account": settings.account,
+        "multiplier": settings.multiplier, "costs": repr(settings.costs),
+        "fills": repr(settings.fills), "sizer": repr(settings.sizer),
+        "limits": settings.limits.sha256, "rebalance_band_frac": settings.rebalance_band_frac,
+        "seed": seed, "scales": scales, "quantum": f"{wiring.quantum:f}",
+    }  # fmt: skip
+    journal.write("run.start", start)
+    deposit = text(wiring.cash_quanta, wiring.quantum)
+    journal.write("cash", {"account": "deposits", "symbol": "", "amount": deposit})
+
+
+def _replay(desk: Desk, bars: Bars) -> None:
+    desk.start()
+    with _Progress(desk, bars) as after_step:
+        desk.run(after_step)
+    desk.stop()
+
+
+class _Progress:
+    """A bar on long runs at a terminal or in a notebook; nothing otherwise."""
+
+    def __init__(self, desk: Desk, bars: Bars) -> None:
+        self._desk, self._title = desk, f"backtest {bars.timeframe}"
+        self._bar: Any = None
+        self._last = 0
+
+    def __enter__(self) -> Callable[[int], None] | None:
+        n_steps = self._desk.parts.market.n_steps
+        if n_steps < PROGRESS_STEPS or not sys.stderr.isatty():
+            return None
+        from tqdm.auto import tqdm
+
+        self._bar = tqdm(total=n_steps, desc=self._title, unit="bar", leave=False)
+        return self._step
+
+    def _step(self, step: int) -> None:
+        if step - self._last >= PROGRESS_STEPS // 100:
+            self._bar.update(step - self._last)
+            self._last = step
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _write_end(journal: Journal, desk: Desk) -> None:
+    valuation = desk.parts.valuation
+    unit = valuation.quantum
+    end = {"cash": text(valuation.ledger.cash, unit), "equity": text(valuation.equity(), unit)}
+    journal.write("run.end", end)
+
+
+def _close(journal: Journal, reason: str) -> None:
+    """Leave a readable run folder whatever happened; an error under way stays the one raised."""
+    journal.bus.close()
+    closers = [lambda: journal.log.close(reason)]
+    if journal.store is not None:
+        closers.append(journal.store.close)
+    for close in closers:
+        with suppress(*(() if reason == "done" else (MqdError, OSError))):
+            close()

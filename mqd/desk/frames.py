@@ -1,0 +1,143 @@
+"""Pandas frames of a desk that has run; the integers become floats here and nowhere before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mqd.core.bar import Floats, Ints
+from mqd.core.execution_report import Fill
+from mqd.core.order import Order, Side
+from mqd.desk.loop import Desk
+from mqd.desk.records import SIDE_WORD
+
+ORDER_COLUMNS = (
+    "id", "strategy", "symbol", "side", "qty", "type", "limit_px", "stop_px", "time_in_force",
+    "reason", "decided", "status", "filled_qty", "avg_px",
+)  # fmt: skip
+FILL_COLUMNS = (
+    "execution_id", "order_id", "strategy", "symbol", "side", "qty", "px", "fee_usd", "ts_fill",
+    "ts_known", "reason",
+)  # fmt: skip
+
+
+def stamps(ts_ns: Any) -> pd.DatetimeIndex:
+    """Return int64 nanoseconds as a zone-aware UTC index."""
+    return pd.DatetimeIndex(np.asarray(ts_ns, dtype="datetime64[ns]")).tz_localize("UTC")
+
+
+def _frame(
+    rows: Sequence[tuple[Any, ...]], columns: Sequence[str], times: Sequence[str]
+) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=list(columns))
+    for name in times:
+        frame[name] = stamps(frame[name].to_numpy(dtype=np.int64))
+    return frame
+
+
+def orders(desk: Desk) -> pd.DataFrame:
+    """Return every order, in the order of decision; quantities and prices as float."""
+    rows = []
+    for state in desk.parts.machine.states():
+        order, scale = state.order, state.order.scale
+        rows.append(
+            (
+                order.client_order_id, order.strategy, order.symbol, SIDE_WORD[order.side],
+                float(order.qty), order.type.value, _px(order.limit_ticks, order),
+                _px(order.stop_ticks, order), order.time_in_force.value, order.reason.value,
+                order.decided_ns, state.status.value, float(state.cum_lots * scale.lot),
+                float(state.avg_px) if state.avg_px is not None else np.nan,
+            )
+        )  # fmt: skip
+    return _frame(rows, ORDER_COLUMNS, ("decided",))
+
+
+def _px(ticks: int, order: Order) -> float:
+    return float(ticks * order.scale.tick) if ticks else np.nan
+
+
+def _known(desk: Desk, ts_fill: int) -> int:
+    """Return the close of the step in which a fill became known."""
+    closes = desk.parts.market.ts_close
+    at = int(np.searchsorted(np.asarray(closes), ts_fill, side="left"))
+    return closes[min(at, len(closes) - 1)]
+
+
+def fills(desk: Desk) -> pd.DataFrame:
+    """Return every execution in the order of the log."""
+    taken: list[tuple[int, Order, Fill]] = []
+    for state in desk.parts.machine.states():
+        taken += [(int(fill.execution_id[1:]), state.order, fill) for fill in state.fills]
+    taken.sort(key=lambda item: item[0])
+    rows = []
+    for _, order, fill in taken:
+        scale = order.scale
+        rows.append(
+            (
+                fill.execution_id, order.client_order_id, order.strategy, order.symbol,
+                SIDE_WORD[order.side], float(fill.lots * scale.lot), float(fill.ticks * scale.tick),
+                float(fill.fee_quanta * scale.quantum), fill.ts_fill, _known(desk, fill.ts_fill),
+                order.reason.value,
+            )
+        )  # fmt: skip
+    return _frame(rows, FILL_COLUMNS, ("ts_fill", "ts_known"))
+
+
+def owned_fills(desk: Desk, market_fills: pd.DataFrame) -> pd.DataFrame:
+    """Return the fills by the strategy they belong to: netted orders split, crosses included."""
+    shares = desk.parts.hearing.shares
+    if not shares and not desk.crossed:
+        return market_fills
+    rows = []
+    reasons = dict(zip(market_fills["order_id"], market_fills["reason"], strict=True))
+    for report, share in shares:
+        reason = reasons.get(report.client_order_id, "target")
+        rows.append(_share_row(desk, share, report.ts_fill, report.execution_id, reason))
+    for ts_fill, share in desk.crossed:
+        rows.append(_share_row(desk, share, ts_fill, "", "target"))
+    rows.sort(key=lambda row: row[8])
+    return _frame(rows, FILL_COLUMNS, ("ts_fill", "ts_known"))
+
+
+def _share_row(desk: Desk, share: Any, ts_fill: int, name: str, reason: str) -> tuple[Any, ...]:
+    scale = desk.parts.valuation.scales[share.symbol]
+    ticks = share.lot_quanta // scale.tick_lot_quanta
+    side = Side.BUY if share.lots > 0 else Side.SELL
+    return (
+        name, "", share.strategy, share.symbol, SIDE_WORD[side], float(abs(share.lots) * scale.lot),
+        float(ticks * scale.tick), float(share.fee * scale.quantum), ts_fill,
+        _known(desk, ts_fill), reason,
+    )  # fmt: skip
+
+
+def curves(desk: Desk, start_cash: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return equity (``equity, cash, gross, net`` in USD) and positions at every bar's close."""
+    market, valuation = desk.parts.market, desk.parts.valuation
+    cash, lots = desk.curve.spread(market.n_steps, start_cash)
+    net = np.zeros(market.n_steps, dtype=np.int64)
+    gross = np.zeros(market.n_steps, dtype=np.int64)
+    quantities: dict[str, Floats] = {}
+    for place, symbol in enumerate(market.symbols):
+        scale = valuation.scales[symbol]
+        value = lots[:, place] * _closes(desk, place, symbol) * scale.tick_lot_quanta
+        net += value
+        gross += np.abs(value)
+        quantities[symbol] = lots[:, place].astype(np.float64) * float(scale.lot)
+    index = stamps(np.asarray(market.ts_close))
+    index.name = "ts_close"
+    units = float(1 / valuation.quantum)
+    columns = {"equity": cash + net, "cash": cash, "gross": gross, "net": net}
+    equity = pd.DataFrame({name: column / units for name, column in columns.items()}, index=index)
+    return equity, pd.DataFrame(quantities, index=index)
+
+
+def _closes(desk: Desk, place: int, symbol: str) -> Ints:
+    """Return a symbol's last known close in ticks at every step, 0 before its first bar."""
+    market = desk.parts.market
+    rows = market.last_rows_of(place)
+    closes = np.asarray(market.tapes[symbol].close)[np.maximum(rows, 0)]
+    out: Ints = np.where(rows >= 0, closes, 0)
+    return out

@@ -1,0 +1,172 @@
+"""What a venue says, taken in: order state, ledger, attribution, protection, in that order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from mqd.core.event import Event, Topic
+from mqd.core.execution_report import ExecutionReport, ReportKind
+from mqd.core.order import OrderStatus, Reason
+from mqd.desk import records
+from mqd.desk.journal import Journal
+from mqd.desk.protection import Protection
+from mqd.desk.slots import Holding
+from mqd.desk.valuation import Valuation
+from mqd.errors import MqdError, StageFailed
+from mqd.execution.engine import OrderExecutionEngine
+from mqd.orders.blotter import Blotter
+from mqd.orders.state import OrderState, Transition
+from mqd.orders.state_machine import OrderStateMachine
+from mqd.portfolio.attribution import Share
+from mqd.portfolio.manager import PortfolioManager
+from mqd.risk.manager import RiskManager
+
+_FILLS = frozenset({ReportKind.FILL, ReportKind.PARTIAL_FILL})
+_REACHED = "trimmed to buying power"
+Listener = Callable[[str, ExecutionReport, OrderState], None]
+
+
+class Hearing:
+    """The stage that turns reports into state. ``tell`` hands them on to event strategies."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        engine: OrderExecutionEngine,
+        machine: OrderStateMachine,
+        blotter: Blotter,
+        valuation: Valuation,
+        risk: RiskManager,
+        portfolio: PortfolioManager,
+        protection: Protection,
+        holdings: Mapping[tuple[str, str], Holding],
+        row_of: Callable[[str], int],
+        tell: Listener,
+        denials: Callable[[], list[ExecutionReport]],
+    ) -> None:
+        self._journal, self._engine, self._machine = journal, engine, machine
+        self._blotter, self._valuation, self._risk = blotter, valuation, risk
+        self._portfolio, self._protection = portfolio, protection
+        self._holdings, self._row_of, self._tell = holdings, row_of, tell
+        self._denials = denials
+        self._shared = len(portfolio.strategies) > 1
+        self.n_fills = 0
+        self.anomalies: list[str] = []
+        self.unfilled: set[str] = set()
+        self.shares: list[tuple[ExecutionReport, Share]] = []
+        journal.bus.subscribe(Topic.REPORT, self._on_report, name="desk", stage=True)
+
+    def listen(self) -> int:
+        """Take in all reports that have arrived, and those they lead to; return how many."""
+        journal = self._journal
+        heard = 0
+        while reports := self._engine.reports():
+            for report in reports:
+                journal.publish(Topic.REPORT, report)
+            heard += len(reports)
+            try:
+                journal.bus.drain()
+            except StageFailed as failed:
+                if isinstance(failed.__cause__, MqdError):
+                    raise failed.__cause__ from None
+                raise
+        for denial in self._denials():
+            state = self._machine.state(denial.client_order_id)
+            self._tell(state.order.strategy, denial, state)
+        return heard
+
+    def _on_report(self, event: Event) -> None:
+        report = event.payload
+        assert isinstance(report, ExecutionReport)
+        if report.kind in _FILLS and self._is_new(report):
+            transition = self._book(report)
+        else:
+            lot = self._valuation.scales[report.symbol].lot
+            self._journal.write("report", records.report(report, lot))
+            transition = self._machine.apply(report)
+        self._blotter.apply(transition)
+        if transition.anomaly:
+            self.anomalies.append(transition.anomaly)
+        after = transition.after
+        if after is not None:
+            if after.is_terminal:
+                self._over(after, report)
+            self._tell(after.order.strategy, report, after)
+
+    def _is_new(self, report: ExecutionReport) -> bool:
+        try:
+            state = self._machine.state(report.client_order_id)
+        except MqdError:
+            return False
+        name = report.execution_id
+        return name not in state.busted and all(fill.execution_id != name for fill in state.fills)
+
+    def _book(self, report: ExecutionReport) -> Transition:
+        """Record an execution with what it changes, then change it."""
+        order = self._machine.state(report.client_order_id).order
+        symbol, side, ledger = report.symbol, order.side, self._valuation.ledger
+        lot_quanta = report.last_ticks * order.scale.tick_lot_quanta
+        entry = ledger.fill_entry(symbol, side * report.last_lots, lot_quanta, report.fee_quanta)
+        before = ledger.lots.get(symbol, 0)
+        self._journal.write("fill", records.fill(report, order, entry))
+        transition = self._machine.apply(report)
+        ledger.book(entry)
+        self.n_fills += 1
+        row, px = self._row_of(symbol), report.last_ticks * float(order.scale.tick)
+        if self._shared:
+            self._attribute(report, order.client_order_id, order.strategy, side, lot_quanta, row)
+        else:
+            self._holdings[order.strategy, symbol].moved(before, row, px)
+            self._protection.moved(order.strategy, symbol)
+        self._risk.filled(
+            symbol, side, report.cum_lots, order.lots, report.last_lots * lot_quanta,
+            report.ts_ns, strategy=order.strategy,
+        )  # fmt: skip
+        self._journal.publish(Topic.FILL, (report, order, entry))
+        return transition
+
+    def _attribute(
+        self,
+        report: ExecutionReport,
+        name: str,
+        strategy: str,
+        side: int,
+        lot_quanta: int,
+        row: int,
+    ) -> None:
+        """Split a fill among the strategies that share the order."""
+        shares = self._portfolio.attribution.fill(
+            report.ts_fill, name, strategy, report.symbol, side * report.last_lots, lot_quanta,
+            report.fee_quanta,
+        )  # fmt: skip
+        self.shares += [(report, share) for share in shares]
+        tick = float(self._valuation.scales[report.symbol].tick)
+        self.moved(shares, row, report.last_ticks * tick)
+
+    def moved(self, shares: Sequence[Share], row: int, px: float) -> None:
+        """Note that strategies' own positions changed on the bar ``row`` at ``px``."""
+        for share in shares:
+            before = share.lots_after - share.lots
+            self._holdings[share.strategy, share.symbol].moved(before, row, px)
+            self._protection.moved(share.strategy, share.symbol)
+
+    def _over(self, state: OrderState, report: ExecutionReport) -> None:
+        """An order is over: an exit, a remainder to size anew, or simply done."""
+        order = state.order
+        slot = self._protection.ended(order.client_order_id)
+        if slot is not None:
+            if state.cum_lots and not self._holdings[slot].lots:
+                self._portfolio.on_exit(*slot)
+            return
+        if order.reason is not Reason.TARGET:
+            return
+        left: tuple[str, ...] = (order.strategy,)
+        if self._shared:
+            left = tuple(
+                name for name, _ in self._portfolio.attribution.close(order.client_order_id)
+            )
+        reached = state.status is OrderStatus.FILLED or report.text == _REACHED
+        if not reached:
+            self.unfilled.add(order.client_order_id)
+            if state.status is not OrderStatus.REJECTED:
+                self._portfolio.on_remainder(order.symbol, left)

@@ -1,0 +1,40 @@
+"""Record, then act: one place that writes to the log, feeds the store and tells the bus."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mqd.core.event import Topic
+from mqd.event_bus import OrderEventBus
+from mqd.positions.store import PositionStore
+from mqd.transaction_log import Tier, TransactionLog
+
+
+class Journal:
+    """The log, and what hangs on it. ``now_ns`` is the step's instant: every record carries it."""
+
+    def __init__(
+        self, log: TransactionLog, store: PositionStore | None, bus: OrderEventBus
+    ) -> None:
+        self.log, self.store, self.bus = log, store, bus
+        self.now_ns = 0
+
+    def write(self, kind: str, payload: dict[str, Any], tier: Tier = Tier.D1) -> None:
+        """Append one record; the projection takes it from here."""
+        seq = self.log.append(kind, self.now_ns, payload, tier)
+        if self.store is not None:
+            self.store.apply(seq, kind, payload)
+
+    def publish(self, topic: Topic, payload: object) -> None:
+        """Tell the bus; the desk drains it at the end of each phase."""
+        self.bus.publish(topic, self.now_ns, payload)
+
+    @property
+    def last_seq(self) -> int:
+        """The seq of the last record."""
+        return self.log.seq
+
+    @property
+    def durable_seq(self) -> int:
+        """The last seq that is durable, as the run's tier demands."""
+        return self.log.durable_seq

@@ -1,0 +1,292 @@
+"""The one event loop. The only module that knows the order of the stages; it injects them.
+
+All bars of one ``ts_close`` form one step:
+
+    1  corporate actions
+    2  opening: (a) working orders that fill at the open, reductions first, then symbol order;
+       (b) follow-ups of the same decision (increases after reductions, the second half of a
+       flip), which fill at that open too; (c) protective orders, which work from 3 on;
+       (a) to (c) repeat until nothing is new
+    3  within the bar: limits, stops and protective orders; then what ends with the bar or the
+       session (on-close orders, remainders of targets, expiry, the day's fees, borrow)
+    4  mark at the close
+    5  features and decisions for every symbol, on one snapshot
+    6  orders, reductions first; they can fill in the next step at the earliest
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mqd.core.bar import ActionKind, CorporateAction
+from mqd.core.clock import iso
+from mqd.core.event import Topic
+from mqd.core.execution_report import ExecutionReport
+from mqd.core.order import TimeInForce
+from mqd.core.signal import Signal
+from mqd.desk import records
+from mqd.desk.curve import Curve
+from mqd.desk.market import NEVER
+from mqd.desk.parts import Parts, Trader
+from mqd.errors import MqdError, StrategyRaised
+from mqd.execution.venue_account import CashActivity, SplitActivity
+from mqd.orders.state import OrderState
+from mqd.portfolio.attribution import Share
+
+
+class Desk:
+    """One run. ``parts`` are the stages, already wired; ``traders`` the strategies' runners."""
+
+    def __init__(self, parts: Parts, traders: list[Trader]) -> None:
+        self.parts, self.traders = parts, traders
+        self.curve = Curve(parts.market.symbols)
+        self._alone = len(traders) == 1
+        self._day = -1
+        self._thorough = not parts.risk.limits.is_research
+        self._hooked = [trader for trader in traders if trader.hooks]
+        self._tells_bars = parts.journal.bus.listens(Topic.BAR)
+        self._marked = -1
+        self.crossed: list[tuple[int, Share]] = []
+        self.split_log: list[tuple[CorporateAction, SplitActivity]] = []
+
+    # --- the run -----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Call ``on_start`` at the first open."""
+        market = self.parts.market
+        first = min(tape.ts_open[0] for tape in market.tapes.values() if len(tape.ts_open))
+        self.parts.clock.advance(first)
+        self.parts.journal.now_ns = first
+        for trader in self._hooked:
+            self._call(trader, "on_start", 0)
+
+    def run(self, after_step: Callable[[int], None] | None = None, *, every: bool = False) -> None:
+        """Go through all steps; quiet ones, in which nothing can happen, are passed over.
+
+        ``every=True`` takes each step one by one: the log is the same, to the byte.
+        """
+        step, n_steps = 0, self.parts.market.n_steps
+        while step < n_steps:
+            self.step(step)
+            if after_step is not None:
+                after_step(step)
+            step = step + 1 if every else self._next(step)
+        self._mark(n_steps - 1)
+
+    def stop(self) -> None:
+        """Call ``on_stop`` after the last bar."""
+        for trader in self._hooked:
+            self._call(trader, "on_stop", self.parts.market.n_steps - 1)
+        self.parts.hearing.listen()
+
+    def _next(self, step: int) -> int:
+        """Return the next step in which something can happen."""
+        parts = self.parts
+        busy = self._thorough or self._hooked or self._tells_bars
+        if busy or parts.broker.has_resting or parts.targets.busy:
+            return step + 1
+        if parts.protection.has_bare or parts.portfolio.resizing:
+            return step + 1
+        following = min((t.runner.next_step(step) for t in self.traders if t.runner), default=NEVER)
+        if parts.broker.account_book.owes_at_close:
+            following = min(following, parts.market.next_session_end(step))
+        return min(following, parts.market.next_action(step))
+
+    # --- one step ----------------------------------------------------------------------------
+
+    def step(self, step: int) -> None:
+        """Take one step, in the order of the module's docstring."""
+        parts = self.parts
+        market, broker, hearing = parts.market, parts.broker, parts.hearing
+        now = market.ts_close[step]
+        rows = market.rows(step)
+        self._begin(step, now)
+        broker.begin(step, now, rows, market.last_rows(step))
+        hearing.listen()
+        # 1 corporate actions
+        for action in market.actions.get(step, ()):
+            self._corporate_action(action)
+        # 2 opening
+        parts.clock.advance(broker.opens_ns)
+        self._opening(step)
+        # 3 within the bar
+        parts.clock.advance(now)
+        if broker.has_resting:
+            broker.match_within()
+            hearing.listen()
+            broker.match_close(market.closing(rows))
+            hearing.listen()
+            parts.targets.cancel_remainders(rows)
+        else:
+            broker.settle_marks()
+        if market.ends_session[step]:
+            for activity in broker.account_book.close_session(market.days_to_next[step]):
+                self._book_cash(activity)
+        # 4 mark at the close
+        self._mark(step)
+        # 5 features and decisions, 6 orders
+        self._hooks(step)
+        self._decide(step)
+        self.curve.note(step, parts.valuation.ledger)
+
+    def _begin(self, step: int, now: int) -> None:
+        """Bring marks and the session up to the step's start."""
+        parts = self.parts
+        if self._marked < step - 1:
+            self._mark(step - 1)
+        parts.journal.now_ns = now
+        parts.market.begin(step)
+        day = parts.market.day[step]
+        if day != self._day:
+            self._day = parts.gate.session = day
+            parts.broker.account_book.open_session(day)
+            if step:
+                parts.risk.session(day, parts.valuation.equity())
+
+    def _opening(self, step: int) -> None:
+        parts = self.parts
+        while True:
+            if parts.broker.has_resting:
+                parts.broker.match_open()
+            heard = parts.hearing.listen()
+            if not parts.targets.follow_up() and not heard:
+                break
+        self._book_crosses(step)
+        if parts.protection.has_bare:
+            parts.protection.place(parts.clock.now_ns(), parts.market.row_now)
+            parts.hearing.listen()
+
+    def _mark(self, step: int) -> None:
+        """Make a step's closes the prices that the desk knows."""
+        parts = self.parts
+        market, valuation = parts.market, parts.valuation
+        market.enter(step)
+        for symbol, row in zip(market.symbols, market.last_rows(step), strict=True):
+            if row >= 0:
+                tape = market.tapes[symbol]
+                valuation.marks[symbol] = tape.close[row]
+                valuation.marked_ns[symbol] = tape.ts_close[row]
+        self._marked = step
+        if self._thorough:
+            if step == 0:
+                parts.risk.session(self._day, valuation.equity())
+            parts.risk.mark(market.ts_close[step], valuation.equity())
+
+    # --- 5 decisions -------------------------------------------------------------------------
+
+    def _hooks(self, step: int) -> None:
+        if self._tells_bars:
+            for bar in self._bars(step):
+                self.parts.journal.publish(Topic.BAR, bar)
+            self.parts.journal.bus.drain()
+        if not self._hooked:
+            return
+        due = self.parts.clock.due()
+        for trader in self._hooked:
+            for _, name in due:
+                self._call(trader, "on_timer", step, name)
+            for bar in self._bars(step):
+                self._call(trader, "on_bar", step, bar)
+            self.parts.hearing.listen()
+
+    def _bars(self, step: int) -> list[object]:
+        market = self.parts.market
+        rows = market.rows(step)
+        pairs = zip(market.symbols, rows, strict=True)
+        return [market.bars[symbol].bar(row) for symbol, row in pairs if row >= 0]
+
+    def _call(self, trader: Trader, hook: str, step: int, *arguments: object) -> None:
+        if hook not in trader.hooks:
+            return
+        try:
+            getattr(trader.strategy, hook)(trader.desk, *arguments)
+        except MqdError:
+            raise
+        except Exception as error:
+            symbols = ", ".join(self.parts.market.symbols)
+            bar = iso(self.parts.market.ts_close[step])
+            raise StrategyRaised(
+                type(trader.strategy).__name__, hook, symbols, bar, error
+            ) from error
+
+    def tell(self, strategy: str, report: ExecutionReport, state: OrderState) -> None:
+        """Hand a report to the event strategies that own a part of its order."""
+        if not self._hooked:
+            return
+        parties = [name for name, _ in state.order.allocation] or [strategy]
+        for trader in self._hooked:
+            if trader.name in parties:
+                self._call(trader, "on_report", self.parts.market.step, report)
+
+    def _decide(self, step: int) -> None:
+        parts = self.parts
+        rows = parts.market.rows(step)
+        equity = parts.valuation.equity()
+        signals: list[Signal] = []
+        for trader in self.traders:
+            if trader.runner is not None:
+                signals += trader.runner.signals(step, rows, equity)
+        parts.hearing.unfilled.clear()
+        if signals:
+            self._act(signals, equity)
+
+    def _act(self, signals: list[Signal], equity: int) -> None:
+        """Turn signals into orders: free what works, plan, send."""
+        parts = self.parts
+        portfolio, valuation = parts.portfolio, parts.valuation
+        standing = [portfolio.standing(s.strategy, s.symbol) for s in signals]
+        parts.targets.clear(signals, standing)
+        if len(signals) == 1 and self._alone:
+            signal = signals[0]
+            symbol = signal.symbol
+            plan = portfolio.on_signal(
+                signal, valuation.marks[symbol], equity, valuation.lots(symbol)
+            )
+        else:
+            plan = portfolio.on_signals(signals, valuation.marks, equity, valuation.ledger.lots)
+        for signal, before in zip(signals, standing, strict=True):
+            after = portfolio.standing(signal.strategy, signal.symbol)
+            if after != before:
+                parts.journal.write("decision", records.decision(signal, after))
+                parts.journal.publish(Topic.SIGNAL, signal)
+        parts.targets.send(plan)
+
+    # --- money and corporate actions ---------------------------------------------------------
+
+    def _book_crosses(self, step: int) -> None:
+        """Book opposite targets that cancelled out, at the open of the symbol's next bar."""
+        parts = self.parts
+        for symbol, allocation, row in parts.targets.take_crosses(parts.market.rows(step)):
+            tape = parts.market.tapes[symbol]
+            lot_quanta = tape.open[row] * tape.scale.tick_lot_quanta
+            shares = parts.portfolio.attribution.cross(
+                tape.ts_open[row], symbol, allocation, lot_quanta
+            )
+            self.crossed += [(tape.ts_open[row], share) for share in shares]
+            parts.hearing.moved(shares, row, tape.open[row] * float(tape.scale.tick))
+
+    def _book_cash(self, activity: CashActivity) -> None:
+        parts = self.parts
+        account, symbol, amount = activity
+        if not amount:
+            return
+        quantum = parts.valuation.quantum
+        parts.journal.write("cash", records.cash(account, symbol, amount, quantum))
+        parts.valuation.ledger.book_cash(account, amount)
+        if not self._alone:
+            parts.portfolio.attribution.cash(parts.journal.now_ns, account, symbol, amount)
+        self.curve.touch()
+
+    def _corporate_action(self, action: CorporateAction) -> None:
+        parts = self.parts
+        if action.kind is ActionKind.DIVIDEND:
+            paid = parts.broker.act(action)
+            if isinstance(paid, CashActivity):
+                self._book_cash(paid)
+            return
+        parts.splits.apply(self, action)
+
+
+def default_time_in_force(calendar: str) -> TimeInForce:
+    """Return DAY, or GTC in a market that never closes."""
+    return TimeInForce.GTC if calendar == "24/7" else TimeInForce.DAY

@@ -1,0 +1,179 @@
+"""The steps of a replay: which symbol has a bar when, and what is known at each close."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+
+import numpy as np
+
+from mqd.core.bar import CorporateAction, Ints
+from mqd.core.money import Scale
+from mqd.execution.tape import Tape, tape_of
+from mqd.market_data.bars import Bars
+from mqd.market_data.feed import ReplayFeed
+
+VOLUME_SESSIONS = 20
+RECENT_BARS = 20
+NEVER = 2**62
+
+
+def _after(steps: list[int], step: int) -> int:
+    place = bisect_right(steps, step)
+    return steps[place] if place < len(steps) else NEVER
+
+
+class Market:
+    """All bars of a run as integer tapes, in steps of one ``ts_close`` each.
+
+    ``ts_close[k]`` is the step's close; ``rows(k)`` gives each symbol's row in that step, -1
+    where it has no bar; ``last_rows(k)`` its last row up to and including that step.
+    """
+
+    def __init__(self, bars: Bars, scales: dict[str, Scale], participation_frac: float) -> None:
+        self.bars = bars
+        self.symbols = bars.symbols
+        self.tapes: dict[str, Tape] = {
+            symbol: tape_of(bars[symbol], place, scales[symbol], participation_frac)
+            for place, symbol in enumerate(self.symbols)
+        }
+        steps = ReplayFeed(bars).steps()
+        ts_close, rows = steps.ts_close, steps.rows
+        self.ts_close = ts_close.data
+        self.n_steps = len(ts_close)
+        self._rows = rows
+        self._last_rows = np.maximum.accumulate(rows, axis=0)
+        self._alone = len(self.symbols) == 1
+        self.step = 0
+        self._now: dict[str, int] = dict.fromkeys(self.symbols, -1)
+        self._sessions(bars)
+        self.actions = self._action_steps(bars)
+        self._action_list = sorted(self.actions)
+        self._volume: dict[str, Sequence[int]] = {}
+
+    def _sessions(self, bars: Bars) -> None:
+        """Find the last step of each session and the calendar days until the next one."""
+        calendar = bars.trading_calendar
+        self.session_closes: Sequence[int] = calendar.closes.tolist()
+        self.session_days: tuple[int, ...] = tuple(calendar.sessions.tolist())
+        day = np.full(self.n_steps, -1, dtype=np.int64)
+        to_close = np.full(self.n_steps, np.inf)
+        for place, symbol in enumerate(self.symbols):
+            rows = self._rows[:, place]
+            there = rows >= 0
+            day[there] = np.maximum(day[there], bars[symbol].session[rows[there]])
+            to_close[there] = np.minimum(
+                to_close[there], bars[symbol].minutes_to_close[rows[there]]
+            )
+        ends = np.append(day[1:] != day[:-1], to_close[-1] <= 0)
+        following = np.searchsorted(calendar.sessions, day, side="right")
+        following = np.minimum(following, len(calendar.sessions) - 1)
+        self.day = day.data
+        self.ends_session = ends.tolist()
+        self._session_ends: list[int] = np.flatnonzero(ends).tolist()
+        self.days_to_next = np.maximum(calendar.sessions[following] - day, 1).data
+        self._at_close = {
+            symbol: (bars[symbol].minutes_to_close <= 0).tolist() for symbol in self.symbols
+        }
+
+    def _action_steps(self, bars: Bars) -> dict[int, list[CorporateAction]]:
+        steps: dict[int, list[CorporateAction]] = {}
+        for symbol in self.symbols:
+            for action in bars[symbol].actions:
+                row = int(np.searchsorted(bars[symbol].ts_open, action.ts_ex))
+                if 0 < row < len(bars[symbol]):
+                    step = self.step_of(symbol, row)
+                    steps.setdefault(step, []).append(action)
+        return steps
+
+    def rows(self, step: int) -> Sequence[int]:
+        """Return each symbol's row in a step, -1 where it has no bar."""
+        if self._alone:
+            return (step,)
+        rows: list[int] = self._rows[step].tolist()
+        return rows
+
+    def last_rows(self, step: int) -> Sequence[int]:
+        """Return each symbol's last row up to a step, -1 before its first."""
+        if self._alone:
+            return (step,)
+        rows: list[int] = self._last_rows[step].tolist()
+        return rows
+
+    def last_rows_of(self, place: int) -> Ints:
+        """Return one symbol's last row at every step, -1 before its first."""
+        rows: Ints = self._last_rows[:, place]
+        return rows
+
+    def begin(self, step: int) -> None:
+        """Make ``step`` the present one; its closes are not known yet."""
+        self.step = step
+
+    def present_row(self, symbol: str) -> int:
+        """Return the row of a symbol's bar in the present step, -1 without one."""
+        return self.rows(self.step)[self.tapes[symbol].place]
+
+    def enter(self, step: int) -> None:
+        """Make a step's closes the present: ``row_now`` answers from here."""
+        for symbol, row in zip(self.symbols, self.last_rows(step), strict=True):
+            self._now[symbol] = row
+
+    def row_now(self, symbol: str) -> int:
+        """Return a symbol's last closed row, -1 before its first."""
+        return self._now[symbol]
+
+    def steps_of(self, symbol: str, rows: Sequence[int]) -> Sequence[int]:
+        """Return the steps in which a symbol's rows close."""
+        if self._alone:
+            return rows
+        closes = self.bars[symbol].ts_close[np.asarray(rows, dtype=np.int64)]
+        steps: list[int] = np.searchsorted(np.asarray(self.ts_close), closes).tolist()
+        return steps
+
+    def step_of(self, symbol: str, row: int) -> int:
+        """Return the step in which a symbol's row closes."""
+        return bisect_left(self.ts_close, self.tapes[symbol].ts_close[row])
+
+    def next_session_end(self, step: int) -> int:
+        """Return the first later step that ends a session."""
+        return _after(self._session_ends, step)
+
+    def next_action(self, step: int) -> int:
+        """Return the first later step with a corporate action."""
+        return _after(self._action_list, step)
+
+    def closing(self, rows: Sequence[int]) -> list[str]:
+        """Return the symbols whose bar in this step ends their session."""
+        return [
+            symbol
+            for symbol, row in zip(self.symbols, rows, strict=True)
+            if row >= 0 and self._at_close[symbol][row]
+        ]
+
+    def recent_ticks(self, symbol: str, row: int) -> tuple[int, ...]:
+        """Return up to 20 closes before ``row``, oldest first."""
+        return tuple(self.tapes[symbol].close[max(0, row - RECENT_BARS) : row].tolist())
+
+    def closes(self, symbol: str, row: int, n: int) -> list[float]:
+        """Return the last ``n`` closes up to ``row``, oldest first; fewer at the start."""
+        out: list[float] = self.bars[symbol].close[max(0, row + 1 - n) : row + 1].tolist()
+        return out
+
+    def average_volume_lots(self, symbol: str, row: int) -> int:
+        """Return the mean volume in lots of the last 20 whole sessions, -1 without one."""
+        means = self._volume.get(symbol)
+        if means is None:
+            means = self._volume[symbol] = self._session_means(symbol)
+        return means[row]
+
+    def _session_means(self, symbol: str) -> list[int]:
+        bars = self.bars[symbol]
+        _, first, place = np.unique(bars.session, return_index=True, return_inverse=True)
+        sums = np.add.reduceat(bars.volume, first)
+        whole = place + (bars.minutes_to_close <= 0)  # sessions known to be over at each bar
+        total = np.concatenate([[0.0], np.cumsum(sums)])
+        begin = np.maximum(whole - VOLUME_SESSIONS, 0)
+        counted = whole - begin
+        mean = (total[whole] - total[begin]) / np.maximum(counted, 1) / float(bars.lot)
+        out: list[int] = np.where(counted > 0, np.floor(mean), -1).astype(np.int64).tolist()
+        return out

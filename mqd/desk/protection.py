@@ -1,0 +1,172 @@
+"""Protective orders: placed after fills, cancelled before a new target, exits remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from mqd.core.execution_report import ExecutionReport
+from mqd.core.money import BPS_UNITS, Scale
+from mqd.core.order import Order, OrderClass, OrderType, Reason, Side, TimeInForce
+from mqd.desk.gate import OrderGate
+from mqd.desk.slots import Holding
+from mqd.execution.protective import protective_ticks
+
+Slot = tuple[str, str]
+REASONS = frozenset({Reason.STOP_LOSS, Reason.TAKE_PROFIT, Reason.TRAILING_STOP})
+Naming = Callable[[str, str, Side, str], str]
+
+
+class Exits(NamedTuple):
+    """A strategy's protective fractions of the average entry price, 0.0 for none."""
+
+    stop_loss_frac: float
+    take_profit_frac: float
+    trailing_stop_frac: float
+
+    def __bool__(self) -> bool:
+        return any(self)
+
+
+class _Guard:
+    """What protects one strategy's position in one symbol."""
+
+    __slots__ = ("exits", "holding", "ids", "scale", "whole")
+
+    def __init__(self, exits: Exits, holding: Holding, scale: Scale, whole: int) -> None:
+        self.exits, self.holding, self.scale = exits, holding, scale
+        self.whole = whole
+        self.ids: set[str] = set()
+
+
+class Protection:
+    """Keeps every protected position covered by one stop, one target, or the pair of them.
+
+    ``whole`` lots make one share: a fractional position gets a simple DAY order each session
+    (its stop; its target only when it has no stop), because the venue takes no group for it.
+    """
+
+    def __init__(self, gate: OrderGate, naming: Naming, *, all_day: bool) -> None:
+        self._gate, self._naming = gate, naming
+        self._all_day = all_day
+        self._guards: dict[Slot, _Guard] = {}
+        self._owner: dict[str, Slot] = {}
+        self._bare: set[Slot] = set()
+        self.n_fractional_targets = 0
+
+    def guard(
+        self, strategy: str, symbol: str, exits: Exits, holding: Holding, scale: Scale
+    ) -> None:
+        """Watch over one slot from now on."""
+        whole = 1 if self._all_day or scale.lot >= 1 else int(1 / scale.lot)
+        self._guards[strategy, symbol] = _Guard(exits, holding, scale, whole)
+
+    @property
+    def has_bare(self) -> bool:
+        """True when a position waits for its protective orders."""
+        return bool(self._bare)
+
+    def moved(self, strategy: str, symbol: str) -> None:
+        """Note that a position changed: its protection is placed anew."""
+        if (strategy, symbol) in self._guards:
+            self._bare.add((strategy, symbol))
+
+    def release(self, strategy: str, symbol: str) -> bool:
+        """Ask to cancel a slot's protective orders; return True when there were any."""
+        guard = self._guards.get((strategy, symbol))
+        if guard is None or not guard.ids:
+            return False
+        self._gate.cancel(min(guard.ids))
+        self._bare.add((strategy, symbol))
+        return True
+
+    def ended(self, client_order_id: str) -> Slot | None:
+        """Forget a protective order that is over; return its slot when it was one of ours."""
+        slot = self._owner.pop(client_order_id, None)
+        if slot is not None:
+            self._guards[slot].ids.discard(client_order_id)
+            self._bare.add(slot)
+        return slot
+
+    def place(self, now_ns: int, peak_row: Callable[[str], int]) -> None:
+        """Cover every bare position; ``peak_row`` is a symbol's last closed row."""
+        bare, self._bare = sorted(self._bare), set()
+        for slot in bare:
+            guard = self._guards[slot]
+            if guard.ids:
+                self._gate.cancel(min(guard.ids))
+                self._bare.add(slot)
+            elif guard.holding.lots:
+                self._cover(slot, guard, now_ns, peak_row(slot[1]))
+
+    def _cover(self, slot: Slot, guard: _Guard, now_ns: int, row: int) -> None:
+        orders = self._orders(slot, guard, now_ns, row)
+        if not orders:
+            return
+        for order in orders:
+            guard.ids.add(order.client_order_id)
+            self._owner[order.client_order_id] = slot
+        if not self._gate.send(orders[0], orders[1:]):
+            for order in orders:
+                self._owner.pop(order.client_order_id)
+            guard.ids.clear()
+
+    def _orders(self, slot: Slot, guard: _Guard, now_ns: int, row: int) -> tuple[Order, ...]:
+        lots, exits, scale = guard.holding.lots, guard.exits, guard.scale
+        fractional = bool(abs(lots) % guard.whole)
+        stops = exits.stop_loss_frac > 0 or exits.trailing_stop_frac > 0
+        plain = self._plain(slot, lots, now_ns, scale, fractional)
+        avg_ticks = guard.holding.avg_ticks
+        stop = self._stop(plain, guard, avg_ticks, row) if stops else None
+        target = None
+        if exits.take_profit_frac > 0:
+            self.n_fractional_targets += fractional and stops
+            if not (fractional and stops):
+                target = self._target(plain, exits.take_profit_frac, avg_ticks)
+        if stop is None or target is None:
+            return tuple(order for order in (stop, target) if order is not None)
+        group = target.client_order_id
+        return (
+            target._replace(order_class=OrderClass.OCO, group=group),
+            stop._replace(order_class=OrderClass.OCO, group=group),
+        )
+
+    def _plain(self, slot: Slot, lots: int, now_ns: int, scale: Scale, fractional: bool) -> Order:
+        side = Side.SELL if lots > 0 else Side.BUY
+        day = TimeInForce.DAY if fractional else TimeInForce.GTC
+        return Order(
+            "", slot[0], slot[1], side, abs(lots), OrderType.STOP, day, now_ns, scale,
+            reducing=True,
+        )  # fmt: skip
+
+    def _stop(self, plain: Order, guard: _Guard, avg_ticks: float, row: int) -> Order:
+        exits, side = guard.exits, plain.side
+        level = 0
+        if exits.stop_loss_frac > 0:
+            level = protective_ticks(avg_ticks, exits.stop_loss_frac, side, side)
+        name = self._naming(plain.strategy, plain.symbol, side, "stop")
+        if exits.trailing_stop_frac <= 0:
+            return plain._replace(client_order_id=name, stop_ticks=level, reason=Reason.STOP_LOSS)
+        peak_px = guard.holding.peak_px(row)
+        best = round(peak_px / float(guard.scale.tick)) if peak_px else 0
+        entry = round(avg_ticks)
+        extreme = max(best, entry) if side < 0 else min(best or entry, entry)
+        return plain._replace(
+            client_order_id=name, type=OrderType.TRAILING_STOP, stop_ticks=level,
+            trail_units=round(exits.trailing_stop_frac * BPS_UNITS), extreme_ticks=extreme,
+            reason=Reason.TRAILING_STOP,
+        )  # fmt: skip
+
+    def _target(self, plain: Order, frac: float, avg_ticks: float) -> Order:
+        side = plain.side
+        level = protective_ticks(avg_ticks, frac, -side, -side)
+        name = self._naming(plain.strategy, plain.symbol, side, "target")
+        return plain._replace(
+            client_order_id=name, type=OrderType.LIMIT, limit_ticks=level,
+            reason=Reason.TAKE_PROFIT,
+        )  # fmt: skip
+
+
+def is_exit(order: Order, report: ExecutionReport) -> bool:
+    """Return True when an execution belongs to a protective order."""
+    return order.reason in REASONS and report.last_lots > 0

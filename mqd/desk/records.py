@@ -1,0 +1,138 @@
+"""What the log says of each event: payloads with money, prices and quantities as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from mqd.accounting import FillEntry
+from mqd.core.bar import CorporateAction
+from mqd.core.execution_report import ExecutionReport
+from mqd.core.order import Order, Side
+from mqd.core.signal import Signal
+
+Payload = dict[str, Any]
+SIDE_WORD = {Side.BUY: "buy", Side.SELL: "sell"}
+
+
+def text(units: int, unit: Decimal) -> str:
+    """Return units as plain decimal text."""
+    return f"{units * unit:f}"
+
+
+def _px(ticks: int, tick: Decimal) -> str | None:
+    return f"{ticks * tick:f}" if ticks else None
+
+
+def decision(signal: Signal, weight: float) -> Payload:
+    """A strategy's target changed to ``weight`` (rounded)."""
+    return {
+        "strategy": signal.strategy,
+        "symbol": signal.symbol,
+        "weight": weight,
+        "source": signal.source,
+    }
+
+
+def intent(order: Order) -> Payload:
+    """An order passed every control; it is sent after this record."""
+    scale = order.scale
+    return {
+        "id": order.client_order_id,
+        "strategy": order.strategy,
+        "symbol": order.symbol,
+        "side": SIDE_WORD[order.side],
+        "qty": text(order.lots, scale.lot),
+        "type": order.type.value,
+        "limit": _px(order.limit_ticks, scale.tick),
+        "stop": _px(order.stop_ticks, scale.tick),
+        "tif": order.time_in_force.value,
+        "class": order.order_class.value,
+        "reason": order.reason.value,
+        "group": order.group,
+        "parent": order.parent,
+        "allocation": [[name, text(lots, scale.lot)] for name, lots in order.allocation],
+    }
+
+
+def denied(order: Order, refusals: Sequence[Any]) -> Payload:
+    """An order that a control refused, with every reason."""
+    return {
+        "id": order.client_order_id,
+        "strategy": order.strategy,
+        "symbol": order.symbol,
+        "side": SIDE_WORD[order.side],
+        "qty": text(order.lots, order.scale.lot),
+        "type": order.type.value,
+        "refusals": [
+            {"code": str(r.code), "limit": str(r.limit), "observed": str(r.observed)}
+            for r in refusals
+        ],
+    }
+
+
+def command(client_order_id: str, word: str) -> Payload:
+    """We asked the venue to cancel or replace."""
+    return {"id": client_order_id, "command": word}
+
+
+def report(said: ExecutionReport, lot: Decimal) -> Payload:
+    """A venue's report that is no fill."""
+    return {
+        "kind": said.kind.value,
+        "id": said.client_order_id,
+        "symbol": said.symbol,
+        "venue_id": said.venue_order_id,
+        "cum": text(said.cum_lots, lot) if said.cum_lots >= 0 else None,
+        "text": said.text,
+    }
+
+
+def fill(said: ExecutionReport, order: Order, entry: FillEntry) -> Payload:
+    """An execution and what it changes in the books."""
+    scale = order.scale
+    quantum, lot = scale.quantum, scale.lot
+    return {
+        "ts_fill": said.ts_fill,
+        "id": said.client_order_id,
+        "exec_id": said.execution_id,
+        "symbol": said.symbol,
+        "strategy": order.strategy,
+        "side": SIDE_WORD[order.side],
+        "qty": text(said.last_lots, lot),
+        "px": text(said.last_ticks, scale.tick),
+        "fee": text(said.fee_quanta, quantum),
+        "kind": said.kind.value,
+        "cum": text(said.cum_lots, lot),
+        "cash": text(entry.cash, quantum),
+        "cost": text(entry.cost_change, quantum),
+        "realized": text(entry.realized, quantum),
+        "position": text(entry.lots, lot),
+        "position_cost": text(entry.cost, quantum),
+    }
+
+
+def cash(account: str, symbol: str, amount: int, quantum: Decimal) -> Payload:
+    """A change of cash that is no fill."""
+    return {"account": account, "symbol": symbol, "amount": text(amount, quantum)}
+
+
+def split(
+    action: CorporateAction,
+    lots: tuple[int, int],
+    quanta: tuple[int, int, int],
+    units: tuple[Decimal, Decimal],
+) -> Payload:
+    """A split: ``lots`` before and after; ``quanta`` cash, cost change, realised."""
+    lot, quantum = units
+    return {
+        "symbol": action.symbol,
+        "kind": action.kind.value,
+        "ratio": f"{action.numerator}/{action.denominator}",
+        "qty_before": text(lots[0], lot),
+        "qty_after": text(lots[1], lot),
+        "cash": text(quanta[0], quantum),
+        "cost_delta": text(quanta[1], quantum),
+        "realized": text(quanta[2], quantum),
+    }

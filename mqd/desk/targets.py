@@ -1,0 +1,186 @@
+"""Target orders from plan to end: sent, followed up, cut short at the close, sent anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mqd.core.clock import SimulatedClock
+from mqd.core.event import Topic
+from mqd.core.order import Order, OrderType, Reason, TimeInForce
+from mqd.core.signal import HOLD, Signal
+from mqd.desk.gate import OrderGate
+from mqd.desk.hearing import Hearing
+from mqd.desk.journal import Journal
+from mqd.desk.market import Market
+from mqd.desk.names import OrderNames
+from mqd.desk.protection import Protection
+from mqd.desk.valuation import Valuation
+from mqd.orders.state_machine import OrderStateMachine
+from mqd.portfolio.attribution import Allocation
+from mqd.portfolio.manager import PortfolioManager
+from mqd.portfolio.plan import OrderPlan, Plan
+from mqd.portfolio.sizing import round_weight
+
+
+class Targets:
+    """The orders that bring positions to their targets.
+
+    ``working`` are those that may still fill; ``waiting`` are increases whose reductions have
+    not filled yet; crosses wait for the next open.
+    """
+
+    def __init__(
+        self,
+        clock: SimulatedClock,
+        market: Market,
+        journal: Journal,
+        gate: OrderGate,
+        hearing: Hearing,
+        machine: OrderStateMachine,
+        portfolio: PortfolioManager,
+        protection: Protection,
+        valuation: Valuation,
+        names: OrderNames,
+        default_tif: TimeInForce,
+        latency_ns: int,
+    ) -> None:
+        self._clock, self._market, self._journal = clock, market, journal
+        self._gate, self._hearing, self._machine = gate, hearing, machine
+        self._portfolio, self._protection, self._valuation = portfolio, protection, valuation
+        self._names, self._default_tif, self._latency_ns = names, default_tif, latency_ns
+        self._alone = len(portfolio.strategies) == 1
+        self.working: dict[str, Order] = {}
+        self._waiting: list[tuple[OrderPlan, int]] = []
+        self._reductions: set[str] = set()
+        self._crosses: list[tuple[str, Allocation]] = []
+        self.n_zero_sizes = 0
+
+    @property
+    def busy(self) -> bool:
+        """True when something waits for the next step."""
+        return bool(self._waiting or self._crosses)
+
+    # --- at a close --------------------------------------------------------------------------
+
+    def clear(self, signals: Sequence[Signal], standing: Sequence[float]) -> None:
+        """Cancel working orders of the symbols whose target changes."""
+        if not self.working:
+            return
+        changed = {
+            signal.symbol
+            for signal, before in zip(signals, standing, strict=True)
+            if signal.weight != HOLD and round_weight(signal.weight) != before
+        }
+        self._cancel([order for order in self.working.values() if order.symbol in changed])
+
+    def send(self, plan: Plan) -> None:
+        """Send a plan: protection makes room first, increases wait for their reductions."""
+        self.n_zero_sizes += len(plan.zero_sizes)
+        for zero in plan.zero_sizes:
+            self._journal.publish(Topic.SIGNAL, zero)
+        self._crosses += [(cross.symbol, cross.allocation) for cross in plan.crosses]
+        if not plan.orders:
+            return
+        for order in plan.orders:
+            for strategy, _ in order.allocation:
+                self._protection.release(strategy, order.symbol)
+        self._hearing.listen()
+        decided = self._clock.now_ns()
+        for order in plan.orders:
+            if order.after_reductions:
+                self._waiting.append((order, decided))
+            else:
+                self._send_one(order, decided)
+        self._hearing.listen()
+
+    def cancel_remainders(self, rows: Sequence[int]) -> None:
+        """Cancel orders that met this bar's volume and are not filled."""
+        self._prune()
+        row_of = dict(zip(self._market.symbols, rows, strict=True))
+        met = []
+        for order in self.working.values():
+            tape, row = self._market.tapes[order.symbol], row_of[order.symbol]
+            if row < 0 or tape.capacity[row] < 0:
+                continue
+            if order.decided_ns + self._latency_ns <= tape.ts_open[row]:
+                met.append(order)
+        self._cancel(met)
+        if self._waiting and not self.working:
+            self._drop_waiting()
+
+    # --- at an open --------------------------------------------------------------------------
+
+    def follow_up(self) -> bool:
+        """Send the increases whose reductions have filled; drop them when one cannot fill."""
+        self._prune()
+        if not self._waiting:
+            return False
+        if self._hearing.unfilled & self._reductions:
+            self._drop_waiting()
+            return False
+        if self._reductions:
+            return False
+        waiting, self._waiting = self._waiting, []
+        for plan, decided_ns in waiting:
+            self._send_one(plan, decided_ns)
+        return True
+
+    def take_crosses(self, rows: Sequence[int]) -> list[tuple[str, Allocation, int]]:
+        """Return, and forget, the crosses of symbols that have a bar, with its row."""
+        if not self._crosses:
+            return []
+        row_of = dict(zip(self._market.symbols, rows, strict=True))
+        taken = [(s, parts, row_of[s]) for s, parts in self._crosses if row_of[s] >= 0]
+        self._crosses = [(s, parts) for s, parts in self._crosses if row_of[s] < 0]
+        return taken
+
+    def reissue(self, order: Order, lots: int) -> None:
+        """Send what is left of an order anew, in the units after a split."""
+        name = self._names(order.strategy, order.symbol, order.side, "split")
+        self._send(order._replace(client_order_id=name, lots=lots))
+
+    # --- inside ------------------------------------------------------------------------------
+
+    def _send_one(self, plan: OrderPlan, decided_ns: int) -> None:
+        name = self._names(plan.strategy, plan.symbol, plan.side, "target")
+        self._send(
+            Order(
+                name, plan.strategy, plan.symbol, plan.side, plan.lots, OrderType.MARKET,
+                self._default_tif, decided_ns, self._valuation.scales[plan.symbol],
+                Reason.TARGET, plan.reducing,
+                allocation=() if self._alone else plan.allocation,
+            )
+        )  # fmt: skip
+
+    def _send(self, order: Order) -> None:
+        name = order.client_order_id
+        if order.allocation:
+            self._portfolio.attribution.open(name, order.allocation)
+        if self._gate.send(order):
+            self.working[name] = order
+            if order.reducing:
+                self._reductions.add(name)
+
+    def _prune(self) -> None:
+        """Forget orders that are over."""
+        state = self._machine.state
+        over = [name for name in self.working if state(name).is_terminal]
+        for name in over:
+            del self.working[name]
+            if name not in self._hearing.unfilled:
+                self._reductions.discard(name)
+
+    def _drop_waiting(self) -> None:
+        for plan, _ in self._waiting:
+            self._portfolio.on_remainder(plan.symbol, [name for name, _ in plan.allocation])
+        self._waiting.clear()
+        self._reductions.clear()
+
+    def _cancel(self, orders: Sequence[Order]) -> None:
+        if not orders:
+            return
+        for order in orders:
+            self._gate.cancel(order.client_order_id)
+        self._hearing.listen()
+        self._prune()
+        self._reductions.clear()

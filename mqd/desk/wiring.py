@@ -1,0 +1,215 @@
+"""Builds a desk over a replay: every stage once, joined here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from mqd.accounting import Ledger
+from mqd.core.clock import SimulatedClock
+from mqd.core.execution_report import ExecutionReport
+from mqd.core.instrument import AssetClass
+from mqd.core.money import Scale, check_room, run_quantum, to_units
+from mqd.core.order import TimeInForce
+from mqd.desk.facade import BrokerFacade, StrategyDesk
+from mqd.desk.gate import OrderGate
+from mqd.desk.hearing import Hearing
+from mqd.desk.journal import Journal
+from mqd.desk.loop import Desk, default_time_in_force
+from mqd.desk.market import Market
+from mqd.desk.names import OrderNames
+from mqd.desk.parts import Parts, Trader
+from mqd.desk.protection import Exits, Protection
+from mqd.desk.runners import make_runner
+from mqd.desk.slots import Holding
+from mqd.desk.targets import Targets
+from mqd.desk.valuation import Valuation
+from mqd.execution.costs import Costs
+from mqd.execution.engine import OrderExecutionEngine
+from mqd.execution.fill_model import FillModel
+from mqd.execution.simulated_broker import SimulatedBroker
+from mqd.execution.venue_account import VenueAccount
+from mqd.market_data.bars import Bars
+from mqd.orders.blotter import Blotter
+from mqd.orders.state import OrderState
+from mqd.orders.state_machine import OrderStateMachine
+from mqd.portfolio.manager import PortfolioManager
+from mqd.portfolio.sizing import Sizer
+from mqd.risk.limits import Limits
+from mqd.risk.manager import RiskManager
+from mqd.strategy.strategy import Strategy
+
+Books = Callable[[str], tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a run assumes: account, costs, fills, limits and sizes."""
+
+    cash: Decimal
+    sizer: Sizer
+    costs: Costs
+    fills: FillModel
+    limits: Limits
+    account: str
+    multiplier: int
+    rebalance_band_frac: float | None
+
+
+def scales_of(bars: Bars, cash: Decimal) -> tuple[dict[str, Scale], Decimal]:
+    """Return every symbol's scale and the money quantum; refuse what 64 bits cannot hold."""
+    quantum = run_quantum((bars[symbol].tick, bars[symbol].lot) for symbol in bars.symbols)
+    check_room(cash, quantum)
+    scales = {
+        symbol: Scale.of(bars[symbol].tick, bars[symbol].lot, quantum) for symbol in bars.symbols
+    }
+    return scales, quantum
+
+
+class Wiring:
+    """One use: builds the parts in their order and returns the desk."""
+
+    def __init__(
+        self,
+        strategies: Sequence[tuple[str, Strategy, float]],
+        bars: Bars,
+        settings: Settings,
+        journal: Journal,
+    ) -> None:
+        self._settings, self._journal, self._bars = settings, journal, bars
+        self.scales, self.quantum = scales_of(bars, settings.cash)
+        self.cash_quanta = to_units(settings.cash, self.quantum, "cash")
+        self.market = Market(bars, self.scales, settings.fills.participation_frac)
+        self._clock = SimulatedClock()
+        self._traders = [
+            Trader(name, strategy, allocation, strategy.hooks())
+            for name, strategy, allocation in strategies
+        ]
+        self._desk: Desk
+
+    def build(self) -> Desk:
+        """Return the desk, ready to start."""
+        settings, market = self._settings, self.market
+        broker = self._broker()
+        engine = OrderExecutionEngine(broker, self._clock)
+        machine, blotter = OrderStateMachine(), Blotter()
+        risk = RiskManager(settings.limits)
+        valuation = self._valuation()
+        portfolio = self._portfolio()
+        gate = OrderGate(
+            self._clock, market, valuation, risk, machine, blotter, engine, self._journal,
+            settings.multiplier,
+        )  # fmt: skip
+        tif = default_time_in_force(self._bars.calendar)
+        versions = {trader.name: repr(trader.strategy) for trader in self._traders}
+        names = OrderNames(self._journal, versions)
+        protection = Protection(gate, names, all_day=self._bars.calendar == "24/7")
+        holdings = self._holdings(portfolio, valuation)
+        hearing = Hearing(
+            self._journal, engine, machine, blotter, valuation, risk, portfolio, protection,
+            holdings, market.present_row, self._tell, gate.denials,
+        )  # fmt: skip
+        targets = Targets(
+            self._clock, market, self._journal, gate, hearing, machine, portfolio, protection,
+            valuation, names, tif, settings.fills.latency_ns,
+        )  # fmt: skip
+        parts = Parts(
+            self._clock, market, self._journal, broker, engine, machine, blotter, risk, portfolio,
+            valuation, protection, gate, hearing, holdings, targets,
+        )  # fmt: skip
+        for trader in self._traders:
+            self._equip(trader, parts, names, tif)
+        self._desk = Desk(parts, self._traders)
+        return self._desk
+
+    def _broker(self) -> SimulatedBroker:
+        settings, bars = self._settings, self._bars
+        crypto = bars.calendar == "24/7"
+        broker = SimulatedBroker(
+            self.market.tapes,
+            settings.fills,
+            asset_class=AssetClass.CRYPTO if crypto else AssetClass.EQUITY,
+            session_closes=self.market.session_closes,
+        )
+        account = VenueAccount(
+            self.market.tapes, settings.costs, self.cash_quanta, self.quantum, broker.mark,
+            kind=settings.account, multiplier=settings.multiplier,
+            session_days=self.market.session_days,
+        )  # fmt: skip
+        broker.connect(account)
+        return broker
+
+    def _valuation(self) -> Valuation:
+        ledger = Ledger()
+        ledger.book_cash("deposits", self.cash_quanta)
+        return Valuation(ledger, self.scales, self.quantum)
+
+    def _portfolio(self) -> PortfolioManager:
+        settings, market = self._settings, self.market
+        bars = self._bars
+        return PortfolioManager(
+            [(trader.name, trader.allocation) for trader in self._traders],
+            market.symbols,
+            settings.sizer,
+            self.scales,
+            multiplier=settings.multiplier,
+            rebalance_band_frac=settings.rebalance_band_frac,
+            allocating=[t.name for t in self._traders if t.strategy.kind == "allocate"],
+            closes=lambda symbol, n: market.closes(symbol, market.row_now(symbol), n),
+            bars_per_year=bars.bars_per_session * bars.sessions_per_year,
+            whole_shorts=() if bars.calendar == "24/7" else None,
+        )
+
+    def _holdings(
+        self, portfolio: PortfolioManager, valuation: Valuation
+    ) -> dict[tuple[str, str], Holding]:
+        holdings = {}
+        for trader in self._traders:
+            books = self._books(trader.name, portfolio, valuation)
+            for symbol in self.market.symbols:
+                holdings[trader.name, symbol] = Holding(
+                    self._bars[symbol], self.scales[symbol], _bound(books, symbol)
+                )
+        return holdings
+
+    def _books(self, name: str, portfolio: PortfolioManager, valuation: Valuation) -> Books:
+        """Return how to look up a strategy's own lots and cost."""
+        if len(self._traders) == 1:
+            lots, cost = valuation.ledger.lots, valuation.ledger.cost
+        else:
+            book = portfolio.attribution.books[name]
+            lots, cost = book.lots, book.cost
+        return lambda symbol: (lots.get(symbol, 0), cost.get(symbol, 0))
+
+    def _equip(self, trader: Trader, parts: Parts, names: OrderNames, tif: TimeInForce) -> None:
+        """Give a strategy its runner, its protection and what its hooks see."""
+        portfolio, strategy = parts.portfolio, trader.strategy
+        exits = Exits(
+            strategy.stop_loss_frac, strategy.take_profit_frac, strategy.trailing_stop_frac
+        )
+        own = {symbol: parts.holdings[trader.name, symbol] for symbol in self.market.symbols}
+        if exits:
+            for symbol, holding in own.items():
+                parts.protection.guard(trader.name, symbol, exits, holding, self.scales[symbol])
+        trader.runner = make_runner(
+            trader.name, strategy, self.market, own, trader.allocation,
+            needs_resize=lambda symbol: (trader.name, symbol) in portfolio.resizing,
+            check_allocation=portfolio.check_allocation,
+            every=self._settings.rebalance_band_frac is not None,
+        )  # fmt: skip
+        if trader.hooks:
+            facade = BrokerFacade(
+                trader.name, parts.gate, parts.machine, parts.valuation, self._clock, names,
+                self._books(trader.name, portfolio, parts.valuation), tif,
+            )  # fmt: skip
+            trader.desk = StrategyDesk(self._clock, facade, self.market)
+
+    # The desk exists only once its parts do: what they tell it is bound late.
+
+    def _tell(self, strategy: str, report: ExecutionReport, state: OrderState) -> None:
+        self._desk.tell(strategy, report, state)
+
+
+def _bound(books: Books, symbol: str) -> Callable[[], tuple[int, int]]:
+    return lambda: books(symbol)
