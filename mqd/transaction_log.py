@@ -14,13 +14,13 @@ payload are written in the order the caller inserted them: the caller's order is
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import threading
 from collections.abc import Callable, Mapping
 from enum import IntEnum
 from errno import ENOSPC
-from json.encoder import JSONEncoder
 from pathlib import Path
 from typing import Final, NoReturn, Self
 from zlib import crc32
@@ -66,9 +66,21 @@ def exit_now(file: str, cause: OSError) -> None:
     os._exit(EXIT_CODE_FSYNC)
 
 
-_encode: Final = JSONEncoder(
-    separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
-).encode
+def _make_encode() -> Callable[[object], str]:
+    """Return the encoder of payloads, made once: ``JSONEncoder.encode`` makes one a call."""
+    plain = json.JSONEncoder(
+        separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
+    )
+    make = getattr(json.encoder, "c_make_encoder", None)
+    quote = getattr(json.encoder, "c_encode_basestring", None)
+    if make is None or quote is None:
+        return plain.encode
+    chunks = make(None, plain.default, quote, None, ":", ",", False, False, False)
+    join = "".join
+    return lambda payload: join(chunks(payload, 0))
+
+
+_encode: Final = _make_encode()
 _PREFIXES: dict[str, str] = {}
 
 
