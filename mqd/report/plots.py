@@ -115,7 +115,7 @@ def equity_figure(data: ReportData) -> Figure:
     figure.add_trace(below, row=2, col=1)
     _style(figure, 440)
     figure.update_yaxes(title_text="USD", tickformat=",.0f", row=1, col=1)
-    figure.update_yaxes(title_text="Drawdown", tickformat=".0%", row=2, col=1)
+    figure.update_yaxes(title_text="Drawdown", tickformat=".2~%", row=2, col=1)
     figure.update_xaxes(rangebreaks=_gaps(_index(data.equity)))
     return figure
 
@@ -227,7 +227,7 @@ def exposure_figure(data: ReportData) -> Figure:
         np.divide(_column(data.equity, name), equity, out=held, where=equity > 0)
         shown = {"hovertemplate": "%{x}<br>%{y:.1%}", "line_shape": "hv", **more}
         figure.add_trace(_line(index, held, name.capitalize(), colour, **shown))
-    figure.update_yaxes(tickformat=".0%", title_text="Of equity")
+    figure.update_yaxes(tickformat=".2~%", title_text="Of equity")
     figure.update_xaxes(rangebreaks=_gaps(index))
     return _style(figure, 260, legend=True)
 
@@ -277,10 +277,14 @@ def costs_figure(data: ReportData) -> Figure:
         go.Bar(
             y=[escape(kind.capitalize()) for kind in kinds], x=amounts, orientation="h",
             marker={"color": [TEAL if amount > 0 else RED for amount in amounts], "opacity": 0.75},
-            text=[format_usd(amount) for amount in amounts], hoverinfo="skip", cliponaxis=False,
+            text=[format_usd(amount) for amount in amounts], hoverinfo="skip",
+            textposition="outside",
         )
     )  # fmt: skip
-    figure.update_xaxes(title_text="USD (negative: paid)", tickformat=",.0f", zeroline=True)
+    low, high = min(0.0, *amounts, 0.0), max(0.0, *amounts, 0.0)
+    room = 0.22 * (high - low) or 1.0  # for the amounts beside their bars
+    shown = [low - room if low < 0 else 0.0, high + room]
+    figure.update_xaxes(title_text="USD (negative: paid)", tickformat=",.0f", range=shown)
     figure.update_yaxes(autorange="reversed", automargin=True)
     return _style(figure, 120 + 36 * len(kinds))
 
@@ -332,7 +336,7 @@ def plot(data: ReportData) -> Figure:
         figure.add_trace(trace, row=3, col=1)
     _style(figure, 720 if symbol is not None else 440, escape(data.title))
     figure.update_yaxes(title_text="USD", tickformat=",.0f", row=1, col=1)
-    figure.update_yaxes(title_text="Drawdown", tickformat=".0%", row=2, col=1)
+    figure.update_yaxes(title_text="Drawdown", tickformat=".2~%", row=2, col=1)
     if symbol is not None:
         figure.update_yaxes(title_text=escape(symbol), row=3, col=1)
     figure.update_xaxes(rangebreaks=_gaps(_index(data.equity)))

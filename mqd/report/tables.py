@@ -33,6 +33,8 @@ LABELS: dict[str, str] = {
     "ambiguous_bars": "Ambiguous bars",
     "capped_fills": "Capped fills",
     "trimmed_fills": "Trimmed fills",
+    "allocation": "Allocation",
+    "pnl_usd": "Profit or loss, USD",
 }
 """What a metric is called in front of people; unknown names are shown as they are."""
 
@@ -68,7 +70,7 @@ def format_metric(name: str, value: float) -> str:
         return f"{int(value):,}"
     if name == "turnover_frac":
         return f"{value:,.2f} x"
-    if name.endswith("_frac"):
+    if name.endswith("_frac") or name == "allocation":
         return format_frac(value)
     if name.endswith(("_usd", "_equity")):
         return format_usd(value)

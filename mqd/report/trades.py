@@ -34,7 +34,9 @@ _SIGN = {"buy": 1.0, "sell": -1.0}
 class SplitApplied(NamedTuple):
     """A split that the account went through: ``ratio`` = its quantity after / before.
 
-    It precedes every fill with ``ts_known >= ts_ns``. ``cash_usd`` was paid for fractions.
+    The ratio is that of the quantities, rounding included: 33 shares that became 49 in a 3 for 2
+    have 49 / 33, or the trip never becomes flat. It precedes every fill with
+    ``ts_known >= ts_ns``. ``cash_usd`` was paid for fractions.
     """
 
     ts_ns: int
@@ -199,9 +201,10 @@ def trades(
 
     Columns: ``strategy, symbol, direction`` ("long" or "short"), ``entry_ts, exit_ts`` (first
     and last ``ts_fill``), ``qty`` (all that was entered), ``entry_px, exit_px`` (averages by
-    quantity), ``pnl_usd`` (net of fees, gross of dividends and borrow), ``return_frac``
-    (``pnl_usd`` / entered notional), ``fees_usd``, ``bars_held`` (closes at which it was held:
-    0 when entered and left within one bar), ``exit_reason`` (of the last fill).
+    quantity), ``pnl_usd`` (net of the fees of its fills; dividends, borrow and fees charged by
+    the day belong to the account, not to a trade), ``return_frac`` (``pnl_usd`` / entered
+    notional), ``fees_usd``, ``bars_held`` (closes at which it was held: 0 when entered and left
+    within one bar), ``exit_reason`` (of the last fill).
 
     Law: the ``pnl_usd`` of these, and ``cash_usd`` + ``qty x mark`` of ``open_trades``, sum to
     the change of equity that the fills caused.

@@ -23,6 +23,8 @@ from mqd.report.tables import format_metric, rich_table, text_table
         ("turnover_frac", 12.5, "12.50 x"),
         ("profit_factor", math.nan, "–"),
         ("n_fills", math.nan, "–"),
+        ("allocation", 0.25, "25.00 %"),
+        ("pnl_usd", -3.456, "−3.46"),
     ],
 )
 def test_format(name: str, value: float, text: str) -> None:
