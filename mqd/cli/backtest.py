@@ -99,8 +99,6 @@ class RunWords:
     """Run folder to make; refused when it exists."""
     report: Annotated[bool | None, Parameter(negative="--no-report")] = None
     """Write report.html into the run folder; by default when there is one."""
-    stress: bool = False
-    """Run the stress scenarios too."""
     seed: int = 0
     """Seed of anything random."""
     json: bool = False
