@@ -1,9 +1,11 @@
-"""The files of a run: its folder and lock, the log's segments, and the calls to the disk."""
+"""The files of a run: its folder and lock, the log's segments, and what both its ends share."""
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -74,3 +76,21 @@ def lock_folder(folder: Path) -> int:
 def segment_name(number: int) -> str:
     """Return the file name of a segment; names sort in order."""
     return f"{number:06d}.ndjson"
+
+
+def _make_encode() -> Callable[[object], str]:
+    """Return the encoder of payloads, made once: ``JSONEncoder.encode`` makes one a call."""
+    plain = json.JSONEncoder(
+        separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
+    )
+    make = getattr(json.encoder, "c_make_encoder", None)
+    quote = getattr(json.encoder, "c_encode_basestring", None)
+    if make is None or quote is None:
+        return plain.encode
+    chunks = make(None, plain.default, quote, None, ":", ",", False, False, False)
+    join = "".join
+    return lambda payload: join(chunks(payload, 0))
+
+
+encode: Final = _make_encode()
+"""A payload as canonical text: no spaces, the caller's order of keys, no NaN, no escapes."""

@@ -123,12 +123,19 @@ def repair(folder: str | os.PathLike[str], io: SystemCalls | None = None) -> Rep
     """
     for _ in read(folder):
         pass
-    path = _segments(Path(folder))[-1].path
+    return cut_torn_tail(Path(folder), io or SystemCalls())
+
+
+def cut_torn_tail(folder: Path, calls: SystemCalls) -> Repair | None:
+    """Do what `repair` says on a log that the caller has verified."""
+    path = _segments(folder)[-1].path
     data = path.read_bytes()
+    if not data:
+        path.unlink()  # a kill between creating a segment and its header
+        return None
     keep = data.rfind(b"\n") + 1
     if keep == len(data):
         return None
-    calls = io or SystemCalls()
     side = _side_file(path)
     _save(calls, side, data[keep:])
     fd = calls.open(path, os.O_WRONLY | os.O_CLOEXEC, 0)

@@ -14,7 +14,6 @@ payload are written in the order the caller inserted them: the caller's order is
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import threading
@@ -34,11 +33,12 @@ from mqd.log_files import (
     SEGMENT_OPEN,
     SIMULATION_KINDS,
     SystemCalls,
+    encode,
     lock_folder,
     new_run_folder,
     segment_name,
 )
-from mqd.log_reader import Record, read, repair
+from mqd.log_reader import Record, Verifier, cut_torn_tail, read, repair
 
 __all__ = ["Record", "Tier", "TransactionLog", "new_run_folder", "read", "repair"]
 
@@ -66,21 +66,6 @@ def exit_now(file: str, cause: OSError) -> None:
     os._exit(EXIT_CODE_FSYNC)
 
 
-def _make_encode() -> Callable[[object], str]:
-    """Return the encoder of payloads, made once: ``JSONEncoder.encode`` makes one a call."""
-    plain = json.JSONEncoder(
-        separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
-    )
-    make = getattr(json.encoder, "c_make_encoder", None)
-    quote = getattr(json.encoder, "c_encode_basestring", None)
-    if make is None or quote is None:
-        return plain.encode
-    chunks = make(None, plain.default, quote, None, ":", ",", False, False, False)
-    join = "".join
-    return lambda payload: join(chunks(payload, 0))
-
-
-_encode: Final = _make_encode()
 _PREFIXES: dict[str, str] = {}
 
 
@@ -162,6 +147,36 @@ class TransactionLog:
             raise
         return log
 
+    @classmethod
+    def resume(
+        cls,
+        folder: Path,
+        header: Mapping[str, object],
+        *,
+        durable: bool,
+        clock: Clock | None = None,
+        io: SystemCalls | None = None,
+        die: Callable[[str, OSError], None] = exit_now,
+        segment_bytes_max: int = SEGMENT_BYTES_MAX,
+    ) -> Self:
+        """Lock ``folder`` and go on with its log in a new segment; hash and seq continue.
+
+        The whole log is verified first. A torn last line goes to a side file and a record
+        ``log.repair`` notes it. May be killed and run again. Raises what `read` raises (nothing
+        is touched then), ``StateFolderTaken``, ``LogWriteFailed``.
+        """
+        log = cls(
+            folder, header, durable=durable, clock=clock, io=io or SystemCalls(), die=die,
+            segment_bytes_max=segment_bytes_max,
+        )  # fmt: skip
+        log._lock_fd = lock_folder(folder)
+        try:
+            log._take_over(folder)
+        except BaseException:
+            log._release()
+            raise
+        return log
+
     def append(
         self, kind: str, ts_ns: int, payload: dict[str, object], tier: Tier = Tier.WRITE
     ) -> int:
@@ -171,7 +186,7 @@ class TransactionLog:
         returns, and a power loss as ``tier`` says. Raises ``LogWriteFailed`` when the disk
         refuses: the file then ends with the last full record, and the log takes no more.
         """
-        body = f'{_PREFIXES.get(kind) or _prefix(kind)}{ts_ns},"payload":{_encode(payload)}'
+        body = f'{_PREFIXES.get(kind) or _prefix(kind)}{ts_ns},"payload":{encode(payload)}'
         data = body.encode()
         if self._fd >= 0:
             if self._size >= self._segment_bytes_max:
@@ -276,7 +291,7 @@ class TransactionLog:
         raise self._failed from error
 
     def _append_envelope(self, kind: str, payload: dict[str, object]) -> None:
-        body = f'{_prefix(kind)}{self._ts_ns},"payload":{_encode(payload)}'
+        body = f'{_prefix(kind)}{self._ts_ns},"payload":{encode(payload)}'
         self._write_line(body.encode())
         self._seq += 1
 
@@ -325,11 +340,26 @@ class TransactionLog:
     def _make_log_folder(self, folder: Path) -> None:
         try:
             self._io.mkdir(folder / "log", 0o700)
-            self._sync_folder(folder)
+            self._sync_path(folder)
         except FileExistsError as error:
             raise RunFolderExists(str(folder)) from error
         except OSError as error:
             raise RunFolderUnusable(str(folder), str(error.strerror)) from error
+
+    def _take_over(self, folder: Path) -> None:
+        """Continue seq, chain and hash where the log ends, on a durable ground."""
+        verifier = Verifier()
+        for record in read(folder, verifier):
+            self._ts_ns = record.ts_ns
+            if record.kind in SIMULATION_KINDS:
+                self._sha.update(record.body)
+        cut = cut_torn_tail(folder, self._io)
+        self._seq, self._prev, self._segment = verifier.seq, verifier.prev, verifier.segment
+        if self._segment:
+            self._sync_path(folder / "log" / segment_name(self._segment))
+        self._open_segment()
+        if cut is not None:
+            self.append("log.repair", self._ts_ns, cut._asdict(), Tier.D0)
 
     def _open_segment(self) -> None:
         """Create the next segment, write its header, sync file and folder, only then use it."""
@@ -347,15 +377,16 @@ class TransactionLog:
         self._append_envelope(SEGMENT_OPEN, header | self._header)
         self.flush()
         try:
-            self._sync_folder(path.parent)
+            self._sync_path(path.parent)
         except OSError as error:
             self._failed = LogWriteFailed(self._file, error)
             raise self._failed from error
 
-    def _sync_folder(self, folder: Path) -> None:
+    def _sync_path(self, path: Path) -> None:
+        """Sync a folder's entries, or a file that is open nowhere."""
         if not self._durable:
             return
-        fd = self._io.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, 0)
+        fd = self._io.open(path, os.O_RDONLY | os.O_CLOEXEC, 0)
         try:
             self._io.fsync(fd)
         finally:

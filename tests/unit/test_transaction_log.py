@@ -499,6 +499,74 @@ def test_junk_never_crashes_the_reader(sound_log, junk):
     assert damage is None or damage.line == data.count(b"\n") + 1
 
 
+# ── going on with a log ─────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_resume_continues_seq_chain_and_hash_and_notes_the_repair(tmp_path, durable):
+    folder, log = make_log(tmp_path, 5)
+    log.rotate()
+    log.append("fill", 8, FILL | {"n": 5})
+    os.write(log._fd, b'{"seq":10,"kind":"fil')
+    log._release()  # as a kill does: no closing record, the lock gone
+    again = TransactionLog.resume(folder, HEADER, durable=durable)
+    assert again.durable_seq == again.seq
+    with pytest.raises(StateFolderTaken):
+        TransactionLog.resume(folder, HEADER, durable=durable)
+    again.append("fill", 9, FILL | {"n": 6}, Tier.D0)
+    again.close("done")
+    records = list(read(folder))
+    assert [r.seq for r in records] == list(range(1, len(records) + 1))
+    assert [r.payload["n"] for r in records if r.kind == "fill"] == list(range(7))
+    (note,) = [r.payload for r in records if r.kind == "log.repair"]
+    assert note["cut_bytes"] == 21
+    assert Path(note["side_file"]).read_bytes() == b'{"seq":10,"kind":"fil'
+    memory = TransactionLog.create(None, {}, durable=False)
+    for n, ts_ns in enumerate([0, 1, 2, 3, 4, 8, 9]):
+        memory.append("fill", ts_ns, FILL | {"n": n})
+    assert again.sha256 == log_sha256(folder) == memory.sha256
+
+
+@pytest.mark.parametrize("only", ["write", "fsync", "open"])
+def test_a_recovery_that_fails_anywhere_can_be_run_again(tmp_path, only):
+    for k in range(1, 40):
+        folder, log = make_log(tmp_path / str(k), 3)
+        os.write(log._fd, b"torn")
+        log._release()
+        calls = CountingCalls(k, EIO, only)
+        died: list[str] = []
+        try:
+            TransactionLog.resume(
+                folder, HEADER, durable=True, io=calls,
+                die=lambda file, cause, died=died: died.append(file),
+            ).close("done")  # fmt: skip
+        except (OSError, LogWriteFailed):
+            assert calls.count >= k
+        else:
+            assert calls.count < k
+        again = TransactionLog.resume(folder, HEADER, durable=True)
+        again.close("done")
+        found = [r.payload["n"] for r in read(folder) if r.kind == "fill"]
+        assert found == [0, 1, 2]
+        if calls.count < k:
+            return
+    pytest.fail("never passed")
+
+
+def test_resume_refuses_a_damaged_log_and_frees_the_folder(tmp_path):
+    folder, log = make_log(tmp_path, 5)
+    log.close("done")
+    file = folder / "log/000001.ndjson"
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b'"n":2', b'"n":9'))
+    for _ in range(2):
+        with pytest.raises(LogDamaged, match="line 4"):
+            TransactionLog.resume(folder, HEADER, durable=False)
+    assert sorted(path.name for path in (folder / "log").iterdir()) == ["000001.ndjson"]
+    file.write_bytes(whole)
+    TransactionLog.resume(folder, HEADER, durable=False).close("done")
+
+
 WRITER = """
 import os, sys
 from mqd.transaction_log import Tier, TransactionLog, new_run_folder
