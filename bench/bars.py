@@ -30,6 +30,17 @@ def random_walk(n: int, seed: int = 7) -> dict[str, NDArray[np.generic]]:
     }
 
 
+def mean(close: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+    """Return the trailing mean of ``n`` closes, NaN before there are ``n``.
+
+    Summed in whole cents, so that two means that are equal compare as equal in both engines.
+    """
+    total = np.concatenate(([0], np.cumsum(np.rint(np.asarray(close) * 100).astype(np.int64))))
+    found = np.full(len(close), np.nan)
+    found[n - 1 :] = (total[n:] - total[:-n]) / (100 * n)
+    return found
+
+
 def write(folder: Path, n: int) -> tuple[Path, Path]:
     """Write the bars as ``.npz`` (both engines) and ``.parquet`` (the loading test)."""
     import pandas as pd

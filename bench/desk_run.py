@@ -12,15 +12,34 @@ import resource
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import bars as bench_bars
 import numpy as np
 import pandas as pd
 
 import mqd
-from mqd.strategy.library.sma_cross import SmaCross
+from mqd.core.bar import SymbolBars
 
 FAST, SLOW, UNITS, FEE_BPS, CASH, WARM_BARS = 10, 50, 10, 5, 100_000, 2_000
 LENGTHS = {"trade": (FAST, SLOW), "flat": (SLOW, SLOW)}
+
+
+class SmaCross(mqd.Strategy):
+    """Long while the fast mean is above the slow one, flat otherwise."""
+
+    fast: int = FAST
+    slow: int = SLOW
+
+    def features(self, bars: SymbolBars) -> dict[str, np.ndarray]:
+        """Return both means; from one bar later on, as backtesting.py's first call is."""
+        fast, slow = (bench_bars.mean(bars.close, n) for n in (self.fast, self.slow))
+        slow[: self.slow] = np.nan
+        return {"fast": fast, "slow": slow}
+
+    def decide(self, now: Any, position: Any) -> float:  # noqa: ARG002
+        """Return the target weight at a bar's close."""
+        return 1.0 if now.fast > now.slow else 0.0
 
 
 def load(path: str, n: int | None = None) -> mqd.Bars:

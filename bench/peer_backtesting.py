@@ -12,6 +12,7 @@ import sys
 import time
 import warnings
 
+import bars as bench_bars
 import numpy as np
 import pandas as pd
 from backtesting import Backtest, Strategy
@@ -19,18 +20,13 @@ from backtesting import Backtest, Strategy
 FAST, SLOW, UNITS, FEE_FRAC, CASH = 10, 50, 10, 0.0005, 100_000
 
 
-def sma(values: object, n: int) -> np.ndarray:
-    """Return the trailing mean of ``n`` closes, NaN before there are ``n``."""
-    return pd.Series(values).rolling(n).mean().to_numpy()
-
-
 class SmaCross(Strategy):
     """Long 10 units while the fast mean is above the slow one, flat otherwise."""
 
     def init(self) -> None:
         """Prepare both means over all bars."""
-        self.fast = self.I(sma, self.data.Close, FAST)
-        self.slow = self.I(sma, self.data.Close, SLOW)
+        self.fast = self.I(bench_bars.mean, self.data.Close, FAST)
+        self.slow = self.I(bench_bars.mean, self.data.Close, SLOW)
 
     def next(self) -> None:
         """Buy or close at the bar's close; both fill at the next open."""

@@ -225,7 +225,7 @@ def _print(result: Result, document: dict[str, Any]) -> None:
 
     words = ", ".join(f"{name}={value}" for name, value in document["parameters"].items())
     print(f"{document['strategy']}({words}), {document['engine']} engine")
-    print(text_table(result.metrics.to_dict()))
+    print(text_table({str(name): value for name, value in result.metrics.items()}))
     for name in ("log_sha256", "run", "report"):
         if document.get(name):
             print(f"{name}: {document[name]}")
