@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from mqd.errors import LedgerUnbalanced, StoreFailed, UsageError
+from mqd.log_files import SEGMENT_CLOSE, SEGMENT_OPEN
 from mqd.log_reader import read
 from mqd.positions.journal import (
     EXACT,
@@ -69,6 +70,7 @@ _fill_fields: Final = itemgetter(
     "ts", "ts_fill", "id", "symbol", "strategy", "side", "qty", "px", "fee", "kind"
 )
 _FLAT: Final = Held()
+_ENVELOPE: Final = frozenset({SEGMENT_OPEN, SEGMENT_CLOSE})
 
 Tip = Callable[[], tuple[int, str]]
 Row = tuple[Any, ...]
@@ -162,7 +164,7 @@ class PositionStore:
             last, sha = record.seq, record.line_sha256
             if last == noted_seq and sha != noted_sha:
                 return False
-            if last > start:
+            if last > start and record.kind not in _ENVELOPE:
                 self.apply(last, record.kind, record.payload)
         if last < max(start, noted_seq or 0):
             return False
