@@ -211,7 +211,7 @@ def _splits(desk: Desk) -> list[SplitApplied]:
     out = []
     for action, done in desk.split_log:
         unit = float(desk.parts.valuation.quantum)
-        ratio = action.numerator / action.denominator
+        ratio = done.lots_after / done.lots_before
         out.append(SplitApplied(action.ts_ex, action.symbol, ratio, done.cash * unit))
     return out
 

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from mqd.core.bar import Floats, Ints
-from mqd.core.execution_report import Fill
 from mqd.core.order import Order, Side
 from mqd.desk.loop import Desk
 from mqd.desk.records import SIDE_WORD
+from mqd.portfolio.attribution import Share
 
 ORDER_COLUMNS = (
     "id", "strategy", "symbol", "side", "qty", "type", "limit_px", "stop_px", "time_in_force",
@@ -59,28 +59,17 @@ def _px(ticks: int, order: Order) -> float:
     return float(ticks * order.scale.tick) if ticks else np.nan
 
 
-def _known(desk: Desk, ts_fill: int) -> int:
-    """Return the close of the step in which a fill became known."""
-    closes = desk.parts.market.ts_close
-    at = int(np.searchsorted(np.asarray(closes), ts_fill, side="left"))
-    return closes[min(at, len(closes) - 1)]
-
-
 def fills(desk: Desk) -> pd.DataFrame:
     """Return every execution in the order of the log."""
-    taken: list[tuple[int, Order, Fill]] = []
-    for state in desk.parts.machine.states():
-        taken += [(int(fill.execution_id[1:]), state.order, fill) for fill in state.fills]
-    taken.sort(key=lambda item: item[0])
     rows = []
-    for _, order, fill in taken:
+    for report, order in desk.parts.hearing.fills:
         scale = order.scale
         rows.append(
             (
-                fill.execution_id, order.client_order_id, order.strategy, order.symbol,
-                SIDE_WORD[order.side], float(fill.lots * scale.lot), float(fill.ticks * scale.tick),
-                float(fill.fee_quanta * scale.quantum), fill.ts_fill, _known(desk, fill.ts_fill),
-                order.reason.value,
+                report.execution_id, order.client_order_id, order.strategy, order.symbol,
+                SIDE_WORD[order.side], float(report.last_lots * scale.lot),
+                float(report.last_ticks * scale.tick), float(report.fee_quanta * scale.quantum),
+                report.ts_fill, report.ts_ns, order.reason.value,
             )
         )  # fmt: skip
     return _frame(rows, FILL_COLUMNS, ("ts_fill", "ts_known"))
@@ -91,25 +80,26 @@ def owned_fills(desk: Desk, market_fills: pd.DataFrame) -> pd.DataFrame:
     shares = desk.parts.hearing.shares
     if not shares and not desk.crossed:
         return market_fills
-    rows = []
     reasons = dict(zip(market_fills["order_id"], market_fills["reason"], strict=True))
-    for report, share in shares:
-        reason = reasons.get(report.client_order_id, "target")
-        rows.append(_share_row(desk, share, report.ts_fill, report.execution_id, reason))
-    for ts_fill, share in desk.crossed:
-        rows.append(_share_row(desk, share, ts_fill, "", "target"))
-    rows.sort(key=lambda row: row[8])
+    rows = [
+        _share_row(desk, share, report.execution_id, (report.ts_fill, report.ts_ns), reason)
+        for report, share in shares
+        for reason in (reasons[report.client_order_id],)
+    ]
+    rows += [_share_row(desk, share, "", when, "target") for when, share in desk.crossed]
+    rows.sort(key=lambda row: row[9])
     return _frame(rows, FILL_COLUMNS, ("ts_fill", "ts_known"))
 
 
-def _share_row(desk: Desk, share: Any, ts_fill: int, name: str, reason: str) -> tuple[Any, ...]:
+def _share_row(
+    desk: Desk, share: Share, name: str, when: tuple[int, int], reason: str
+) -> tuple[Any, ...]:
     scale = desk.parts.valuation.scales[share.symbol]
     ticks = share.lot_quanta // scale.tick_lot_quanta
     side = Side.BUY if share.lots > 0 else Side.SELL
     return (
         name, "", share.strategy, share.symbol, SIDE_WORD[side], float(abs(share.lots) * scale.lot),
-        float(ticks * scale.tick), float(share.fee * scale.quantum), ts_fill,
-        _known(desk, ts_fill), reason,
+        float(ticks * scale.tick), float(share.fee * scale.quantum), *when, reason,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from mqd.core.event import Event, Topic
 from mqd.core.execution_report import ExecutionReport, ReportKind
-from mqd.core.order import OrderStatus, Reason
+from mqd.core.order import Order, OrderStatus, Reason
 from mqd.desk import records
 from mqd.desk.journal import Journal
 from mqd.desk.protection import Protection
@@ -50,7 +50,7 @@ class Hearing:
         self._holdings, self._row_of, self._tell = holdings, row_of, tell
         self._denials = denials
         self._shared = len(portfolio.strategies) > 1
-        self.n_fills = 0
+        self.fills: list[tuple[ExecutionReport, Order]] = []
         self.anomalies: list[str] = []
         self.unfilled: set[str] = set()
         self.shares: list[tuple[ExecutionReport, Share]] = []
@@ -111,7 +111,7 @@ class Hearing:
         self._journal.write("fill", records.fill(report, order, entry))
         transition = self._machine.apply(report)
         ledger.book(entry)
-        self.n_fills += 1
+        self.fills.append((report, order))
         row, px = self._row_of(symbol), report.last_ticks * float(order.scale.tick)
         if self._shared:
             self._attribute(report, order.client_order_id, order.strategy, side, lot_quanta, row)

@@ -21,6 +21,7 @@ class Journal:
 
     def write(self, kind: str, payload: dict[str, Any], tier: Tier = Tier.D1) -> None:
         """Append one record; the projection takes it from here."""
+        payload["ts"] = self.now_ns
         seq = self.log.append(kind, self.now_ns, payload, tier)
         if self.store is not None:
             self.store.apply(seq, kind, payload)

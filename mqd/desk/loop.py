@@ -46,7 +46,7 @@ class Desk:
         self._hooked = [trader for trader in traders if trader.hooks]
         self._tells_bars = parts.journal.bus.listens(Topic.BAR)
         self._marked = -1
-        self.crossed: list[tuple[int, Share]] = []
+        self.crossed: list[tuple[tuple[int, int], Share]] = []
         self.split_log: list[tuple[CorporateAction, SplitActivity]] = []
 
     # --- the run -----------------------------------------------------------------------------
@@ -262,7 +262,8 @@ class Desk:
             shares = parts.portfolio.attribution.cross(
                 tape.ts_open[row], symbol, allocation, lot_quanta
             )
-            self.crossed += [(tape.ts_open[row], share) for share in shares]
+            when = tape.ts_open[row], parts.journal.now_ns
+            self.crossed += [(when, share) for share in shares]
             parts.hearing.moved(shares, row, tape.open[row] * float(tape.scale.tick))
 
     def _book_cash(self, activity: CashActivity) -> None:

@@ -44,12 +44,12 @@ def intent(order: Order) -> Payload:
         "symbol": order.symbol,
         "side": SIDE_WORD[order.side],
         "qty": text(order.lots, scale.lot),
-        "type": order.type.value,
+        "type": order.type,
         "limit": _px(order.limit_ticks, scale.tick),
         "stop": _px(order.stop_ticks, scale.tick),
-        "tif": order.time_in_force.value,
-        "class": order.order_class.value,
-        "reason": order.reason.value,
+        "tif": order.time_in_force,
+        "class": order.order_class,
+        "reason": order.reason,
         "group": order.group,
         "parent": order.parent,
         "allocation": [[name, text(lots, scale.lot)] for name, lots in order.allocation],
@@ -64,7 +64,7 @@ def denied(order: Order, refusals: Sequence[Any]) -> Payload:
         "symbol": order.symbol,
         "side": SIDE_WORD[order.side],
         "qty": text(order.lots, order.scale.lot),
-        "type": order.type.value,
+        "type": order.type,
         "refusals": [
             {"code": str(r.code), "limit": str(r.limit), "observed": str(r.observed)}
             for r in refusals
@@ -80,7 +80,7 @@ def command(client_order_id: str, word: str) -> Payload:
 def report(said: ExecutionReport, lot: Decimal) -> Payload:
     """A venue's report that is no fill."""
     return {
-        "kind": said.kind.value,
+        "kind": said.kind,
         "id": said.client_order_id,
         "symbol": said.symbol,
         "venue_id": said.venue_order_id,
@@ -103,7 +103,7 @@ def fill(said: ExecutionReport, order: Order, entry: FillEntry) -> Payload:
         "qty": text(said.last_lots, lot),
         "px": text(said.last_ticks, scale.tick),
         "fee": text(said.fee_quanta, quantum),
-        "kind": said.kind.value,
+        "kind": said.kind,
         "cum": text(said.cum_lots, lot),
         "cash": text(entry.cash, quantum),
         "cost": text(entry.cost_change, quantum),
