@@ -19,9 +19,20 @@ from mqd.errors import NotDurable, UsageError
 
 _ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
 _PAIRS: Final = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
-_ID_BITS: Final = 130  # 26 characters of 5 bits
-_SPARE_BITS: Final = 256 - _ID_BITS
-_SHIFTS: Final = tuple(range(_ID_BITS - 10, -1, -10))
+_SPARE_BITS: Final = 256 - 130  # 26 characters of 5 bits are kept
+_LOW_BITS: Final = (1 << 70) - 1
+
+
+def _base32(bits: int) -> str:
+    """Return 130 bits as 26 characters; written out, as a loop costs twice as much an order."""
+    pair, high, low = _PAIRS, bits >> 70, bits & _LOW_BITS
+    return (
+        f"{pair[high >> 50]}{pair[high >> 40 & 1023]}{pair[high >> 30 & 1023]}"
+        f"{pair[high >> 20 & 1023]}{pair[high >> 10 & 1023]}{pair[high & 1023]}"
+        f"{pair[low >> 60]}{pair[low >> 50 & 1023]}{pair[low >> 40 & 1023]}"
+        f"{pair[low >> 30 & 1023]}{pair[low >> 20 & 1023]}{pair[low >> 10 & 1023]}"
+        f"{pair[low & 1023]}"
+    )
 
 
 def client_order_id(
@@ -44,10 +55,10 @@ def client_order_id(
     """
     if len(account_hash) < 4:
         raise UsageError(f"The account hash {account_hash!r} is shorter than 4 characters.")
-    text = f"{strategy}\x1f{version}\x1f{symbol}\x1f{side:d}\x1f{decided_ns}\x1f{leg}\x1f{number}"
+    sign = "1" if side > 0 else "-1"
+    text = f"{strategy}\x1f{version}\x1f{symbol}\x1f{sign}\x1f{decided_ns}\x1f{leg}\x1f{number}"
     bits = int.from_bytes(sha256(text.encode()).digest(), "big") >> _SPARE_BITS
-    pairs = _PAIRS
-    return f"mq1-{account_hash[:4]}-" + "".join([pairs[bits >> s & 1023] for s in _SHIFTS])
+    return f"mq1-{account_hash[:4]}-{_base32(bits)}"
 
 
 def collared(order: Order, ref_ticks: int, collar_units: int) -> Order:
