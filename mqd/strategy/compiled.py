@@ -7,6 +7,7 @@ rule that numba cannot compile runs as plain Python everywhere, and ``reason`` s
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Hashable, Sequence
 from types import FunctionType
 from typing import Any, cast
@@ -42,7 +43,7 @@ class Program:
     """
 
     __slots__ = (
-        "_code", "_plain", "_values", "call", "compiled", "fields", "has_state", "kind",
+        "_call", "_code", "_values", "compiled", "fields", "has_state", "kind",
         "position_fields", "pure", "reads_position", "reason", "strategy",
     )  # fmt: skip
 
@@ -59,14 +60,21 @@ class Program:
         self.reason = code.reason
         self._code = code
         self._values = tuple(getattr(strategy, name) for name in shape.self_names)
-        self._plain = _plain_call(strategy, shape) if code.reason else None
-        self.call: Callable[..., Any] = self._plain or self._lazy_call
+        self._call: Callable[..., Any] | None = None
 
-    def _lazy_call(self, *arguments: Any) -> Any:
-        """Compile the scalar entry on the first call; a sweep alone never needs it."""
-        entry = scalar_entry(self._code)
-        self.call = _bound(entry, self._values, self.has_state)
-        return self.call(*arguments)
+    @property
+    def call(self) -> Callable[..., Any]:
+        """The rule as a function; take it once, before a loop.
+
+        Its first use compiles the entry of one call, which a sweep alone never needs.
+        """
+        if self._call is None:
+            if self.compiled:
+                entry = scalar_entry(self._code)
+                self._call = _bound(entry, self._values, self.has_state)
+            else:
+                self._call = _plain_call(self.strategy, self._code.shape)
+        return self._call
 
     def sweep(
         self,
@@ -173,6 +181,22 @@ def program(strategy: Strategy, feature_names: Sequence[str] | None = None) -> P
     return Program(strategy, code)
 
 
+def fingerprint(strategy: Strategy) -> str:
+    """Return a sha256 of the code that a strategy runs, equal in every process.
+
+    It covers features, rule, hooks, all plain functions and constants that they reach, and the
+    class's own constants; not the parameters.
+    """
+    cls = type(strategy)
+    names = sorted({"features", *cls.hooks(), *({strategy.kind} - {"event"})})
+    texts = [f"{n}={jit.fingerprint(getattr(cls, n))}" for n in names]
+    constants = {n: v for base in cls.__mro__ for n, v in vars(base).items() if _is_plain(v)}
+    own = sorted(n for n in constants if n not in cls.declared() and not n.startswith("__"))
+    texts += [f"{n}={getattr(cls, n)!r}" for n in own]
+    texts += [f"state.{n}={float(v)!r}" for n, v in sorted(cls.state.items())]
+    return hashlib.sha256("|".join(texts).encode()).hexdigest()
+
+
 def _shape(strategy: Strategy, feature_names: Sequence[str] | None) -> Shape:
     name, kind = type(strategy).__name__, strategy.kind
     if kind == "event":
@@ -181,6 +205,7 @@ def _shape(strategy: Strategy, feature_names: Sequence[str] | None) -> Shape:
     if not isinstance(rule, FunctionType):
         raise StrategyError(f"{name}.{kind} is not a plain method: define it with def.")
     takes_state = _takes_state(strategy, rule)
+    jit.check_names(rule)
     uses = argument_uses(rule)
     code = rule.__code__
     names = code.co_varnames

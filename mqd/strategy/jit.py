@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import builtins
 import dis
+import hashlib
 import re
+import sys
 import warnings
 from collections import namedtuple
 from collections.abc import Hashable
@@ -20,7 +22,7 @@ import numpy as np
 from mqd.errors import StrategyError, did_you_mean
 from mqd.strategy.bytecode import place
 
-_LIBRARIES = frozenset({"math", "numpy", "numba", "builtins", "cmath", "operator"})
+_LIBRARIES = sys.stdlib_module_names | {"numpy", "numba", "pandas", "scipy", "talib", "sklearn"}
 _FREE = frozenset({"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"})
 _USER_FILE = re.compile(r'File "([^"]+)", line (\d+)')
 
@@ -32,6 +34,27 @@ class NotCompiled(Exception):
 def code_key(function: FunctionType) -> Hashable:
     """Return what decides the compiled code: code objects, constants and helpers reached."""
     return _key(function, set())
+
+
+def fingerprint(function: FunctionType) -> str:
+    """Return a sha256 of the same, equal in every process: no addresses, files or lines."""
+    return hashlib.sha256(_text(code_key(function)).encode()).hexdigest()
+
+
+def _text(key: object) -> str:
+    if isinstance(key, tuple):
+        return f"({','.join(map(_text, key))})"
+    if isinstance(key, frozenset):
+        return f"{{{','.join(sorted(map(_text, key)))}}}"
+    if isinstance(key, CodeType):
+        parts = (key.co_code, key.co_consts, key.co_names, key.co_varnames, key.co_freevars)
+        return f"code{_text(parts)}"
+    value = key.value if isinstance(key, _Same) else key
+    named = isinstance(value, type) or isinstance(key, _Same)
+    if named:
+        owner = value if hasattr(value, "__qualname__") else type(value)
+        return f"{owner.__module__}.{owner.__qualname__}"
+    return repr(value)
 
 
 def rebuild(function: FunctionType) -> Any:
@@ -142,9 +165,9 @@ class _Rebuilder:
         return dispatcher
 
     def _value(self, value: object, chains: list[tuple[str, ...]]) -> object:
-        if isinstance(value, FunctionType):
+        if isinstance(value, FunctionType) and not _is_library(value.__module__):
             return self.function(value)
-        if isinstance(value, ModuleType) and not _is_library(value):
+        if isinstance(value, ModuleType) and not _is_library(value.__name__):
             proxy = ModuleType(value.__name__)
             for attribute, inner, rest in _attributes(value, chains):
                 setattr(proxy, attribute, self._value(inner, rest))
@@ -156,26 +179,33 @@ def reached(function: FunctionType) -> dict[str, tuple[object, list[tuple[str, .
     """Return the globals and closure variables that ``function`` names.
 
     Each comes with the attribute chains read from it (``("helper",)`` for ``module.helper``).
-    Raises ``StrategyError`` for a name that nothing defines.
+    Builtins and names that nothing defines are left out.
     """
     cells = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
     found: dict[str, tuple[object, list[tuple[str, ...]]]] = {}
     for code in _codes(function.__code__):
-        for name, chain, line in _names(code, function.__code__.co_freevars):
+        for name, chain, _ in _names(code, function.__code__.co_freevars):
             if name in cells:
                 value = _cell_value(cells[name])
             elif name in function.__globals__:
                 value = function.__globals__[name]
-            elif hasattr(builtins, name):
-                continue
             else:
-                known = [*function.__globals__, *dir(builtins)]
-                raise StrategyError(
-                    f"{function.__qualname__}: name {name!r} is not defined"
-                    f" ({place(code, line)}).{_near(name, known)}"
-                )
+                continue
             found.setdefault(name, (value, []))[1].append(chain)
     return found
+
+
+def check_names(function: FunctionType) -> None:
+    """Raise ``StrategyError`` for a name in the function's own code that nothing defines."""
+    known = {*function.__code__.co_freevars, *function.__globals__, *dir(builtins)}
+    for code in _codes(function.__code__):
+        for name, _, line in _names(code, function.__code__.co_freevars):
+            if name not in known:
+                near = did_you_mean(name, known)
+                raise StrategyError(
+                    f"{function.__qualname__}: name {name!r} is not defined"
+                    f" ({place(code, line)}).{near if 'Did you mean' in near else ''}"
+                )
 
 
 def _cell_value(cell: CellType) -> object:
@@ -183,11 +213,6 @@ def _cell_value(cell: CellType) -> object:
         return cell.cell_contents
     except ValueError:  # the enclosing function has not set it yet
         return None
-
-
-def _near(name: str, known: list[str]) -> str:
-    text = did_you_mean(name, known)
-    return text if "Did you mean" in text else ""
 
 
 def _codes(code: CodeType) -> list[CodeType]:
@@ -215,8 +240,10 @@ def _names(code: CodeType, free_names: tuple[str, ...]) -> list[tuple[str, tuple
     return found
 
 
-def _is_library(module: ModuleType) -> bool:
-    return module.__name__.split(".")[0] in _LIBRARIES
+def _is_library(module: str | None) -> bool:
+    """True for modules whose functions are taken as they are; ``__main__`` is the user's."""
+    top = (module or "").split(".")[0]
+    return top in _LIBRARIES and top != "__main__"
 
 
 def _attributes(
@@ -242,9 +269,9 @@ def sorted_items(found: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _value_key(value: object, chains: list[tuple[str, ...]], seen: set[FunctionType]) -> Hashable:
-    if isinstance(value, FunctionType):
+    if isinstance(value, FunctionType) and not _is_library(value.__module__):
         return _key(value, seen)
-    if isinstance(value, ModuleType) and not _is_library(value):
+    if isinstance(value, ModuleType) and not _is_library(value.__name__):
         inner = [(n, _value_key(v, rest, seen)) for n, v, rest in _attributes(value, chains)]
         return value.__name__, tuple(sorted(inner, key=lambda item: item[0]))
     return _constant(value)

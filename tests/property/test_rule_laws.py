@@ -7,7 +7,7 @@ import struct
 from typing import Any, NamedTuple
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mqd.core.signal import HOLD
@@ -61,6 +61,9 @@ def bits(value: float) -> object:
 
 @settings(max_examples=12)
 @given(RULES)
+@example("((now.a + now.b) - now.b)")
+@example("(1.0 if now.a / now.close == now.a / now.close else 0.0)")
+@example("(self.count * now.a / now.b if now.a != now.b else HOLD)")
 def test_swept_called_and_plain_rules_agree_to_the_bit(text: str) -> None:
     strategy = made(text)
     compiled = program(strategy, ("a", "b"))

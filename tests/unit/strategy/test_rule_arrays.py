@@ -21,8 +21,9 @@ def made_with(decide: Any, **attributes: Any) -> Strategy:
 
 def test_a_sweep_holds_where_features_are_not_ready() -> None:
     made = program(SmaCross(), ("fast", "slow"))
-    fast, slow = np.array([1.0, 2.0, 3.0]), np.array([2.0, 2.0, 2.0])
-    assert made.sweep((fast, slow), np.array([False, True, True])).tolist() == [HOLD, 0.0, 1.0]
+    fast, slow = np.array([1.0, 2.0, 3.0, 3.0]), np.array([2.0, 2.0, 2.0, 2.0])
+    ready = np.array([False, True, False, True])
+    assert made.sweep((fast, slow), ready).tolist() == [HOLD, 0.0, HOLD, 1.0]
 
 
 def test_a_rule_that_reads_its_position_or_state_cannot_be_swept() -> None:
