@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mqd.core.bar import Floats, SymbolBars
-from mqd.errors import StrategyError
+from mqd.errors import StrategyError, did_you_mean
 
 
 class Bands(NamedTuple):
@@ -196,6 +196,55 @@ def session_vwap(bars: SymbolBars) -> Floats:
             np.cumsum(traded[start:end], out=money[start:end])
             np.cumsum(volume[start:end], out=shares[start:end])
     return np.divide(money, shares, out=_blank(money), where=shares > 0.0)
+
+
+class Handle:
+    """One indicator fed bar by bar; its values have the bits of the batch function.
+
+    ``update`` takes one bar's inputs (high, low, close for ``atr``, else one value) and returns
+    the indicator at that bar, NaN while warming up. It must be fed every bar since the run's
+    first: a handle cannot be pickled and is rebuilt from history after a restart.
+    """
+
+    def __init__(self, name: str, n: int) -> None:
+        if name not in _ONLINE:
+            raise StrategyError(f"No online indicator {name!r}.{did_you_mean(name, _ONLINE)}")
+        self._name, self._n = name, _window(name, n, 2)
+        self._function, self._inputs, more = _ONLINE[name]
+        self._needed = self._n + more
+        self._early: list[tuple[float, ...]] = []
+        self._stream: Any = None
+
+    def update(self, *inputs: float) -> float:
+        """Take one bar's inputs and return the value at that bar."""
+        if len(inputs) != self._inputs or not np.isfinite(inputs).all():
+            raise StrategyError(
+                f"{self._name} takes {self._inputs} finite number(s) a bar, not {inputs}."
+            )
+        if self._stream is not None:
+            return float(self._stream.update(*inputs))
+        self._early.append(inputs)
+        if len(self._early) < self._needed:
+            return float("nan")
+        columns = [np.array(column, dtype=np.float64) for column in zip(*self._early, strict=True)]
+        self._stream = getattr(_talib().stream, self._function)(*columns, self._n)
+        self._early.clear()
+        return float(self._stream.value)
+
+
+_ONLINE = {
+    "sma": ("SMA", 1, 0), "ema": ("EMA", 1, 0), "rsi": ("RSI", 1, 1), "atr": ("ATR", 3, 1),
+    "highest": ("MAX", 1, 0), "lowest": ("MIN", 1, 0),
+}  # fmt: skip
+"""Online indicators: TA-Lib's name, inputs a bar, and bars beyond the window that it needs."""
+
+
+def handle(name: str, n: int) -> Handle:
+    """Return a fresh online handle: ``handle("rsi", 14).update(close)`` once a bar.
+
+    For ``sma``, ``ema``, ``rsi``, ``atr``, ``highest``, ``lowest`` with windows of at least 2.
+    """
+    return Handle(name, n)
 
 
 def _talib() -> Any:

@@ -224,3 +224,28 @@ def test_indicators_stay_in_their_ranges(values: list[float], n: int) -> None:
     assert (bottom[full] - slack <= mean[full]).all()
     assert (mean[full] <= top[full] + slack).all()
     assert (indicators.stddev(array, n)[full] >= 0.0).all()
+
+
+ONLINE = ["sma", "ema", "rsi", "atr", "highest", "lowest"]
+
+
+@pytest.mark.parametrize("name", ONLINE)
+@pytest.mark.parametrize("n", [2, 14])
+def test_a_handle_has_the_bits_of_the_batch(name: str, n: int) -> None:
+    inputs = (HIGH, LOW, CLOSE) if name == "atr" else (CLOSE,)
+    online = indicators.handle(name, n)
+    values = np.array([online.update(*row) for row in zip(*inputs, strict=True)])
+    assert values.tobytes() == getattr(indicators, name)(*inputs, n).tobytes()
+
+
+def test_a_handle_refuses_what_it_cannot_take() -> None:
+    with pytest.raises(StrategyError, match="Did you mean 'rsi'"):
+        indicators.handle("rsii", 14)
+    with pytest.raises(StrategyError, match="at least 2"):
+        indicators.handle("rsi", 1)
+    online = indicators.handle("sma", 2)
+    for inputs in ((float("nan"),), (float("inf"),), (1.0, 2.0), ()):
+        with pytest.raises(StrategyError, match="finite number"):
+            online.update(*inputs)
+    assert np.isnan(online.update(1.0))
+    assert online.update(2.0) == 1.5
