@@ -6,7 +6,6 @@ the word. Prints a line each and a closing line; exit code 1 when one is missed.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -121,8 +120,7 @@ def _last_line(printed: str) -> str:
 def passing_unplanted(tree: Path, defects: list[Defect]) -> str:
     """Return an empty text when every listed test passes on the tree as it is, else its words."""
     tests = sorted({test for defect in defects for test in defect.tests})
-    parallel = ["-p", "xdist.plugin", "-n", str(WORKERS)] if importlib.util.find_spec("xdist") else []
-    code, printed = pytest(tree, tests, *parallel)
+    code, printed = pytest(tree, tests, "-p", "xdist.plugin", "-n", str(WORKERS))
     return "" if code == NOTHING_FAILED else printed
 
 
