@@ -138,7 +138,8 @@ class Archives:
         if archive not in self._checked:
             self._have(archive, pin, path)
         content = _member(path, member)
-        _same_hash(f"{pin['file']}: {member}", content, pin["members"][member])
+        pinned = {one["path"]: one["sha256"] for one in pin["member"]}
+        _same_hash(f"{pin['file']}: {member}", content, pinned[member])
         return content
 
     def _have(self, archive: str, pin: Entry, path: Path) -> None:

@@ -46,8 +46,10 @@ def test_the_manifest_names_every_recipe_and_every_file_in_the_folder():
     assert present == set(COMMITTED)
     archives = datasets.manifest()["archive"]
     for entry in entries.values():
-        for source in entry["sources"]:
-            assert source["member"] in archives[source["archive"]]["members"]
+        assert entry["source"]
+        for source in entry["source"]:
+            pinned = {member["path"] for member in archives[source["archive"]]["member"]}
+            assert source["member"] in pinned
 
 
 def test_the_listing_tells_where_data_come_from_and_on_what_terms():
@@ -162,10 +164,15 @@ def archive_of(path, member, content):
 def test_members_are_read_and_checked(tmp_path, file):
     digest = archive_of(tmp_path / file, "data/x.csv", b"1,2\n")
     good = hashlib.sha256(b"1,2\n").hexdigest()
-    pin = {"version": "1.0", "file": file, "sha256": digest, "members": {"data/x.csv": good}}
+    pin = {
+        "version": "1.0", "file": file, "sha256": digest,
+        "member": [{"path": "data/x.csv", "sha256": good}],
+    }  # fmt: skip
     read = datasets.Archives({"a": pin}, tmp_path, no_network, lambda _: None).read
     assert read("a", "data/x.csv") == b"1,2\n"
-    pin["members"] = {"data/x.csv": "0" * 64, "data/y.csv": good}
+    pin["member"] = [
+        {"path": "data/x.csv", "sha256": "0" * 64}, {"path": "data/y.csv", "sha256": good},
+    ]  # fmt: skip
     with pytest.raises(DataError, match=r"data/x.csv: sha256 is"):
         read("a", "data/x.csv")
     with pytest.raises(DataError, match="cannot be read"):
