@@ -138,14 +138,7 @@ class TransactionLog:
         if folder is None:
             log._seq = 1  # the header that a folder would hold
             return log
-        log._lock_fd = lock_folder(folder)
-        try:
-            log._make_log_folder(folder)
-            log._open_segment()
-        except BaseException:
-            log._release()
-            raise
-        return log
+        return log._begin(folder, log._start_anew)
 
     @classmethod
     def resume(
@@ -169,13 +162,7 @@ class TransactionLog:
             folder, header, durable=durable, clock=clock, io=io or SystemCalls(), die=die,
             segment_bytes_max=segment_bytes_max,
         )  # fmt: skip
-        log._lock_fd = lock_folder(folder)
-        try:
-            log._take_over(folder)
-        except BaseException:
-            log._release()
-            raise
-        return log
+        return log._begin(folder, log._take_over)
 
     def append(
         self, kind: str, ts_ns: int, payload: dict[str, object], tier: Tier = Tier.WRITE
@@ -337,7 +324,19 @@ class TransactionLog:
                 raise self._failed from error
             self._durable_seq = max(self._durable_seq, target)
 
-    def _make_log_folder(self, folder: Path) -> None:
+    def _begin(self, folder: Path, start: Callable[[Path], None]) -> Self:
+        """Lock the folder and start; a start that fails gives it back."""
+        self._lock_fd = lock_folder(folder)
+        try:
+            start(folder)
+        except BaseException as error:
+            self._release()
+            if isinstance(error, OSError):
+                raise LogWriteFailed(str(folder), error) from error
+            raise
+        return self
+
+    def _start_anew(self, folder: Path) -> None:
         try:
             self._io.mkdir(folder / "log", 0o700)
             self._sync_path(folder)
@@ -345,6 +344,7 @@ class TransactionLog:
             raise RunFolderExists(str(folder)) from error
         except OSError as error:
             raise RunFolderUnusable(str(folder), str(error.strerror)) from error
+        self._open_segment()
 
     def _take_over(self, folder: Path) -> None:
         """Continue seq, chain and hash where the log ends, on a durable ground."""
