@@ -92,9 +92,9 @@ def believable_price(order: OrderView, portfolio: PortfolioView, limits: LimitVa
     if not portfolio.n_prices >= limits.prices_min:
         return False
     move = abs(portfolio.ref_px - portfolio.median_px)
-    near = move <= limits.bad_tick_frac_max * portfolio.median_px
-    confirmed = portfolio.ref_confirmed == 1.0 and move >= 0.0
-    return near or (confirmed and limits.bad_tick_frac_max >= 0.0)
+    if move <= limits.bad_tick_frac_max * portfolio.median_px:
+        return True
+    return portfolio.ref_confirmed == 1.0 and move >= 0.0 and limits.bad_tick_frac_max >= 0.0
 
 
 @rule(
@@ -217,10 +217,11 @@ def concentration(order: OrderView, portfolio: PortfolioView, limits: LimitValue
 )
 def sector(order: OrderView, portfolio: PortfolioView, limits: LimitValues) -> bool:
     """7: one sector's share of equity; symbols without a sector share one small bucket."""
-    cap = limits.sector_unknown_frac_max
     if portfolio.sector_known == 1.0:
         cap = limits.sector_frac_max
-    elif portfolio.sector_known != 0.0:
+    elif portfolio.sector_known == 0.0:
+        cap = limits.sector_unknown_frac_max
+    else:
         return False
     return portfolio.sector_gross + order.qty * portfolio.ref_px <= cap * portfolio.equity
 
