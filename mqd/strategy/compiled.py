@@ -97,7 +97,8 @@ class Program:
         if self.compiled:
             out = np.full(len(ready), HOLD)
             try:
-                self._code.entries["sweep"](*self._values, *columns, ready, out)
+                arrays = (np.ascontiguousarray(values) for values in (*columns, ready))
+                self._code.entries["sweep"](*self._values, *arrays, out)
                 return out
             except Exception:  # noqa: BLE001 - found and named bar by bar
                 return self._one_by_one(columns, ready, symbol, ts_close)

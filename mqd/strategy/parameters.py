@@ -7,7 +7,7 @@ import math
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast, get_origin
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -121,8 +121,8 @@ def _from_text(kind: type, text: str) -> ParameterValue | None:
 
 def kind_of(strategy: str, name: str, annotation: object, default: object) -> type | None:
     """Return a parameter's type from its annotation, else its default; None for a ClassVar."""
-    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
-    if "ClassVar" in str(annotation) or get_origin(annotation) is not None:
+    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "?")
+    if "ClassVar" in str(annotation):
         return None
     if annotation is None:
         text = type(default).__name__

@@ -185,7 +185,7 @@ def _rebuild(source: str | type[Strategy], values: dict[str, ParameterValue]) ->
 
 
 def _own_parameters(cls: type[Strategy]) -> dict[str, Declared]:
-    annotations = inspect.get_annotations(cls)
+    annotations = {k: v for k, v in inspect.get_annotations(cls).items() if k != "state"}
     found: dict[str, Declared] = {}
     for name, value in list(cls.__dict__.items()):
         marked = isinstance(value, Param) or (name in PROTECTIVE and name not in annotations)

@@ -106,6 +106,10 @@ def _writes_now(self: Any, now: Any, position: Any) -> float:
     return 0.0
 
 
+def _undefined(self: Any, now: Any, position: Any) -> float:
+    return undefined_name  # noqa: F821
+
+
 def _writes_self(self: Any, now: Any, position: Any) -> float:
     self.seen = 1.0
     return 0.0
@@ -123,7 +127,7 @@ def _adds_to_self(self: Any, now: Any, position: Any) -> float:
         (lambda self, bar, position: bar.fst, "bar.fst does not exist .*Did you mean 'fast'"),
         (lambda self, now, position: position.quantity, "position.quantity does not exist"),
         (lambda self, now, position: self.levl, "self.levl does not exist .*mean 'level'"),
-        (lambda self, now, position: undefined_name, "'undefined_name' is not defined"),  # noqa: F821
+        (_undefined, "'undefined_name' is not defined"),
         (lambda self, now: 0.0, r"written decide\(self, now, position\[, state\]\)"),
         (lambda self, *rest: 0.0, r"written decide\(self, now, position\[, state\]\)"),
         (lambda self, now, position, state: 0.0, "none is declared"),

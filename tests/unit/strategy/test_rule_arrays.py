@@ -26,6 +26,14 @@ def test_a_sweep_holds_where_features_are_not_ready() -> None:
     assert made.sweep((fast, slow), ready).tolist() == [HOLD, 0.0, HOLD, 1.0]
 
 
+def test_a_sweep_takes_strided_and_locked_columns() -> None:
+    made = program(SmaCross(), ("fast", "slow"))
+    both = np.array([[1.0, 2.0], [3.0, 2.0]])
+    both.setflags(write=False)
+    ready = np.array([True, False, True, False])[::2]
+    assert made.sweep((both[:, 0], both[:, 1]), ready).tolist() == [0.0, 1.0]
+
+
 def test_a_rule_that_reads_its_position_or_state_cannot_be_swept() -> None:
     by_position = made_with(lambda self, now, position: -position.weight)
     by_state = made_with(lambda self, now, position, state: state.armed, state={"armed": 0.0})

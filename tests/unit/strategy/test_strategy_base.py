@@ -128,15 +128,21 @@ def test_an_instance_is_immutable(name: str) -> None:
         del Rule().period
 
 
+@pytest.mark.parametrize("annotation", [bytes, int | None, "int | None", dict[str, float], "Foo"])
+def test_only_four_types_make_a_parameter(annotation: object) -> None:
+    with pytest.raises(StrategyError, match="int, float, bool or str"):
+        type("Bad", (Strategy,), {"__annotations__": {"x": annotation}, "x": 1})
+
+
+def test_state_may_be_annotated() -> None:
+    made = type("Ok", (Strategy,), {"__annotations__": {"state": dict}, "state": {"armed": 1}})
+    assert made().parameters == {}
+
+
 @pytest.mark.parametrize("name", ["features", "kind", "_hidden", "parameters"])
 def test_names_of_the_base_are_no_parameters(name: str) -> None:
     with pytest.raises(StrategyError, match="rename"):
         type("Bad", (Strategy,), {"__annotations__": {name: int}, name: 3})
-
-
-def test_a_parameter_of_another_type_is_refused() -> None:
-    with pytest.raises(StrategyError, match="int, float, bool or str"):
-        type("Bad", (Strategy,), {"__annotations__": {"frame": bytes}, "frame": b""})
 
 
 def test_an_own_init_is_refused() -> None:
