@@ -214,24 +214,28 @@ class PositionReconciliation:
     ) -> Reconciliation:
         """Freeze what is unexplained; halt when it is more than 3 symbols or 1 % of equity.
 
-        A difference that nobody can value, equity that is not positive, and an answer without
+        Cash counts as far as the differing positions, at their value, do not account for it. A
+        difference that nobody can value, equity that is not positive, and an answer without
         positions that is not believed halt as well.
         """
         frozen = {item.symbol for item in breaks if item.symbol and not item.explained}
         wrong = [item for item in breaks if item.kind in _UNEXPLAINED_POSITION]
-        value = Fraction(0)
-        valued = True
-        for item in wrong:
-            lot_quanta = _lot_quanta(books, positions.get(item.symbol), item.symbol)
-            valued = valued and lot_quanta is not None
-            value += abs(item.theirs - item.ours) * (lot_quanta or 0)
+        worth: dict[str, Fraction | None] = {}
+        moved: dict[str, Fraction] = {}
+        for item in breaks:
+            if item.kind in _UNEXPLAINED_POSITION or item.kind is BreakKind.TIMING:
+                lot = _lot_quanta(books, positions.get(item.symbol), item.symbol)
+                worth[item.symbol] = lot
+                moved[item.symbol] = abs(item.theirs - item.ours) * (lot or Fraction(0))
+        value = sum((moved[item.symbol] for item in wrong), Fraction(0))
         cash = sum(abs(item.theirs - item.ours) for item in breaks if item.kind is BreakKind.CASH)
+        unexplained = max(value, cash - sum(moved.values(), Fraction(0)))
         equity = min(books.equity_quanta, account.equity_quanta)
         halt = (
             equity <= 0
-            or not valued
+            or any(worth[item.symbol] is None for item in wrong)
             or len({item.symbol for item in wrong}) > UNEXPLAINED_SYMBOLS_MAX
-            or max(value, Fraction(cash)) > equity * UNEXPLAINED_EQUITY_FRAC_MAX
+            or unexplained > equity * UNEXPLAINED_EQUITY_FRAC_MAX
             or any(item.kind is BreakKind.MISSING_POSITIONS for item in wrong)
         )
         return Reconciliation(not breaks, tuple(breaks), tuple(sorted(frozen)), halt)

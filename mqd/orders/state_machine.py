@@ -159,29 +159,34 @@ class OrderStateMachine:
         cell = TABLE[before.status, before.pending, command]
         if cell.illegal:
             raise IllegalTransition(client_order_id, before.status, before.pending, command)
-        order, was, pending, cum, booked, notional, fills, flags_was, quarantined = before[:9]
+        was, flags_was = before.status, before.flags
         flags = (flags_was | cell.set_flags) & ~cell.clear_flags
         status = cell.status or was
-        if status is was and flags == flags_was and cell.pending is pending:
+        if status is was and flags == flags_was and cell.pending is before.pending:
             return Transition(before, before, duplicate=True)
-        ended = before.ended or cell.ended
         after: OrderState = _new(
             OrderState,
             (
-                order,
+                before.order,
                 status,
                 cell.pending,
-                cum,
-                booked,
-                notional,
-                fills,
+                before.cum_lots,
+                before.booked_lots,
+                before.notional,
+                before.fills,
                 flags,
-                quarantined,
-                ended,
-                *before[10:],
+                before.quarantined,
+                before.ended or cell.ended,
+                before.venue_cum,
+                before.lowered_lots,
+                before.busted,
+                before.venue_order_id,
+                before.replaced_by,
             ),
         )
-        self._put(client_order_id, was, after)
+        self._states[client_order_id] = after
+        if status is not was:
+            self._reindex(client_order_id, was, status)
         return _new(Transition, (before, after, None, None, "", False, False, False))
 
     def deny(self, client_order_id: str) -> Transition:
@@ -192,7 +197,8 @@ class OrderStateMachine:
         if before.status is not _INTENT:
             raise IllegalTransition(client_order_id, before.status, before.pending, "deny")
         after = before._replace(status=_DENIED)
-        self._put(client_order_id, _INTENT, after)
+        self._states[client_order_id] = after
+        self._reindex(client_order_id, _INTENT, _DENIED)
         return Transition(before, after)
 
     def apply(self, report: ExecutionReport) -> Transition:
@@ -249,7 +255,9 @@ class OrderStateMachine:
         if venue_cum >= lots:
             flags |= COMPLETE
         ended = ended or cell.ended
-        status = _settled(cell.status or was, cum, lots, ended, flags, lowered)
+        status = cell.status or was
+        if cum or cell.takes or flags or ended is not None:
+            status = _settled(status, cum, lots, ended, flags, lowered)
         pending = _asked(flags) if flags & _ASKS and status in LIVE else _NONE
         if cum > lots and cum > cum_was:
             problem = problem or f"overfill, {cum} of {lots} lots"
@@ -282,14 +290,15 @@ class OrderStateMachine:
         )
         if status is was and after == before:
             return Transition(before, before, None, None, anomaly, True, query)
-        self._put(report.client_order_id, was, after)
+        self._states[order.client_order_id] = after
+        if status is not was:
+            self._reindex(order.client_order_id, was, status)
         cancel = flags & CANCEL_DEFERRED > 0 and pending is _NONE and status in LIVE
         return _new(Transition, (before, after, fill, voided, anomaly, False, query, cancel))
 
-    def _put(self, client_order_id: str, was: OrderStatus, after: OrderState) -> None:
-        """Swap one reference; keep the index of orders that are not over."""
-        self._states[client_order_id] = after
-        if after.status in TERMINAL:
+    def _reindex(self, client_order_id: str, was: OrderStatus, status: OrderStatus) -> None:
+        """Keep the index of orders that are not over."""
+        if status in TERMINAL:
             self._working.pop(client_order_id, None)
         elif was in TERMINAL:
             self._working[client_order_id] = None

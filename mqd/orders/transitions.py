@@ -91,11 +91,6 @@ class Cell(NamedTuple):
     ended: OrderStatus | None = None
     takes: bool = False
 
-    @property
-    def keeps(self) -> bool:
-        """Whether the status stays as it is."""
-        return self.status is None
-
 
 _COLUMNS: Final = "INTENT SUBMIT UNKNOWN ACCEPT PARTLY P_CAN P_REP FILLED DONE REPLAC ABANDN DENIED"
 

@@ -141,6 +141,16 @@ def test_unexplained_cash_halts_the_same(cash, halt):
     assert compare(books(), ScriptedBroker(account_answer=account(cash=cash))).halt is halt
 
 
+@pytest.mark.parametrize(("cash", "halt"), [(970_000, False), (959_999, True)])
+def test_cash_that_a_fill_on_its_way_accounts_for_does_not_halt(cash, halt):
+    """300 lots at 100 quanta are due: 30,000 of the gap; 1 % of 1,000,000 may remain."""
+    working = {"o1": WorkingOrder("AAPL", 300, signed_provisional=300)}
+    broker = ScriptedBroker([position("AAPL", 300)], [order("o1", 300)], account(cash=cash))
+    found = compare(books({}, working), broker)
+    assert kinds(found) == [("timing", "AAPL"), ("cash", "")]
+    assert found.halt is halt
+
+
 def test_equity_that_is_not_positive_halts_even_when_all_agrees():
     found = compare(books(equity=0), ScriptedBroker())
     assert (found.ok, found.halt) == (True, True)
