@@ -307,8 +307,8 @@ def load_bars(
     stem); only those known at the last bar are used. ``dividends`` says how the source computes
     a dividend's step: "yahoo" (default; also CRSP) or "wiki" (us_equity_daily_raw); it matters
     for ``adjust="split+dividend"`` alone. ``tick`` and ``lot`` default to 0.0001 and 1, to 0.01
-    and 0.00000001 for calendar "24/7"; either may be a dict by symbol. ``timeframe`` is
-    inferred when None.
+    and 0.00000001 for calendar "24/7"; either may be a dict by symbol; a tick that would move a
+    price by more than 2 in 1,000 is refused. ``timeframe`` is inferred when None.
 
     Raises BadRows, MissingColumn, MissingZone, EmptyBars, UnknownSymbol, UsageError. With
     ``on_bad="drop"`` rows that break a rule are left out and listed in ``Bars.dropped``.

@@ -30,6 +30,7 @@ Step = Decimal | str | int | float
 DAILY_AT_LEAST_NS = 22 * 60 * NS_PER_MINUTE
 TICK_DEFAULT = {"24/7": Decimal("0.01")}
 LOT_DEFAULT = {"24/7": Decimal("0.00000001")}
+ROUNDING_FRAC_MAX = 0.002
 DAY_FIRST, DAY_LAST = -100_000, 100_000
 
 
@@ -193,12 +194,9 @@ def _symbol_bars(
     prices = {}
     for name in PRICES:
         column = numbers[name][rows]
-        prices[name] = on_grid(column if divisors is None else column / divisors, tick)
-    if (prices["low"] <= 0.0).any():
-        raise UsageError(
-            f"{placed.columns.source}: a price of {symbol} rounds to zero at tick {tick}."
-            " Pass a finer tick."
-        )
+        exact = column if divisors is None else column / divisors
+        prices[name] = on_grid(exact, tick)
+        _refuse_coarse(f"{placed.columns.source}: {name} of {symbol}", exact, prices[name], tick)
     volume = numbers["volume"][rows]
     extra = {name: numbers[name][rows] for name in OPTIONAL if name in numbers}
     extra = {name: column for name, column in extra.items() if np.isfinite(column).all()}
@@ -238,10 +236,24 @@ def _factors(
 
 
 def on_grid(prices: Floats, tick: Decimal) -> Floats:
-    """Return prices rounded half-even to the tick, each the float nearest to ticks x tick."""
+    """Return prices rounded half-even to the tick, each the float nearest to ticks x tick.
+
+    A half is one of the float64 quotient price / tick.
+    """
     numerator, denominator = tick.as_integer_ratio()
     ticks = np.rint(prices * denominator / numerator)
     return np.asarray(ticks * numerator / denominator)
+
+
+def _refuse_coarse(what: str, exact: Floats, rounded: Floats, tick: Decimal) -> None:
+    """Refuse a tick that is no fit for the prices: rounding must not change what they say."""
+    moved = np.abs(rounded - exact) / exact
+    worst = int(np.argmax(moved))
+    if moved[worst] > ROUNDING_FRAC_MAX:
+        raise UsageError(
+            f"{what} {exact[worst]:.10g} becomes {rounded[worst]:.10g} at tick {tick}."
+            " Pass a finer one (tick=...)."
+        )
 
 
 def frozen(column: Any) -> Any:

@@ -3,6 +3,8 @@
 import hashlib
 import io
 import shutil
+import subprocess
+import sys
 import tarfile
 import zipfile
 
@@ -213,3 +215,11 @@ def test_quality_counts_what_is_wrong():
     assert found["high_low_breaks"] == 1
     assert found["zero_volume"] == 1
     assert found["outside"] == 1  # 30 May 2022 was a holiday
+
+
+def test_the_build_script_refuses_an_unknown_name():
+    script = datasets.default_folder() / "build.py"
+    done = subprocess.run([sys.executable, script, "nothing"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "No dataset 'nothing'" in done.stderr
+    assert done.stdout == ""

@@ -148,8 +148,10 @@ def test_prices_lie_on_the_tick_as_the_nearest_float():
     assert quarters.ticks("close").tolist() == [400, 401, 402]
     by_symbol = Bars.from_pandas(frame(stamps), tick={"AAA": "0.01"}, lot={"AAA": "0.000001"})
     assert (by_symbol["AAA"].tick, by_symbol["AAA"].lot) == (Decimal("0.01"), Decimal("0.000001"))
-    with pytest.raises(UsageError, match="rounds to zero at tick 100"):
-        Bars.from_pandas(frame(stamps, [10.0, 20.0, 30.0]), tick="100")
+    with pytest.raises(UsageError, match="open of AAA 10 becomes 0 at tick 100"):
+        Bars.from_pandas(frame(stamps, [10.0, 200.0, 300.0]), tick="100")
+    with pytest.raises(UsageError, match=r"open of AAA 1.0541 becomes 1.05 at tick 0.01. Pass a"):
+        Bars.from_pandas(frame(stamps, [1.05, 1.0541, 1.05]), calendar="24/7", timeframe="1min")
     for wrong in ("0", "-1", "fine", "NaN"):
         with pytest.raises(UsageError, match="tick"):
             Bars.from_pandas(frame(stamps), tick=wrong)
