@@ -4,6 +4,7 @@ BIN := .venv/bin
 RUN := $(BIN)/python -m
 INSTALL := $(PYTHON) requirements/install.py
 UPGRADE ?=
+SECONDS ?= 60
 COMPILE := .venvs/lock/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-header --no-emit-index-url $(UPGRADE)
 
@@ -17,7 +18,7 @@ help:
 	@echo "make lint     lint, types and layers only"
 	@echo "make defects  plant each known defect and see that a test catches it"
 	@echo "make bench    the event engine beside backtesting.py"
-	@echo "make soak     the bus under load for a minute, and long random replays"
+	@echo "make soak     the bus under load for a minute (SECONDS=600 for ten)"
 	@echo "make lock     write requirements/*.txt anew"
 	@echo "make clean    remove caches and runs; the environment stays"
 
@@ -55,7 +56,7 @@ bench: install-all
 	@$(BIN)/python bench/run_bench.py
 
 soak: install-all
-	@HYPOTHESIS_PROFILE=nightly $(RUN) pytest -q -n 2 -m soak tests
+	@MQD_SOAK_S=$(SECONDS) $(RUN) pytest -q tests/soak
 
 lock: python
 	@test -x .venvs/lock/bin/uv || { $(PYTHON) -m venv .venvs/lock && \

@@ -56,8 +56,9 @@ def _compare(run: Path) -> tuple[int, list[str]]:
         for name in (FILE_NAME, f"{FILE_NAME}-wal"):
             if (run / name).exists():
                 shutil.copy(run / name, scratch)
-        rebuilt = PositionStore.rebuild(run)
         kept = PositionStore(Path(scratch) / FILE_NAME)
+        (Path(scratch) / "rebuilt").mkdir()
+        rebuilt = PositionStore.rebuild(run, into=Path(scratch) / "rebuilt")
         try:
             rebuilt.check_balance()
             differences = rebuilt.compare(kept)

@@ -44,7 +44,7 @@ def test_json_is_one_document_with_the_promised_keys(capsys):
 def test_the_command_is_the_library(capsys):
     document = strict_json(run([*WORDS, "--json", "--fee-bps", "3"], capsys).out)
     bars = mqd.load_bars(SHORT[1], symbols=["IBM"], start=SHORT[5], end=SHORT[7])
-    result = mqd.backtest(SmaCross(fast=5, slow=20), bars, costs=mqd.Costs(fee_bps=3))
+    result = mqd.backtest(SmaCross(fast=5, slow=20), bars, costs=mqd.Costs(fee_bps=3.0))
     assert document["log_sha256"] == result.log_sha256
     assert document["metrics"]["final_equity"] == result.metrics["final_equity"]
 
