@@ -68,6 +68,7 @@ lock: python
 	@$(COMPILE) requirements/bench-backtesting.in -c requirements/demo.txt \
 	  -o requirements/bench-backtesting.txt
 	@$(COMPILE) requirements/lock.in -o requirements/lock.txt
+	@$(COMPILE) requirements/pip.in -o requirements/pip.txt
 
 clean:
 	@rm -rf runs build dist htmlcov .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis \

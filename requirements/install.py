@@ -10,7 +10,10 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+import fetch_pip
 
 ROOT = Path(__file__).resolve().parent.parent
 HERE = ROOT / "requirements"
@@ -53,11 +56,23 @@ def ensure_venv(venv: Path) -> Path:
         if subprocess.run(make, capture_output=True, check=False).returncode != 0:
             subprocess.run([*make, "--without-pip"], check=True)
     if not runs(python, "-m", "pip") and not runs(Path(sys.executable), "-m", "pip"):
-        sys.exit(
-            "This Python has neither ensurepip nor pip, so packages cannot be installed."
-            " On Debian and Ubuntu: apt install python3-venv"
-        )
+        bring_pip(python)
     return python
+
+
+def bring_pip(python: Path) -> None:
+    """Put the pinned pip into an environment when this Python has neither ensurepip nor pip."""
+    print("This Python has no pip; fetching it from your registry …", flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            wheel = fetch_pip.wheel(HERE / "pip.txt", Path(scratch))
+        except (OSError, ValueError) as error:
+            sys.exit(
+                f"pip could not be fetched ({error})."
+                " Install it with your system's packages, such as: apt install python3-venv"
+            )
+        itself = [str(python), f"{wheel}/pip", "install", "--quiet", "--no-index", str(wheel)]
+        subprocess.run(itself, check=True, stdin=subprocess.DEVNULL)
 
 
 def pip(python: Path, *arguments: str) -> None:

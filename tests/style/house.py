@@ -98,6 +98,11 @@ def imports_no_peer(path: str) -> bool:
     return is_python(path) and path != "bench/peer_backtesting.py"
 
 
+def names_no_registry(path: str) -> bool:
+    """All text but the program that must know pip's default to fetch pip itself."""
+    return is_text(path) and path != "requirements/fetch_pip.py"
+
+
 def names_units(path: str) -> bool:
     """Where names of quantities are made."""
     return is_library(path) or path.startswith(("bench/", "live/"))

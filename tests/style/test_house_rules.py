@@ -139,7 +139,7 @@ RULES = [
     ),
     Rule(
         "no registry host",
-        house.is_text,
+        house.names_no_registry,
         house.pattern(REGISTRIES, "the registry is the user's setting"),
         "Makefile",
         HOST,

@@ -1,15 +1,20 @@
 """The environment's installer: what it refuses, and when it has nothing to do."""
 
-import importlib.util
+import hashlib
+import importlib
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from tests.style import house
 
-SPEC = importlib.util.spec_from_file_location("install", house.ROOT / "requirements/install.py")
-install = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(install)
+sys.path.insert(0, str(house.ROOT / "requirements"))
+install = importlib.import_module("install")
+fetch_pip = importlib.import_module("fetch_pip")
+sys.path.pop(0)
 
 
 def test_a_python_that_is_too_old_gets_a_sentence(monkeypatch):
@@ -81,3 +86,78 @@ def test_a_moved_checkout_is_linked_anew(place, monkeypatch):
 def test_an_interpreter_that_is_not_there_does_not_run(tmp_path):
     assert install.runs(sys.executable)
     assert not install.runs(tmp_path / "python")
+
+
+WHEEL = b"the bytes of a wheel"
+HASH = hashlib.sha256(WHEEL).hexdigest()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def registry(tmp_path, monkeypatch):
+    """A registry on this machine whose page links to one wheel by a relative address."""
+    site = tmp_path / "site"
+    (site / "simple/pip").mkdir(parents=True)
+    (site / "files").mkdir()
+    (site / "files/pip-26.1-py3-none-any.whl").write_bytes(WHEEL)
+    link = "../../files/pip-26.1-py3-none-any.whl#sha256=0"
+    (site / "simple/pip/index.html").write_text(
+        f'<a href="{link.replace("26.1", "25.0")}">old</a><a href="{link}">pip</a>'
+    )
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site)))
+    threading.Thread(target=server.serve_forever).start()
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple/")
+    monkeypatch.delenv("PIP_CERT", raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    yield tmp_path
+    server.shutdown()
+    server.server_close()
+
+
+def pinned(folder, version, digest):
+    lock = folder / "pip.txt"
+    lock.write_text(f"pip=={version} \\\n    --hash=sha256:{digest}\n")
+    return lock
+
+
+def test_pip_itself_comes_from_the_users_registry(registry):
+    found = fetch_pip.wheel(pinned(registry, "26.1", HASH), registry)
+    assert found.name == "pip-26.1-py3-none-any.whl"
+    assert found.read_bytes() == WHEEL
+
+
+def test_another_content_than_the_pinned_one_is_refused(registry):
+    with pytest.raises(ValueError, match="not the pinned file"):
+        fetch_pip.wheel(pinned(registry, "26.1", "0" * 64), registry)
+    assert not list(registry.glob("*.whl"))
+
+
+def test_a_registry_without_the_file_is_named(registry):
+    with pytest.raises(ValueError, match=r"simple/pip/ has no pip-26\.2-py3-none-any\.whl"):
+        fetch_pip.wheel(pinned(registry, "26.2", HASH), registry)
+
+
+def test_the_registry_is_read_from_a_config_file(tmp_path, monkeypatch):
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    config = tmp_path / "pip.conf"
+    config.write_text("[global]\nindex-url = https://mirror.example/simple\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
+    assert fetch_pip.index() == "https://mirror.example/simple"
+
+
+def test_a_local_file_is_no_registry():
+    with pytest.raises(ValueError, match="no web address"):
+        fetch_pip.get("file:///etc/hostname")
+
+
+def test_without_pip_and_registry_there_is_a_sentence(place, monkeypatch):
+    def unreachable(*_):
+        raise OSError("no route")
+
+    monkeypatch.setattr(fetch_pip, "wheel", unreachable)
+    with pytest.raises(SystemExit, match=r"pip could not be fetched \(no route\).*python3-venv"):
+        install.bring_pip(sys.executable)
