@@ -54,7 +54,7 @@ def _rule_source(rule: Rule) -> str:
         source = textwrap.dedent(inspect.getsource(function))
     except (OSError, TypeError):
         return f"# Define your rule {name!r} here as `rule`."
-    lines = ["import mqd", "from mqd.risk import rule as risk_rule", "", source.rstrip()]
+    lines = ["import mqd", "from mqd import risk", "from mqd.risk import rule", "", source.rstrip()]
     return "\n".join([*lines, "", f"rule = {getattr(function, '__name__', 'rule')}"])
 
 

@@ -8,6 +8,12 @@ from mqd import risk
 _calls = {"n": 0, "reserved": 0.0}
 
 
+def forget():
+    """Start anew, as in a fresh process."""
+    _calls["n"] = 0
+    _calls["reserved"] = 0.0
+
+
 def p1_nan_passes(order, portfolio, limits):
     return not order.notional > limits.notional_usd_max
 
@@ -63,10 +69,11 @@ def p9_every_second_call(order, portfolio, limits):
 
 
 def p11_never_releases(order, portfolio, limits):
-    if _calls["reserved"] + order.notional > limits.notional_usd_max:
-        return False
     _calls["reserved"] += order.notional
-    return True
+    if _calls["reserved"] <= 1_000.0:
+        return True
+    _calls["reserved"] = 0.0
+    return False
 
 
 def p12_forgets_open_orders(order, portfolio, limits):
@@ -101,7 +108,7 @@ def p16_off_by_one(order, portfolio, limits):
 def compiled_wraps_around(order, portfolio, limits):
     if not 0.0 <= order.notional <= 1e6:
         return False
-    return int(order.notional) * 100_000_000_000_000 > 0
+    return int(order.notional) * 10_000_000_000_000_000 > 0
 
 
 WRONG = [
@@ -150,9 +157,8 @@ def calm_long_only(order, portfolio, limits):
 
 
 def not_compiled(order, portfolio, limits):
-    """Uses a dict of the function object, which numba does not take."""
-    known = {"max": 5_000.0, "name": "cap"}
-    return order.notional <= known["max"]
+    """Formats text, which numba does not take."""
+    return order.notional <= float(f"{5_000.0:.2f}")
 
 
 RIGHT = [calm_notional, calm_position, calm_gross, calm_long_only, not_compiled]
