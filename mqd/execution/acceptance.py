@@ -22,6 +22,7 @@ class Acceptance:
 
     Protective orders of the desk stand beside its other orders without being a wash trade (at
     the venue they are groups), and with several strategies on one symbol each covers its own.
+    For coins, whose venue takes neither stops nor groups, the desk keeps them itself.
     """
 
     def __init__(
@@ -42,13 +43,20 @@ class Acceptance:
         """Return why an order is rejected, "" when it is taken."""
         held = account.lots(order.symbol)
         protective = order.reason in PROTECTIVE
-        if account.kind == "cash" and order.side is Side.SELL and held < order.lots:
+        leg = bool(order.parent)
+        if account.kind == "cash" and order.side is Side.SELL and held < order.lots and not leg:
             return "a cash account holds no short positions"
+        equity = self._asset_class is AssetClass.EQUITY
+        if protective and not equity:
+            return ""
         why = capabilities.refusal(
             order, self._asset_class, self._lots_per_share[order.symbol],
-            order.side * -order.lots if order.parent or protective else held,
+            order.side * -order.lots if leg or protective else held,
+            0 if leg or protective else _working(order, resting, replaced),
         )  # fmt: skip
         if why or protective:
+            return why
+        if equity and order.reason is Reason.EVENT and (why := capabilities.sub_penny(order)):
             return why
         for other in resting.values():
             simple = other is not replaced and other.order.reason not in PROTECTIVE
@@ -62,3 +70,19 @@ class Acceptance:
             return sent_ns + GTC_NS
         place = bisect_right(self._closes, sent_ns)
         return self._closes[place] if place < len(self._closes) else sent_ns + GTC_NS
+
+
+def _working(order: Order, resting: Mapping[str, Resting], replaced: Resting | None) -> int:
+    """Return the lots that open orders on the same side will trade; a group counts once."""
+    lots = 0
+    groups = {order.group} if order.group else set()
+    for other in resting.values():
+        terms = other.order
+        if terms.symbol != order.symbol or terms.side is not order.side or other is replaced:
+            continue
+        if terms.reason in PROTECTIVE or terms.group in groups:
+            continue
+        if terms.group:
+            groups.add(terms.group)
+        lots += other.leaves
+    return lots

@@ -6,6 +6,8 @@ fractional trading. Crypto: market, limit and stop limit, GTC or IOC.
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from mqd.core.instrument import AssetClass
 from mqd.core.order import Order, OrderClass, OrderType, Side, TimeInForce
 
@@ -47,21 +49,27 @@ GROUPED: dict[OrderClass, frozenset[TimeInForce]] = {
     OrderClass.OCO: _DAY_GTC,
     OrderClass.OTO: _DAY_GTC,
 }
-"""Time in force by order class."""
+"""Time in force by order class; coins and trailing stops are simple."""
 
-CENT_FROM_PX = 1
-"""From this price on limits and stops move in cents; below in hundredths of a cent."""
+PX_STEPS = ((Decimal(1), Decimal("0.01")), (Decimal(0), Decimal("0.0001")))
+"""The step in which an equity's limits and stops move, from each price on."""
 
 
-def refusal(order: Order, asset_class: AssetClass, lots_per_share: int, position: int) -> str:
+def refusal(
+    order: Order, asset_class: AssetClass, lots_per_share: int, position: int, working: int = 0
+) -> str:
     """Return why the venue refuses the order's shape, "" when it accepts it.
 
-    ``lots_per_share`` is 1 for whole lots; ``position`` is the signed holding in lots.
+    ``lots_per_share`` is 1 for whole lots; ``position`` is the signed holding in lots and
+    ``working`` what open orders already reduce it by.
     """
+    simple = order.order_class is OrderClass.SIMPLE
     if asset_class is AssetClass.CRYPTO:
+        if not simple:
+            return "crypto orders must be simple"
         allowed = CRYPTO[order.type]
     elif order.lots % lots_per_share:
-        if order.order_class is not OrderClass.SIMPLE:
+        if not simple:
             return "fractional orders must be simple"
         if order.side is Side.SELL and position < order.lots:
             return "fractional orders cannot be sold short"
@@ -74,18 +82,33 @@ def refusal(order: Order, asset_class: AssetClass, lots_per_share: int, position
         return f"{order.type} orders do not take time in force {order.time_in_force}"
     if order.time_in_force not in GROUPED[order.order_class]:
         return f"{order.order_class} orders do not take time in force {order.time_in_force}"
-    if position > 0 and order.side is Side.SELL and order.lots > position:
-        return f"insufficient qty available for order (available: {order.scale.qty(position)})"
-    if position < 0 and order.side is Side.BUY and order.lots > -position:
-        return f"insufficient qty available for order (available: {order.scale.qty(-position)})"
+    if order.type is OrderType.TRAILING_STOP and not simple:
+        return "trailing stop orders must be simple"
+    available = abs(position) - working
+    if position * order.side < 0 and order.lots > available:
+        return (
+            f"insufficient qty available for order (requested: {order.qty},"
+            f" available: {order.scale.qty(max(available, 0))})"
+        )
+    return ""
+
+
+def sub_penny(order: Order) -> str:
+    """Return why a limit or stop of an equity lies between two steps, "" when none does."""
+    for name, px in (("limit_price", order.limit_px), ("stop_price", order.stop_px)):
+        if px and px % next(step for since, step in PX_STEPS if px >= since):
+            return f"invalid {name} {px}: sub-penny increment"
     return ""
 
 
 def crosses(new: Order, resting: Order) -> bool:
-    """Return True when two opposite simple orders of one symbol would be a wash trade."""
+    """Return True when a new order of one symbol and an open opposite one are a wash trade.
+
+    New brackets, OCO and OTO orders and trailing stops are exempt.
+    """
     if new.side is resting.side or new.symbol != resting.symbol:
         return False
-    if OrderClass.SIMPLE not in (new.order_class, resting.order_class):
+    if new.order_class is not OrderClass.SIMPLE or new.type is OrderType.TRAILING_STOP:
         return False
     priced = (OrderType.LIMIT, OrderType.STOP_LIMIT)
     if new.type not in priced or resting.type not in priced:

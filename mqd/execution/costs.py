@@ -101,7 +101,9 @@ def fill_fee(notional_quanta: int, lots: int, fee_rate: int, fee_per_lot: int) -
     """Return a fill's own fee in quanta: a rate of notional plus ``fee_per_lot / 1e6`` a lot."""
     fee = rate_ceil(notional_quanta, fee_rate)
     if fee_per_lot:
-        fee += -(-(lots * fee_per_lot) // _PER_LOT_PARTS)
+        whole = fee_per_lot // _PER_LOT_PARTS
+        parts = fee_per_lot % _PER_LOT_PARTS
+        fee += lots * whole + -(-(lots * parts) // _PER_LOT_PARTS)
     return fee
 
 

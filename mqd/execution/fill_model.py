@@ -7,6 +7,17 @@ from dataclasses import dataclass
 from mqd.errors import UsageError
 
 
+@dataclass(slots=True)
+class FillCounts:
+    """How often an assumption mattered."""
+
+    ambiguous_bars: int = 0
+    capped_fills: int = 0
+    trimmed_fills: int = 0
+    gap_fills: int = 0
+    follow_ups: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FillModel:
     """Assumptions of the simulated venue.

@@ -5,7 +5,7 @@
 | market | the bar has volume | its open, worsened by slippage |
 | limit | low < limit (buy), high > limit (sell); a touch only with ``touch_fills`` | the better of open and limit |
 | stop | high >= stop (buy), low <= stop (sell) | the worse of open and stop, worsened by slippage |
-| stop limit | stop rule, then limit rule from the next bar on; on the trigger bar only if the close is through the limit | as limit |
+| stop limit | stop rule, then limit rule from the next bar on; on the trigger bar only if the close is through the limit | as limit; on the trigger bar the worst price traded up to the limit |
 | trailing stop | level from earlier bars' extremes only (at first the entry price), then the stop rule | as stop |
 | on open, on close | the session's first open, last close | that price, worsened |
 
@@ -26,12 +26,12 @@ def limit_at_open(side: int, open_: int, limit: int, touch_fills: bool) -> int:
     return NO_FILL
 
 
-def limit_within(side: int, high: int, low: int, limit: int, touch_fills: bool) -> int:
-    """Return the limit when the bar trades through it."""
+def limit_within(side: int, open_: int, high: int, low: int, limit: int, touch_fills: bool) -> int:
+    """Return the better of open and limit when the bar trades through the limit."""
     best = low if side > 0 else high
     through = (limit - best) * side
     if through > 0 or (touch_fills and through == 0):
-        return limit
+        return open_ if (limit - open_) * side > 0 else limit
     return NO_FILL
 
 
@@ -40,25 +40,40 @@ def stop_at_open(side: int, open_: int, stop: int) -> int:
     return open_ if (open_ - stop) * side >= 0 else NO_FILL
 
 
-def stop_within(side: int, high: int, low: int, stop: int) -> int:
-    """Return the stop when the bar reaches it."""
+def stop_within(side: int, open_: int, high: int, low: int, stop: int) -> int:
+    """Return the worse of open and stop when the bar reaches the stop.
+
+    The open counts for an order that came too late to fill at it: a protective stop placed at
+    the open does not get a price that the market has already left.
+    """
     worst = high if side > 0 else low
-    return stop if (worst - stop) * side >= 0 else NO_FILL
+    if (worst - stop) * side < 0:
+        return NO_FILL
+    return open_ if (open_ - stop) * side > 0 else stop
 
 
 def stop_limit_on_trigger_bar(
-    side: int, close: int, limit: int, open_: int, at_open: bool, touch_fills: bool
+    side: int,
+    open_: int,
+    high: int,
+    low: int,
+    close: int,
+    limit: int,
+    at_open: bool,
+    touch_fills: bool,
 ) -> int:
     """Return a stop limit's price on the bar that triggered it, if the close confirms.
 
     The path inside the bar is unknown: only a close through the limit proves that the limit
-    traded after the trigger. ``at_open``: the open itself was the trigger.
+    traded after the trigger. ``at_open``: the open itself was the trigger. Else the price is the
+    limit, or the bar's worst price when that stays inside the limit.
     """
     if limit_at_open(side, close, limit, touch_fills) == NO_FILL:
         return NO_FILL
     if at_open and (limit - open_) * side > 0:
         return open_
-    return limit
+    worst = high if side > 0 else low
+    return limit if (worst - limit) * side >= 0 else worst
 
 
 def trail_level(side: int, extreme: int, trail_ticks: int, floor_ticks: int) -> int:

@@ -27,6 +27,7 @@ class Resting:
     ``held`` marks the leg of a bracket that waits for its entry. ``extreme`` is the best price
     of earlier bars for a trailing stop. ``leaves`` shrinks with fills, and with those of the
     other leg of a pair; ``filled`` counts this order's own. A triggered stop is a market order.
+    ``rank`` is the place in the queue, one for all members of a group.
     """
 
     order: Order
@@ -39,6 +40,7 @@ class Resting:
     held: bool
     extreme: int
     trail: int
+    rank: int
     leaves: int = 0
     filled: int = 0
     triggered: bool = False
@@ -87,29 +89,29 @@ class Resting:
 
     def price_within(self, tape: Tape, row: int, touch: bool) -> int:
         """Return the price at which the bar fills the order after its open, before slippage."""
-        order, high, low = self.order, tape.high[row], tape.low[row]
+        order, open_, high, low = self.order, tape.open[row], tape.high[row], tape.low[row]
+        side, limit = order.side, order.limit_ticks
         match order.type:
             case OrderType.MARKET:
                 return NO_FILL
             case OrderType.LIMIT:
-                return matching.limit_within(order.side, high, low, order.limit_ticks, touch)
+                return matching.limit_within(side, open_, high, low, limit, touch)
             case OrderType.STOP | OrderType.TRAILING_STOP:
                 if self.triggered:
                     return NO_FILL
-                ticks = matching.stop_within(order.side, high, low, self.level())
+                ticks = matching.stop_within(side, open_, high, low, self.level())
                 self.triggered = ticks != NO_FILL
                 return ticks
             case OrderType.STOP_LIMIT:
                 if self.triggered:
-                    return matching.limit_within(order.side, high, low, order.limit_ticks, touch)
-                hit = matching.stop_within(order.side, high, low, order.stop_ticks)
+                    return matching.limit_within(side, open_, high, low, limit, touch)
+                hit = matching.stop_within(side, open_, high, low, order.stop_ticks)
                 self.triggered = hit != NO_FILL
                 if not self.triggered:
                     return NO_FILL
                 return matching.stop_limit_on_trigger_bar(
-                    order.side, tape.close[row], order.limit_ticks, tape.open[row],
-                    self.open_trigger, touch,
-                )  # fmt: skip
+                    side, open_, high, low, tape.close[row], limit, self.open_trigger, touch
+                )
             case _:
                 assert_never(order.type)
 

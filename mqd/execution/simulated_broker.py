@@ -8,7 +8,6 @@ that ``begin`` named.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from mqd.core.bar import CorporateAction
 from mqd.core.execution_report import ExecutionReport, ReportKind
@@ -16,25 +15,14 @@ from mqd.core.instrument import AssetClass
 from mqd.core.order import Order, OrderClass, OrderType, Reason, TimeInForce
 from mqd.core.position import Account, Position
 from mqd.execution.acceptance import Acceptance
-from mqd.execution.fill_model import FillModel
-from mqd.execution.matching import NO_FILL
+from mqd.execution.fill_model import FillCounts, FillModel
+from mqd.execution.matching import NO_FILL, limit_at_open
 from mqd.execution.resting import Resting, trail_distance
 from mqd.execution.tape import Tape
 from mqd.execution.venue_account import CashActivity, SplitActivity, VenueAccount
 
 _AT_OPEN_ONLY = frozenset({TimeInForce.IOC, TimeInForce.FOK, TimeInForce.OPG})
 _SLIPPED = frozenset({OrderType.MARKET, OrderType.STOP, OrderType.TRAILING_STOP})
-
-
-@dataclass(slots=True)
-class FillCounts:
-    """How often an assumption mattered."""
-
-    ambiguous_bars: int = 0
-    capped_fills: int = 0
-    trimmed_fills: int = 0
-    gap_fills: int = 0
-    follow_ups: int = 0
 
 
 class SimulatedBroker:
@@ -62,9 +50,8 @@ class SimulatedBroker:
         self._row: dict[str, int] = {}
         self._used: dict[str, int] = {}
         self._marks: dict[str, int] = {}
-        self._now = self._sent_ns = self._opens_ns = self._step = self._executions = (
-            self._sequence
-        ) = 0
+        self._now = self._sent_ns = self._opens_ns = 0
+        self._step = self._executions = self._sequence = 0
         self._opening = False
 
     def connect(self, account: VenueAccount) -> None:
@@ -79,15 +66,18 @@ class SimulatedBroker:
             self._say(ReportKind.DUPLICATE_ID, order, text="client_order_id must be unique")
             return
         self._known.add(order.client_order_id)
-        why = self._doorman.refusal(order, self.account_book, self._resting)
+        group = (order, *legs)
+        why = ""
+        for member in group:
+            why = why or self._doorman.refusal(member, self.account_book, self._resting)
         if why:
-            for rejected in (order, *legs):
+            for rejected in group:
                 self._say(ReportKind.REJECTED, rejected, text=why)
             return
-        self._rest(order, held=False)
-        for leg in legs:
-            self._known.add(leg.client_order_id)
-            self._rest(leg, held=bool(leg.parent))
+        rank = self._sequence + 1
+        for member in group:
+            self._known.add(member.client_order_id)
+            self._rest(member, held=bool(member.parent), rank=rank)
 
     def cancel(self, client_order_id: str) -> None:
         """Cancel a working order and the rest of its group."""
@@ -105,7 +95,7 @@ class SimulatedBroker:
         self._cancel_group(resting)
 
     def replace(self, client_order_id: str, order: Order) -> None:
-        """Replace a working simple order by ``order``, which takes its place in the queue's end."""
+        """Replace a working order by ``order``, which joins the end of the queue."""
         resting = self._resting.get(client_order_id)
         why = (
             "order is not open"
@@ -121,7 +111,7 @@ class SimulatedBroker:
             return
         self._known.add(order.client_order_id)
         self._drop(resting, ReportKind.REPLACED, "", replaced_by=order.client_order_id)
-        self._rest(order, held=False)
+        self._rest(order, held=resting.held, rank=self._sequence + 1)
 
     def reports(self) -> list[ExecutionReport]:
         """Return and forget the reports that have arrived."""
@@ -183,7 +173,7 @@ class SimulatedBroker:
             order = resting.order
             if order.client_order_id not in self._resting or not self._meets_open(resting):
                 continue
-            if self._may_trade(resting):
+            if self._trades(order.symbol):
                 self._fill_at_open(resting)
             if order.time_in_force in _AT_OPEN_ONLY and order.client_order_id in self._resting:
                 self._drop(resting, ReportKind.CANCELED, f"{order.time_in_force} remainder")
@@ -191,9 +181,12 @@ class SimulatedBroker:
     def match_within(self) -> None:
         """Fill limits and stops inside the bar; the stop of a protective pair first."""
         self._opening = False
+        self._sent_ns = self._now
         for resting in self._eligible(stops_first=True):
             order = resting.order
-            if order.client_order_id not in self._resting or not self._may_trade(resting):
+            if order.client_order_id not in self._resting or not self._is_live(resting):
+                continue
+            if order.time_in_force is TimeInForce.CLS or not self._trades(order.symbol):
                 continue
             tape = self._tapes[order.symbol]
             row = self._row[order.symbol]
@@ -207,9 +200,8 @@ class SimulatedBroker:
         self.settle_marks()
         for resting in list(self._resting.values()):
             order = resting.order
-            row = self._row[order.symbol]
-            if row >= 0:
-                tape = self._tapes[order.symbol]
+            if self._is_live(resting):
+                tape, row = self._tapes[order.symbol], self._row[order.symbol]
                 if order.time_in_force is TimeInForce.CLS and order.symbol in closing:
                     self._on_close(resting, tape, row)
                 resting.follow(tape.high[row], tape.low[row])
@@ -235,50 +227,57 @@ class SimulatedBroker:
         if len(resting) > 1:
             lots = self.account_book.lots
             if stops_first:
-                resting.sort(key=lambda r: (r.order.type is OrderType.LIMIT, r.index, r.sequence))
+                resting.sort(
+                    key=lambda r: (r.index, r.rank, r.order.type is OrderType.LIMIT, r.sequence)
+                )
             else:
                 resting.sort(
                     key=lambda r: (not r.reduces(lots(r.order.symbol)), r.index, r.sequence)
                 )
         return resting
 
-    def _may_trade(self, resting: Resting) -> bool:
-        row = self._row[resting.order.symbol]
-        if row < 0 or resting.held or resting.order.time_in_force is TimeInForce.CLS:
+    def _is_live(self, resting: Resting) -> bool:
+        """Return True when the order had arrived before its symbol's bar opened."""
+        symbol = resting.order.symbol
+        row = self._row[symbol]
+        if row < 0 or resting.held:
             return False
-        tape = self._tapes[resting.order.symbol]
-        if resting.arrives_ns > tape.ts_open[row] or tape.capacity[row] < 0:
-            return False
+        return resting.arrives_ns <= self._tapes[symbol].ts_open[row]
+
+    def _trades(self, symbol: str) -> bool:
+        """Return True when the symbol's bar has volume and no halt."""
+        tape, row = self._tapes[symbol], self._row[symbol]
         opened = tape.ts_open[row]
-        return not any(
-            symbol == resting.order.symbol and start <= opened < end
-            for symbol, start, end in self._model.halts
+        return tape.capacity[row] >= 0 and not any(
+            halted == symbol and start <= opened < end for halted, start, end in self._model.halts
         )
 
     def _meets_open(self, resting: Resting) -> bool:
         order = resting.order
-        row = self._row[order.symbol]
         fresh = resting.placed_step == self._step
-        if row < 0 or (fresh and order.reason is not Reason.TARGET):
+        if not self._is_live(resting) or (fresh and order.reason is not Reason.TARGET):
             return False
         if order.time_in_force is not TimeInForce.OPG:
-            return True
-        day = self._tapes[order.symbol].day
+            return order.time_in_force is not TimeInForce.CLS
+        row, day = self._row[order.symbol], self._tapes[order.symbol].day
         return row == 0 or day[row] != day[row - 1]
 
     def _fill_at_open(self, resting: Resting) -> None:
         tape = self._tapes[resting.order.symbol]
         row = self._row[resting.order.symbol]
+        was_triggered = resting.triggered
         ticks = resting.price_at_open(tape, row, self._model.touch_fills)
         if ticks != NO_FILL:
             self.counts.follow_ups += resting.placed_step == self._step
-            self.counts.gap_fills += resting.gapped(ticks)
+            self.counts.gap_fills += not was_triggered and resting.gapped(ticks)
             self._execute(resting, ticks, tape.ts_open[row])
 
     def _on_close(self, resting: Resting, tape: Tape, row: int) -> None:
-        order, close = resting.order, tape.close[row]
-        good = order.type is not OrderType.LIMIT or (order.limit_ticks - close) * order.side >= 0
-        if good and tape.capacity[row] >= 0 and resting.arrives_ns <= tape.ts_open[row]:
+        order, close, touch = resting.order, tape.close[row], self._model.touch_fills
+        good = order.type is not OrderType.LIMIT or limit_at_open(
+            order.side, close, order.limit_ticks, touch
+        )
+        if good and self._trades(order.symbol):
             self._execute(resting, close, tape.ts_close[row])
         if order.client_order_id in self._resting:
             self._drop(resting, ReportKind.EXPIRED, "")
@@ -300,21 +299,24 @@ class SimulatedBroker:
         row = self._row[symbol]
         room = self._tapes[symbol].capacity[row] - self._used.get(symbol, 0)
         lots = min(resting.leaves, room)
-        if order.time_in_force is TimeInForce.FOK and lots < resting.leaves:
-            return
+        book = self.account_book
         self.counts.capped_fills += lots < resting.leaves
         slipped = order.type in _SLIPPED
-        px = self.account_book.worse_px(ticks, side) if slipped else ticks
+        px = book.worse_px(ticks, side) if slipped else ticks
         trimmed = False
-        if slipped and not resting.reduces(self.account_book.lots(symbol)):
-            payable = self.account_book.affordable(symbol, px)
+        if (slipped or book.kind == "cash") and not resting.reduces(book.lots(symbol)):
+            payable = book.affordable(symbol, side, px)
             trimmed = payable < lots
             self.counts.trimmed_fills += trimmed
             lots = min(lots, payable)
+        if order.time_in_force is TimeInForce.FOK and lots < resting.leaves:
+            return
         if lots > 0:
             self._book(resting, lots, px, ts_fill)
         if trimmed and order.client_order_id in self._resting:
             self._drop(resting, ReportKind.CANCELED, "trimmed to buying power")
+            if order.group:
+                self._fill_group(resting, 0, done=True)
 
     def _book(self, resting: Resting, lots: int, px: int, ts_fill: int) -> None:
         order = resting.order
@@ -338,21 +340,22 @@ class SimulatedBroker:
         elif not resting.leaves:
             self._drop(resting, ReportKind.CANCELED, "rest filled by the other leg")
         if order.group:
-            self._fill_group(resting, lots, not resting.leaves)
+            self._fill_group(resting, lots, done=not resting.leaves)
 
     # --- groups, lifetime, reports -----------------------------------------------------------
 
-    def _fill_group(self, filled: Resting, lots: int, done: bool) -> None:
+    def _fill_group(self, filled: Resting, lots: int, *, done: bool) -> None:
+        """Release the legs of an entry that is over for what it filled; shrink the other leg."""
         is_entry = not filled.order.parent and filled.order.order_class is not OrderClass.OCO
         for other_id in self._groups[filled.order.group]:
             other = self._resting.get(other_id)
             if other is None or other is filled:
                 continue
-            if is_entry:
-                if done:
-                    other.held = False
-                    other.arrives_ns = self._sent_ns
-                    other.placed_step = self._step if self._opening else self._step + 1
+            if is_entry and not filled.filled:
+                self._drop(other, ReportKind.CANCELED, "entry not filled")
+            elif is_entry:
+                other.leaves, other.held = filled.filled, not done
+                other.arrives_ns, other.placed_step = self._sent_ns, self._step
             elif done or other.leaves <= lots:
                 self._drop(other, ReportKind.CANCELED, "other leg filled")
             else:
@@ -364,13 +367,13 @@ class SimulatedBroker:
             if other is not None:
                 self._drop(other, ReportKind.CANCELED, "group canceled")
 
-    def _rest(self, order: Order, *, held: bool) -> None:
+    def _rest(self, order: Order, *, held: bool, rank: int) -> None:
         extreme = order.extreme_ticks or self._marks.get(order.symbol, 0)
         self._sequence += 1
         resting = Resting(
             order, self._tapes[order.symbol].place, self._sequence, f"v{self._sequence}",
             self._sent_ns + self._model.latency_ns, self._doorman.expiry(order, self._sent_ns),
-            self._step, held, extreme, trail_distance(order, extreme),
+            self._step, held, extreme, trail_distance(order, extreme), rank,
         )  # fmt: skip
         self._resting[order.client_order_id] = resting
         if order.group:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from mqd.core.bar import SymbolBars
 from mqd.core.money import Scale
 
+_LOTS_MAX = 2**62
+
 
 class Tape(NamedTuple):
     """Integer columns of one symbol; indexing gives Python ints.
@@ -33,8 +35,9 @@ class Tape(NamedTuple):
 
 
 def capacity_lots(volume: NDArray[np.float64], frac: float, lot: Decimal) -> NDArray[np.int64]:
-    """Return ``floor(volume x frac / lot)`` a bar, -1 where nothing traded."""
-    lots = np.floor(volume * frac / float(lot)).astype(np.int64)
+    """Return ``floor(volume x frac / lot)`` a bar, -1 where nothing traded; at most 2**62."""
+    share = np.floor(volume * frac / float(lot))
+    lots = np.minimum(share, _LOTS_MAX).astype(np.int64)
     lots[volume <= 0] = -1
     return lots
 

@@ -105,8 +105,13 @@ class VenueAccount:
         """Return a price after slippage."""
         return worsened(ticks, side, self._slippage_rate)
 
-    def affordable(self, symbol: str, ticks: int) -> int:
-        """Return the most lots of an increase that buying power still pays at ``ticks``."""
+    def affordable(self, symbol: str, side: int, ticks: int) -> int:
+        """Return the most lots of an increase that buying power still pays at ``ticks``.
+
+        A cash account sells what it holds and no more.
+        """
+        if self.kind == "cash" and side < 0:
+            return max(self.lots(symbol), 0)
         lot_quanta = ticks * self._tapes[symbol].scale.tick_lot_quanta
         return affordable_lots(self._room(), lot_quanta, self._fee_rate, self._fee_per_lot[symbol])
 
@@ -190,6 +195,7 @@ class VenueAccount:
             lots, cost, action.numerator, action.denominator, lot_quanta
         )
         self.ledger.book_split(action.symbol, after, kept, cash)
+        self._settled += cash
         return SplitActivity(action.symbol, lots, after, kept, cash)
 
     def _booked(self, activities: list[CashActivity]) -> list[CashActivity]:
