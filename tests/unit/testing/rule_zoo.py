@@ -108,7 +108,7 @@ def p16_off_by_one(order, portfolio, limits):
 def compiled_wraps_around(order, portfolio, limits):
     if not 0.0 <= order.notional <= 1e6:
         return False
-    return int(order.notional) * 10_000_000_000_000_000 > 0
+    return int(order.notional * 1e20) > 1_000
 
 
 WRONG = [
