@@ -63,8 +63,8 @@ class Targets:
     # --- at a close --------------------------------------------------------------------------
 
     def clear(self, signals: Sequence[Signal], standing: Sequence[float]) -> None:
-        """Cancel working orders of the symbols whose target changes."""
-        if not self.working:
+        """Give up orders, working and waiting, of the symbols whose target changes."""
+        if not (self.working or self._waiting):
             return
         changed = {
             signal.symbol
@@ -72,6 +72,8 @@ class Targets:
             if signal.weight != HOLD and round_weight(signal.weight) != before
         }
         self._cancel([order for order in self.working.values() if order.symbol in changed])
+        self._reductions &= self.working.keys()
+        self._drop_waiting([pair for pair in self._waiting if pair[0].symbol in changed])
 
     def send(self, plan: Plan) -> None:
         """Send a plan: protection makes room first, increases wait for their reductions."""
@@ -105,8 +107,7 @@ class Targets:
             if order.decided_ns + self._latency_ns <= tape.ts_open[row]:
                 met.append(order)
         self._cancel(met)
-        if self._waiting and not self.working:
-            self._drop_waiting()
+        self._give_up()
 
     # --- at an open --------------------------------------------------------------------------
 
@@ -115,10 +116,8 @@ class Targets:
         self._prune()
         if not self._waiting:
             return False
-        if self._hearing.unfilled & self._reductions:
-            self._drop_waiting()
-            return False
-        if self._reductions:
+        self._give_up()
+        if self._reductions or not self._waiting:
             return False
         waiting, self._waiting = self._waiting, []
         for plan, decided_ns in waiting:
@@ -170,11 +169,17 @@ class Targets:
             if name not in self._hearing.unfilled:
                 self._reductions.discard(name)
 
-    def _drop_waiting(self) -> None:
-        for plan, _ in self._waiting:
+    def _give_up(self) -> None:
+        """Drop the increases that wait for a reduction which ended before it had filled."""
+        if not self._reductions <= self.working.keys():
+            self._reductions &= self.working.keys()
+            self._drop_waiting(list(self._waiting))
+
+    def _drop_waiting(self, pairs: Sequence[tuple[OrderPlan, int]]) -> None:
+        for pair in pairs:
+            plan = pair[0]
+            self._waiting.remove(pair)
             self._portfolio.on_remainder(plan.symbol, [name for name, _ in plan.allocation])
-        self._waiting.clear()
-        self._reductions.clear()
 
     def _cancel(self, orders: Sequence[Order]) -> None:
         if not orders:
@@ -183,4 +188,3 @@ class Targets:
             self._gate.cancel(order.client_order_id)
         self._hearing.listen()
         self._prune()
-        self._reductions.clear()
