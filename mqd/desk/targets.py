@@ -114,8 +114,6 @@ class Targets:
     def follow_up(self) -> bool:
         """Send the increases whose reductions have filled; drop them when one cannot fill."""
         self._prune()
-        if not self._waiting:
-            return False
         self._give_up()
         if self._reductions or not self._waiting:
             return False

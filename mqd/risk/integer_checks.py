@@ -49,7 +49,8 @@ def _wrong_prices(order: Order) -> str:
     has_stop = kind is OrderType.STOP or kind is OrderType.STOP_LIMIT
     if not _fits(limit, has_limit):
         return f"limit price of {limit} ticks on a {kind} order"
-    if not _fits(stop, has_stop):
+    floor = kind is OrderType.TRAILING_STOP and stop > 0  # a fixed stop works beside the trail
+    if not (floor or _fits(stop, has_stop)):
         return f"stop price of {stop} ticks on a {kind} order"
     trails = (order.trail_ticks > 0) + (order.trail_units > 0)
     is_trailing = kind is OrderType.TRAILING_STOP
