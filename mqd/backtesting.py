@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
+import gc
 import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from mqd.portfolio.sizing import FractionOfEquity, Sizer
 from mqd.positions.store import PositionStore
 from mqd.result import Result, collect
 from mqd.risk.limits import Limits
-from mqd.strategy.jit import code_key
+from mqd.strategy.compiled import fingerprint
 from mqd.strategy.strategy import Strategy
 from mqd.transaction_log import TransactionLog, new_run_folder
 
@@ -33,6 +33,7 @@ __all__ = ["Result", "backtest"]
 Strategies = Strategy | Sequence[tuple[Strategy, float]]
 Engine = Literal["auto", "event", "compiled"]
 PROGRESS_STEPS = 200_000
+GC_ALLOCATIONS = 50_000
 
 
 def backtest(
@@ -161,13 +162,6 @@ def _header(folder: Path | None) -> dict[str, object]:
     return {"run_id": folder.name if folder else "memory", "mode": "replay", "code": __version__}
 
 
-def _fingerprint(strategy: Strategy) -> str:
-    """Return a hash of the code that the strategy's rule reaches, or of its hooks' code."""
-    rules = ["features", strategy.kind] if strategy.kind != "event" else sorted(strategy.hooks())
-    text_of = "|".join(repr(code_key(getattr(type(strategy), name))) for name in rules)
-    return hashlib.sha256(text_of.encode()).hexdigest()
-
-
 def _write_start(
     journal: Journal,
     named: Sequence[tuple[str, Strategy, float]],
@@ -182,7 +176,7 @@ def _write_start(
         "strategies": [
             {
                 "name": name, "parameters": dict(one.parameters), "allocation": share,
-                "code": _fingerprint(one),
+                "code": fingerprint(one),
             }
             for name, one, share in named
         ],
@@ -205,9 +199,20 @@ def _write_start(
 
 def _replay(desk: Desk, bars: Bars) -> None:
     desk.start()
-    with _Progress(desk, bars) as after_step:
+    with _Progress(desk, bars) as after_step, _fewer_collections():
         desk.run(after_step)
     desk.stop()
+
+
+@contextmanager
+def _fewer_collections() -> Iterator[None]:
+    """Let the garbage collector look less often: a replay keeps nearly all that it makes."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(GC_ALLOCATIONS, *thresholds[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
 
 
 class _Progress:

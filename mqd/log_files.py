@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
+
+from pydantic_core import to_json
 
 from mqd.errors import RunFolderExists, RunFolderUnusable, StateFolderTaken
 
@@ -78,19 +79,9 @@ def segment_name(number: int) -> str:
     return f"{number:06d}.ndjson"
 
 
-def _make_encode() -> Callable[[object], str]:
-    """Return the encoder of payloads, made once: ``JSONEncoder.encode`` makes one a call."""
-    plain = json.JSONEncoder(
-        separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
-    )
-    make = getattr(json.encoder, "c_make_encoder", None)
-    quote = getattr(json.encoder, "c_encode_basestring", None)
-    if make is None or quote is None:
-        return plain.encode
-    chunks = make(None, plain.default, quote, None, ":", ",", False, False, False)
-    join = "".join
-    return lambda payload: join(chunks(payload, 0))
+def encode(payload: Mapping[str, object]) -> bytes:
+    """Return a payload as compact JSON in UTF-8, its keys in the caller's order.
 
-
-encode: Final = _make_encode()
-"""A payload as canonical text: no spaces, the caller's order of keys, no NaN, no escapes."""
+    Numbers that are not finite become the texts "NaN" and "Infinity".
+    """
+    return to_json(payload, inf_nan_mode="strings")

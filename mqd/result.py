@@ -230,7 +230,8 @@ def _per_strategy(desk: Desk, named: Named, trips: pd.DataFrame, start: float) -
     rows = {}
     unit = float(desk.parts.valuation.quantum)
     valuation, attribution = desk.parts.valuation, desk.parts.portfolio.attribution
-    values = {s: m * valuation.scales[s].tick_lot_quanta for s, m in valuation.marks.items()}
+    marks = desk.parts.market.marks()
+    values = {s: ticks * valuation.scales[s].tick_lot_quanta for s, ticks in marks.items()}
     for name, _, share in named:
         mine = trips[trips["strategy"] == name]
         pnl = mine["pnl_usd"].to_numpy(dtype=np.float64)

@@ -66,14 +66,14 @@ def exit_now(file: str, cause: OSError) -> None:
     os._exit(EXIT_CODE_FSYNC)
 
 
-_PREFIXES: dict[str, str] = {}
+_PREFIXES: dict[str, bytes] = {}
 
 
-def _prefix(kind: str) -> str:
+def _prefix(kind: str) -> bytes:
     """Return the opening of a record's body, after checking the kind's spelling once."""
     if not re.fullmatch(r"[a-z][a-z0-9_.]{0,39}", kind):
         raise UsageError(f"A record kind is a short lower-case word with dots, not {kind!r}.")
-    return _PREFIXES.setdefault(kind, f'"kind":"{kind}","ts":')
+    return _PREFIXES.setdefault(kind, f'"kind":"{kind}","ts":'.encode())
 
 
 class TransactionLog:
@@ -173,8 +173,7 @@ class TransactionLog:
         returns, and a power loss as ``tier`` says. Raises ``LogWriteFailed`` when the disk
         refuses: the file then ends with the last full record, and the log takes no more.
         """
-        body = f'{_PREFIXES.get(kind) or _prefix(kind)}{ts_ns},"payload":{encode(payload)}'
-        data = body.encode()
+        data = b'%b%d,"payload":%b' % (_PREFIXES.get(kind) or _prefix(kind), ts_ns, encode(payload))
         if self._fd >= 0:
             if self._size >= self._segment_bytes_max:
                 self.rotate()
@@ -278,8 +277,7 @@ class TransactionLog:
         raise self._failed from error
 
     def _append_envelope(self, kind: str, payload: dict[str, object]) -> None:
-        body = f'{_prefix(kind)}{self._ts_ns},"payload":{encode(payload)}'
-        self._write_line(body.encode())
+        self._write_line(b'%b%d,"payload":%b' % (_prefix(kind), self._ts_ns, encode(payload)))
         self._seq += 1
 
     def _seal(self, reason: str) -> None:

@@ -39,7 +39,7 @@ class TimeInForce(StrEnum):
 
 
 class OrderClass(StrEnum):
-    """Simple orders and groups: bracket (entry, target, stop), oco (target, stop), oto (entry, leg)."""
+    """Simple orders and groups: bracket (entry, both legs), oco (both legs), oto (entry, leg)."""
 
     SIMPLE = "simple"
     BRACKET = "bracket"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from mqd.core.bar import Floats, Ints
-from mqd.core.order import Order, Side
+from mqd.core.money import Scale
+from mqd.core.order import Side
 from mqd.desk.loop import Desk
 from mqd.desk.records import SIDE_WORD
 from mqd.portfolio.attribution import Share
@@ -38,38 +39,54 @@ def _frame(
     return frame
 
 
+class _Units(NamedTuple):
+    """What one symbol's integers are divided by to become shares, prices and USD."""
+
+    lots: float
+    ticks: float
+    quanta: float
+
+    @staticmethod
+    def of(scale: Scale) -> _Units:
+        return _Units(float(1 / scale.lot), float(1 / scale.tick), float(1 / scale.quantum))
+
+
+def _units(desk: Desk) -> dict[str, _Units]:
+    return {symbol: _Units.of(scale) for symbol, scale in desk.parts.valuation.scales.items()}
+
+
 def orders(desk: Desk) -> pd.DataFrame:
     """Return every order, in the order of decision; quantities and prices as float."""
-    rows = []
+    rows, units = [], _units(desk)
+    nan = float("nan")
     for state in desk.parts.machine.states():
-        order, scale = state.order, state.order.scale
+        order = state.order
+        unit = units[order.symbol]
+        limit, stop = order.limit_ticks, order.stop_ticks
+        booked = state.booked_lots
         rows.append(
             (
                 order.client_order_id, order.strategy, order.symbol, SIDE_WORD[order.side],
-                float(order.qty), order.type.value, _px(order.limit_ticks, order),
-                _px(order.stop_ticks, order), order.time_in_force.value, order.reason.value,
-                order.decided_ns, state.status.value, float(state.cum_lots * scale.lot),
-                float(state.avg_px) if state.avg_px is not None else np.nan,
+                order.lots / unit.lots, str(order.type), limit / unit.ticks if limit else nan,
+                stop / unit.ticks if stop else nan, str(order.time_in_force), str(order.reason),
+                order.decided_ns, str(state.status), state.cum_lots / unit.lots,
+                state.notional / booked / unit.ticks if booked else nan,
             )
         )  # fmt: skip
     return _frame(rows, ORDER_COLUMNS, ("decided",))
 
 
-def _px(ticks: int, order: Order) -> float:
-    return float(ticks * order.scale.tick) if ticks else np.nan
-
-
 def fills(desk: Desk) -> pd.DataFrame:
     """Return every execution in the order of the log."""
-    rows = []
+    rows, units = [], _units(desk)
     for report, order in desk.parts.hearing.fills:
-        scale = order.scale
+        unit = units[order.symbol]
         rows.append(
             (
                 report.execution_id, order.client_order_id, order.strategy, order.symbol,
-                SIDE_WORD[order.side], float(report.last_lots * scale.lot),
-                float(report.last_ticks * scale.tick), float(report.fee_quanta * scale.quantum),
-                report.ts_fill, report.ts_ns, order.reason.value,
+                SIDE_WORD[order.side], report.last_lots / unit.lots,
+                report.last_ticks / unit.ticks, report.fee_quanta / unit.quanta,
+                report.ts_fill, report.ts_ns, str(order.reason),
             )
         )  # fmt: skip
     return _frame(rows, FILL_COLUMNS, ("ts_fill", "ts_known"))

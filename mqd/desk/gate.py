@@ -8,7 +8,7 @@ from typing import Any
 from mqd.core.clock import SimulatedClock
 from mqd.core.event import Topic
 from mqd.core.execution_report import ExecutionReport, OrderCommand, ReportKind
-from mqd.core.order import Order, OrderStatus
+from mqd.core.order import Order, OrderStatus, Pending
 from mqd.core.verdict import Approved
 from mqd.desk import records
 from mqd.desk.journal import Journal
@@ -25,7 +25,7 @@ from mqd.transaction_log import Tier
 class OrderGate:
     """Judges, records and sends orders; cancels pass without judgement.
 
-    ``rows`` is each symbol's last row at the decision's close; the desk keeps it current.
+    ``denials`` are the DENIED orders that their strategies have not heard of yet.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class OrderGate:
         self._thorough = not risk.limits.is_research
         self.session = 0
         self.n_denied = 0
-        self._denials: list[ExecutionReport] = []
+        self.denials: list[ExecutionReport] = []
 
     def send(self, order: Order, legs: Sequence[Order] = ()) -> bool:
         """Send an order, or record why it is DENIED; return whether it went out."""
@@ -57,12 +57,12 @@ class OrderGate:
             return False
         journal, machine = self._journal, self._machine
         for each in (order, *legs):
-            journal.write("intent", records.intent(each), Tier.D0)
+            seq = journal.write("intent", records.intent(each), Tier.D0)
             machine.open(each)
             self._blotter.apply(machine.command(each.client_order_id, OrderCommand.SEND))
             self._risk.sent(each, self._clock.now_ns())
             journal.publish(Topic.ORDER, each)
-        self._engine.send(verdict, intent_seq=journal.last_seq, durable_seq=journal.durable_seq)
+        self._engine.send(verdict, intent_seq=seq, durable_seq=journal.log.durable_seq)
         return True
 
     def _deny(self, order: Order, refusals: Sequence[Any]) -> None:
@@ -72,24 +72,21 @@ class OrderGate:
         self._machine.deny(order.client_order_id)
         self._journal.publish(Topic.RISK, (order, refusals))
         text = "; ".join(str(refusal) for refusal in refusals)
-        self._denials.append(
+        self.denials.append(
             ExecutionReport(
                 ReportKind.STATUS, order.client_order_id, order.symbol, self._journal.now_ns,
                 text=text, status=OrderStatus.DENIED,
             )
         )  # fmt: skip
 
-    def denials(self) -> list[ExecutionReport]:
-        """Return and forget the DENIED orders that their strategies have not heard of."""
-        out, self._denials = self._denials, []
-        return out
-
     def cancel(self, client_order_id: str) -> None:
         """Ask the venue to cancel a working order."""
         self._journal.write("command", records.command(client_order_id, "cancel"), Tier.D0)
-        self._blotter.apply(self._machine.command(client_order_id, OrderCommand.CANCEL))
-        self._risk.message(self._clock.now_ns())
-        self._engine.cancel(client_order_id)
+        transition = self._machine.command(client_order_id, OrderCommand.CANCEL)
+        self._blotter.apply(transition)
+        if transition.after is not None and transition.after.pending is Pending.CANCEL:
+            self._risk.message(self._clock.now_ns())
+            self._engine.cancel(client_order_id)
 
     def replace(self, client_order_id: str, order: Order) -> bool:
         """Ask the venue to replace a working order by ``order``, judged like a new one."""
@@ -99,15 +96,14 @@ class OrderGate:
             return False
         journal = self._journal
         journal.write("command", records.command(client_order_id, "replace"), Tier.D0)
-        journal.write("intent", records.intent(order), Tier.D0)
+        seq = journal.write("intent", records.intent(order), Tier.D0)
         self._blotter.apply(self._machine.command(client_order_id, OrderCommand.REPLACE))
         self._machine.open(order)
         self._blotter.apply(self._machine.command(order.client_order_id, OrderCommand.SEND))
         self._risk.sent(order, self._clock.now_ns())
         self._engine.replace(
-            client_order_id, verdict,
-            intent_seq=journal.last_seq, durable_seq=journal.durable_seq,
-        )  # fmt: skip
+            client_order_id, verdict, intent_seq=seq, durable_seq=journal.log.durable_seq
+        )
         return True
 
     def _snapshot(self, symbol: str) -> Snapshot:
@@ -119,7 +115,7 @@ class OrderGate:
             self._clock.now_ns(), scale, valuation.lots(symbol),
             blotter.open_buy_lots(symbol), blotter.open_sell_lots(symbol),
             valuation.ledger.cash, equity, gross, net,
-            valuation.marks.get(symbol, -1), valuation.marked_ns.get(symbol, -1),
+            self._market.mark(symbol) or -1, self._market.marked_ns(symbol),
             self._multiplier,
         )  # fmt: skip
         if not self._thorough and not blotter.n_open():
@@ -137,7 +133,7 @@ class OrderGate:
         adds = buys = sells = 0
         valuation, blotter = self._valuation, self._blotter
         for symbol in self._market.symbols:
-            value = valuation.marks.get(symbol, 0) * valuation.scales[symbol].tick_lot_quanta
+            value = valuation.mark(symbol) * valuation.scales[symbol].tick_lot_quanta
             held = valuation.lots(symbol)
             buy, sell = blotter.open_buy_lots(symbol), blotter.open_sell_lots(symbol)
             adds += (worst_lots(held, buy, sell) - abs(held)) * value
@@ -173,7 +169,5 @@ class OrderGate:
                     valuation.lots(other), blotter.open_buy_lots(other),
                     blotter.open_sell_lots(other),
                 )  # fmt: skip
-                total += (
-                    worst * valuation.marks.get(other, 0) * valuation.scales[other].tick_lot_quanta
-                )
+                total += worst * valuation.mark(other) * valuation.scales[other].tick_lot_quanta
         return total

@@ -42,9 +42,9 @@ class Hearing:
         holdings: Mapping[tuple[str, str], Holding],
         row_of: Callable[[str], int],
         tell: Listener,
-        denials: Callable[[], list[ExecutionReport]],
+        denials: list[ExecutionReport],
     ) -> None:
-        self._journal, self._engine, self._machine = journal, engine, machine
+        self._journal, self._reports, self._machine = journal, engine.reports, machine
         self._blotter, self._valuation, self._risk = blotter, valuation, risk
         self._portfolio, self._protection = portfolio, protection
         self._holdings, self._row_of, self._tell = holdings, row_of, tell
@@ -58,22 +58,29 @@ class Hearing:
 
     def listen(self) -> int:
         """Take in all reports that have arrived, and those they lead to; return how many."""
-        journal = self._journal
         heard = 0
-        while reports := self._engine.reports():
-            for report in reports:
-                journal.publish(Topic.REPORT, report)
+        while reports := self._reports():
             heard += len(reports)
-            try:
-                journal.bus.drain()
-            except StageFailed as failed:
-                if isinstance(failed.__cause__, MqdError):
-                    raise failed.__cause__ from None
-                raise
-        for denial in self._denials():
-            state = self._machine.state(denial.client_order_id)
-            self._tell(state.order.strategy, denial, state)
+            self._take(reports)
+        if self._denials:
+            denials = list(self._denials)
+            self._denials.clear()
+            for denial in denials:
+                state = self._machine.state(denial.client_order_id)
+                self._tell(state.order.strategy, denial, state)
         return heard
+
+    def _take(self, reports: Sequence[ExecutionReport]) -> None:
+        """Pass reports through the bus: this stage first, then whoever else listens."""
+        bus, now = self._journal.bus, self._journal.now_ns
+        for report in reports:
+            bus.publish(Topic.REPORT, now, report)
+        try:
+            bus.drain()
+        except StageFailed as failed:
+            if isinstance(failed.__cause__, MqdError):
+                raise failed.__cause__ from None
+            raise
 
     def _on_report(self, event: Event) -> None:
         report = event.payload
@@ -96,9 +103,11 @@ class Hearing:
     def _is_new(self, report: ExecutionReport) -> bool:
         try:
             state = self._machine.state(report.client_order_id)
-        except MqdError:
+        except KeyError:
             return False
         name = report.execution_id
+        if not state.fills and not state.busted:
+            return True
         return name not in state.busted and all(fill.execution_id != name for fill in state.fills)
 
     def _book(self, report: ExecutionReport) -> Transition:

@@ -19,23 +19,14 @@ class Journal:
         self.log, self.store, self.bus = log, store, bus
         self.now_ns = 0
 
-    def write(self, kind: str, payload: dict[str, Any], tier: Tier = Tier.D1) -> None:
-        """Append one record; the projection takes it from here."""
+    def write(self, kind: str, payload: dict[str, Any], tier: Tier = Tier.D1) -> int:
+        """Append one record, feed the projection, return its seq."""
         payload["ts"] = self.now_ns
         seq = self.log.append(kind, self.now_ns, payload, tier)
         if self.store is not None:
             self.store.apply(seq, kind, payload)
+        return seq
 
     def publish(self, topic: Topic, payload: object) -> None:
-        """Tell the bus; the desk drains it at the end of each phase."""
+        """Tell the bus, if anybody listens; stages hear it at the next drain."""
         self.bus.publish(topic, self.now_ns, payload)
-
-    @property
-    def last_seq(self) -> int:
-        """The seq of the last record."""
-        return self.log.seq
-
-    @property
-    def durable_seq(self) -> int:
-        """The last seq that is durable, as the run's tier demands."""
-        return self.log.durable_seq

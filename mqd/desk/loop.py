@@ -99,8 +99,8 @@ class Desk:
         parts = self.parts
         market, broker, hearing = parts.market, parts.broker, parts.hearing
         now = market.ts_close[step]
-        rows = market.rows(step)
         self._begin(step, now)
+        rows = market.present_rows
         broker.begin(step, now, rows, market.last_rows(step))
         hearing.listen()
         # 1 corporate actions
@@ -108,7 +108,7 @@ class Desk:
             self._corporate_action(action)
         # 2 opening
         parts.clock.advance(broker.opens_ns)
-        self._opening(step)
+        self._opening()
         # 3 within the bar
         parts.clock.advance(now)
         if broker.has_resting:
@@ -143,7 +143,7 @@ class Desk:
             if step:
                 parts.risk.session(day, parts.valuation.equity())
 
-    def _opening(self, step: int) -> None:
+    def _opening(self) -> None:
         parts = self.parts
         while True:
             if parts.broker.has_resting:
@@ -151,7 +151,8 @@ class Desk:
             heard = parts.hearing.listen()
             if not parts.targets.follow_up() and not heard:
                 break
-        self._book_crosses(step)
+        if parts.targets.busy:
+            self._book_crosses()
         if parts.protection.has_bare:
             parts.protection.place(parts.clock.now_ns(), parts.market.row_now)
             parts.hearing.listen()
@@ -159,24 +160,19 @@ class Desk:
     def _mark(self, step: int) -> None:
         """Make a step's closes the prices that the desk knows."""
         parts = self.parts
-        market, valuation = parts.market, parts.valuation
-        market.enter(step)
-        for symbol, row in zip(market.symbols, market.last_rows(step), strict=True):
-            if row >= 0:
-                tape = market.tapes[symbol]
-                valuation.marks[symbol] = tape.close[row]
-                valuation.marked_ns[symbol] = tape.ts_close[row]
+        parts.market.enter(step)
         self._marked = step
         if self._thorough:
+            equity = parts.valuation.equity()
             if step == 0:
-                parts.risk.session(self._day, valuation.equity())
-            parts.risk.mark(market.ts_close[step], valuation.equity())
+                parts.risk.session(self._day, equity)
+            parts.risk.mark(parts.market.ts_close[step], equity)
 
     # --- 5 decisions -------------------------------------------------------------------------
 
     def _hooks(self, step: int) -> None:
         if self._tells_bars:
-            for bar in self._bars(step):
+            for bar in self._bars():
                 self.parts.journal.publish(Topic.BAR, bar)
             self.parts.journal.bus.drain()
         if not self._hooked:
@@ -185,14 +181,13 @@ class Desk:
         for trader in self._hooked:
             for _, name in due:
                 self._call(trader, "on_timer", step, name)
-            for bar in self._bars(step):
+            for bar in self._bars():
                 self._call(trader, "on_bar", step, bar)
             self.parts.hearing.listen()
 
-    def _bars(self, step: int) -> list[object]:
+    def _bars(self) -> list[object]:
         market = self.parts.market
-        rows = market.rows(step)
-        pairs = zip(market.symbols, rows, strict=True)
+        pairs = zip(market.symbols, market.present_rows, strict=True)
         return [market.bars[symbol].bar(row) for symbol, row in pairs if row >= 0]
 
     def _call(self, trader: Trader, hook: str, step: int, *arguments: object) -> None:
@@ -220,30 +215,33 @@ class Desk:
 
     def _decide(self, step: int) -> None:
         parts = self.parts
-        rows = parts.market.rows(step)
-        equity = parts.valuation.equity()
+        rows = parts.market.present_rows
+        equity = parts.valuation.equity
         signals: list[Signal] = []
         for trader in self.traders:
             if trader.runner is not None:
                 signals += trader.runner.signals(step, rows, equity)
         parts.hearing.unfilled.clear()
         if signals:
-            self._act(signals, equity)
+            self._act(signals)
 
-    def _act(self, signals: list[Signal], equity: int) -> None:
+    def _act(self, signals: list[Signal]) -> None:
         """Turn signals into orders: free what works, plan, send."""
         parts = self.parts
         portfolio, valuation = parts.portfolio, parts.valuation
+        equity = valuation.equity()
         standing = [portfolio.standing(s.strategy, s.symbol) for s in signals]
         parts.targets.clear(signals, standing)
         if len(signals) == 1 and self._alone:
             signal = signals[0]
             symbol = signal.symbol
             plan = portfolio.on_signal(
-                signal, valuation.marks[symbol], equity, valuation.lots(symbol)
+                signal, valuation.mark(symbol), equity, valuation.lots(symbol)
             )
         else:
-            plan = portfolio.on_signals(signals, valuation.marks, equity, valuation.ledger.lots)
+            plan = portfolio.on_signals(
+                signals, parts.market.marks(), equity, valuation.ledger.lots
+            )
         for signal, before in zip(signals, standing, strict=True):
             after = portfolio.standing(signal.strategy, signal.symbol)
             if after != before:
@@ -253,10 +251,10 @@ class Desk:
 
     # --- money and corporate actions ---------------------------------------------------------
 
-    def _book_crosses(self, step: int) -> None:
+    def _book_crosses(self) -> None:
         """Book opposite targets that cancelled out, at the open of the symbol's next bar."""
         parts = self.parts
-        for symbol, allocation, row in parts.targets.take_crosses(parts.market.rows(step)):
+        for symbol, allocation, row in parts.targets.take_crosses(parts.market.present_rows):
             tape = parts.market.tapes[symbol]
             lot_quanta = tape.open[row] * tape.scale.tick_lot_quanta
             shares = parts.portfolio.attribution.cross(

@@ -45,7 +45,9 @@ class Market:
         self._last_rows = np.maximum.accumulate(rows, axis=0)
         self._alone = len(self.symbols) == 1
         self.step = 0
-        self._now: dict[str, int] = dict.fromkeys(self.symbols, -1)
+        self.present_rows: Sequence[int] = [-1] * len(self.symbols)
+        self._known_rows: Sequence[int] = self.present_rows
+        self._restated: dict[str, int] = {}
         self._sessions(bars)
         self.actions = self._action_steps(bars)
         self._action_list = sorted(self.actions)
@@ -108,19 +110,44 @@ class Market:
     def begin(self, step: int) -> None:
         """Make ``step`` the present one; its closes are not known yet."""
         self.step = step
+        self.present_rows = self.rows(step)
 
     def present_row(self, symbol: str) -> int:
         """Return the row of a symbol's bar in the present step, -1 without one."""
-        return self.rows(self.step)[self.tapes[symbol].place]
+        return self.present_rows[self.tapes[symbol].place]
 
     def enter(self, step: int) -> None:
-        """Make a step's closes the present: ``row_now`` answers from here."""
-        for symbol, row in zip(self.symbols, self.last_rows(step), strict=True):
-            self._now[symbol] = row
+        """Make the closes of ``step`` known: ``row_now`` and ``mark`` answer from here."""
+        self._known_rows = self.last_rows(step)
+        if self._restated:
+            self._restated.clear()
 
     def row_now(self, symbol: str) -> int:
         """Return a symbol's last closed row, -1 before its first."""
-        return self._now[symbol]
+        return self._known_rows[self.tapes[symbol].place]
+
+    def mark(self, symbol: str) -> int:
+        """Return a symbol's last known close in ticks, 0 before its first."""
+        if self._restated and symbol in self._restated:
+            return self._restated[symbol]
+        tape = self.tapes[symbol]
+        row = self._known_rows[tape.place]
+        return tape.close[row] if row >= 0 else 0
+
+    def marked_ns(self, symbol: str) -> int:
+        """Return when a symbol's last close became known, -1 before its first."""
+        tape = self.tapes[symbol]
+        row = self._known_rows[tape.place]
+        return tape.ts_close[row] if row >= 0 else -1
+
+    def marks(self) -> dict[str, int]:
+        """Return the last known closes in ticks of all symbols that have one."""
+        known = {symbol: self.mark(symbol) for symbol in self.symbols}
+        return {symbol: ticks for symbol, ticks in known.items() if ticks}
+
+    def restate(self, symbol: str, numerator: int, denominator: int) -> None:
+        """Restate a symbol's last close after a split, until its next close is known."""
+        self._restated[symbol] = self.mark(symbol) * denominator // numerator
 
     def steps_of(self, symbol: str, rows: Sequence[int]) -> Sequence[int]:
         """Return the steps in which a symbol's rows close."""

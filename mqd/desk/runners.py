@@ -29,8 +29,8 @@ class Runner(Protocol):
         """The rule, compiled or plain."""
         ...
 
-    def signals(self, step: int, rows: Sequence[int], equity: int) -> list[Signal]:
-        """Return the signals of a step's close; ``equity`` of the account in quanta."""
+    def signals(self, step: int, rows: Sequence[int], equity: Callable[[], int]) -> list[Signal]:
+        """Return the signals of a step's close; ``equity`` gives the account's in quanta."""
         ...
 
     def next_step(self, step: int) -> int:
@@ -104,7 +104,7 @@ class PureRunner(_Made):
             steps.update(market.steps_of(symbol, rows))
         self._steps = sorted(steps)
 
-    def signals(self, step: int, rows: Sequence[int], equity: int) -> list[Signal]:  # noqa: ARG002
+    def signals(self, step: int, rows: Sequence[int], equity: Callable[[], int]) -> list[Signal]:  # noqa: ARG002
         """Return a signal for each symbol whose weight changed or whose remainder waits."""
         out = []
         ts_ns = self._market.ts_close[step]
@@ -131,7 +131,10 @@ def _changes(weights: Floats) -> list[int]:
 
 
 class SlotRunner(_Made):
-    """A ``decide`` that reads its position or state: called at every bar of every symbol."""
+    """A ``decide`` that reads its position or state: called at every bar of every symbol.
+
+    A bar that is skipped (a feature is not finite) says HOLD where a remainder waits.
+    """
 
     def __init__(
         self,
@@ -142,9 +145,11 @@ class SlotRunner(_Made):
         features: dict[str, Features],
         holdings: dict[str, Holding],
         allocation: float,
+        needs_resize: Callable[[str], bool],
     ) -> None:
         self.name, self._made = name, made
         self._strategy, self._market, self._holdings = strategy, market, holdings
+        self._needs_resize = needs_resize
         self._share = allocation / len(market.symbols)
         self._places = tuple(_PLACE[field] for field in made.position_fields)
         self._ready = {s: features[s].ready.tolist() for s in market.symbols}
@@ -154,15 +159,19 @@ class SlotRunner(_Made):
         }
         self._states = {s: made.new_state() for s in market.symbols}
 
-    def signals(self, step: int, rows: Sequence[int], equity: int) -> list[Signal]:
-        """Return a signal for each symbol that is ready."""
+    def signals(self, step: int, rows: Sequence[int], equity: Callable[[], int]) -> list[Signal]:
+        """Return a signal for each symbol that is ready, and for each remainder."""
         ts_ns = self._market.ts_close[step]
-        slot = float(equity) * self._share
+        slot = float(equity()) * self._share
         out = []
         for symbol, row in zip(self._market.symbols, rows, strict=True):
-            if row >= 0 and self._ready[symbol][row]:
+            if row < 0:
+                continue
+            if self._ready[symbol][row]:
                 weight = self._weight(symbol, row, ts_ns, slot)
                 out.append(Signal(ts_ns, self.name, symbol, weight))
+            elif self._needs_resize(symbol):
+                out.append(Signal(ts_ns, self.name, symbol, HOLD))
         return out
 
     def _weight(self, symbol: str, row: int, ts_ns: int, slot: float) -> float:
@@ -198,8 +207,10 @@ class AllocateRunner(_Made):
         features: dict[str, Features],
         holdings: dict[str, Holding],
         allocation: float,
+        needs_resize: Callable[[str], bool],
         check_allocation: Callable[[str, int, Sequence[float], Sequence[bool]], None],
     ) -> None:
+        self._needs_resize = needs_resize
         self.name, self._made = name, made
         self._strategy, self._market, self._holdings = strategy, market, holdings
         self._allocation, self._check_allocation = allocation, check_allocation
@@ -218,19 +229,20 @@ class AllocateRunner(_Made):
         for array in (self._tradable, *self._matrices.values()):
             array.setflags(write=False)
 
-    def signals(self, step: int, rows: Sequence[int], equity: int) -> list[Signal]:
+    def signals(self, step: int, rows: Sequence[int], equity: Callable[[], int]) -> list[Signal]:
         """Return a signal for each symbol once one of them is ready."""
         tradable = self._tradable[step]
-        if not tradable.any():
-            return []
         ts_ns = self._market.ts_close[step]
+        if not tradable.any():
+            waiting = filter(self._needs_resize, self._market.symbols)
+            return [Signal(ts_ns, self.name, symbol, HOLD, "allocate") for symbol in waiting]
         now = tuple(
             tradable if field == "tradable" else self._matrices[field][step]
             for field in self._made.fields
         )
         symbols = self._market.symbols
         try:
-            values = self._made.call(now, self._positions(rows, equity))
+            values = self._made.call(now, self._positions(rows, equity()))
         except Exception as error:
             raise rule_raised(
                 self._strategy, "allocate", ", ".join(symbols), ts_ns, error
@@ -279,8 +291,9 @@ def make_runner(
     made = program(strategy, names)
     if strategy.kind == "allocate":
         return AllocateRunner(
-            name, strategy, market, made, features, holdings, allocation, check_allocation
-        )
+            name, strategy, market, made, features, holdings, allocation, needs_resize,
+            check_allocation,
+        )  # fmt: skip
     if made.pure:
         return PureRunner(name, strategy, market, made, features, needs_resize, every)
-    return SlotRunner(name, strategy, market, made, features, holdings, allocation)
+    return SlotRunner(name, strategy, market, made, features, holdings, allocation, needs_resize)

@@ -31,8 +31,7 @@ class Splits:
         if isinstance(done, SplitActivity):
             self._book(desk, action, done)
         parts.portfolio.on_split(symbol, action.numerator, action.denominator)
-        mark = parts.valuation.marks.get(symbol, 0)
-        parts.valuation.marks[symbol] = mark * action.denominator // action.numerator
+        parts.market.restate(symbol, action.numerator, action.denominator)
         for (_, held), holding in parts.holdings.items():
             if held == symbol:
                 holding.split(action.numerator / action.denominator)

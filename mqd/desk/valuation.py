@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from mqd.accounting import Ledger
@@ -10,12 +11,16 @@ from mqd.core.position import Account, Position
 
 
 class Valuation:
-    """The ledger marked at the last known closes. ``marks`` are ticks by symbol."""
+    """The ledger marked at the last known closes; ``mark`` gives a symbol's in ticks."""
 
-    def __init__(self, ledger: Ledger, scales: dict[str, Scale], quantum: Decimal) -> None:
-        self.ledger, self.scales, self.quantum = ledger, scales, quantum
-        self.marks: dict[str, int] = {}
-        self.marked_ns: dict[str, int] = {}
+    def __init__(
+        self,
+        ledger: Ledger,
+        scales: dict[str, Scale],
+        quantum: Decimal,
+        mark: Callable[[str], int],
+    ) -> None:
+        self.ledger, self.scales, self.quantum, self.mark = ledger, scales, quantum, mark
         self._lot_value = {symbol: scale.tick_lot_quanta for symbol, scale in scales.items()}
 
     def lots(self, symbol: str) -> int:
@@ -25,9 +30,9 @@ class Valuation:
     def totals(self) -> tuple[int, int, int]:
         """Return ``(equity, gross, net)`` in quanta."""
         gross = net = 0
-        marks, values = self.marks, self._lot_value
+        mark, values = self.mark, self._lot_value
         for symbol, lots in self.ledger.lots.items():
-            value = lots * marks[symbol] * values[symbol]
+            value = lots * mark(symbol) * values[symbol]
             net += value
             gross += value if value > 0 else -value
         return self.ledger.cash + net, gross, net

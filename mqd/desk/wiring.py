@@ -143,7 +143,7 @@ class Wiring:
     def _valuation(self) -> Valuation:
         ledger = Ledger()
         ledger.book_cash("deposits", self.cash_quanta)
-        return Valuation(ledger, self.scales, self.quantum)
+        return Valuation(ledger, self.scales, self.quantum, self.market.mark)
 
     def _portfolio(self) -> PortfolioManager:
         settings, market = self._settings, self.market
