@@ -272,3 +272,13 @@ def test_a_durable_switch_binds_a_new_manager(tmp_path, make_order, make_snapsho
     KillSwitch(tmp_path).trip("operator", 1)
     manager = research(kill_switch=KillSwitch(tmp_path))
     assert codes(manager.check(make_order(), (), make_snapshot())) == (C.KILL_SWITCH,)
+
+
+def test_a_clock_that_goes_back_empties_no_window(make_order, make_snapshot):
+    manager = full(orders_min_max=3.0, open_orders_symbol_max=100.0)
+    start = make_snapshot().now_ns
+    for n, now_ns in enumerate((start, start, start - 3600 * 10**9)):
+        manager.sent(make_order(n + 1), now_ns)
+    assert codes(manager.check(make_order(9), (), make_snapshot())) == (C.ORDERS_PER_MINUTE,)
+    later = make_snapshot(now_ns=start + 60 * 10**9)
+    assert codes(manager.check(make_order(9), (), later)) == ()
