@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from mqd.risk.declare import rule
     from mqd.risk.limits import Limits
+    from mqd.scenarios import stress
     from mqd.strategy.parameters import param
     from mqd.strategy.strategy import Strategy
 
@@ -49,6 +50,7 @@ _NAMES: Final = {
     "load_bars": "mqd.market_data.bars",
     "param": "mqd.strategy.parameters",
     "rule": "mqd.risk.declare",
+    "stress": "mqd.scenarios",
 }
 
 __all__ = [
@@ -74,6 +76,7 @@ __all__ = [
     "load_bars",
     "param",
     "rule",
+    "stress",
     "testing",
 ]
 

@@ -101,6 +101,8 @@ class RunWords:
     """Write report.html into the run folder; by default when there is one."""
     seed: int = 0
     """Seed of anything random."""
+    stress: bool = False
+    """Replay through bear markets, gaps, shocks and a flash crash too, and print a table."""
     json: bool = False
     """Print one JSON document to stdout."""
 
@@ -132,14 +134,18 @@ def backtest(
     kind = resolve(strategy)
     chosen = kind(**parameters_from_text(kind, _pairs(set_)))
     settings = _settings(costs, fills, account, run)
-    result = mqd.backtest(chosen, _bars(data), out=run.out, **settings)
+    bars = _bars(data)
+    result = mqd.backtest(chosen, bars, out=run.out, **settings)
     document = dict(result.summary())
     if run.out is not None and run.report is not False:
         document["report"] = str(result.report(run.out / "report.html"))
+    stressed = mqd.stress(chosen, bars, **settings) if run.stress else None
     if run.json:
-        output.print_json(document)
-    else:
-        _print(result, document)
+        output.print_json(document | ({"stress": stressed.records()} if stressed else {}))
+        return 0
+    _print(result, document)
+    if stressed is not None:
+        print(f"\n{stressed!r}")
     return 0
 
 
