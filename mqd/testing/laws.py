@@ -99,18 +99,19 @@ def _passes_unreduced(subject: Subject, case: Case) -> bool:
 def size(subject: Subject, case: Case) -> Finding | None:
     """P2: what passes at a quantity passes at every smaller one.
 
-    Orders that only reduce are left out: closing a part of a position that is above a limit may
+    Orders that only close are left out: closing a part of a position that is above a limit may
     be refused where closing more is not.
     """
     if not subject.approves(case):
         return None
     for part in (0.5, 0.25, 0.1):
         qty = max(1.0, case.order.qty * part // 1)
-        if qty >= case.order.qty:
+        closes = case.order.side * case.portfolio.qty < 0 and qty <= abs(case.portfolio.qty)
+        if qty >= case.order.qty or closes:
             continue
         order = case.order._replace(qty=qty, notional=qty * case.order.px)
         smaller = case._replace(order=with_reducing(order, case.portfolio))
-        if not smaller.order.reducing and not subject.approves(smaller):
+        if not subject.approves(smaller):
             return after("P2", case, smaller, "a smaller order is refused")
     return None
 
@@ -368,7 +369,7 @@ def subject_of(rule: Rule, reads: Reads) -> Subject:
         compile_rule: Any = njit
         compiled = compile_rule(plain(rule))
         compiled(ORDER, PORTFOLIO, LIMITS)
-    except Exception as error:  # noqa: BLE001 - a rule that compiled may raise; it is compared later
+    except Exception as error:  # noqa: BLE001 - a compiled rule may raise; it is compared
         why = " ".join(str(error).split())[:160]
     if not getattr(compiled, "signatures", ()):
         compiled = None
