@@ -126,7 +126,7 @@ def affordable_lots(room: int, lot_quanta: int, fee_rate: int, fee_per_lot: int)
         return 0
     per_lot = lot_quanta + rate_ceil(lot_quanta, fee_rate) + -(-fee_per_lot // _PER_LOT_PARTS)
     low = room // per_lot
-    high = room // lot_quanta
+    high = room // (lot_quanta + fee_per_lot // _PER_LOT_PARTS)
     while low < high:
         middle = (low + high + 1) // 2
         value = middle * lot_quanta
