@@ -54,18 +54,19 @@ class Scale:
     """One instrument's integer scales within a run.
 
     ``tick`` price step, ``lot`` quantity step, ``quantum`` money step (currency units);
-    ``tick_lot_quanta`` = quanta in one tick x one lot.
+    ``tick_lot_quanta`` = quanta in one tick x one lot; ``whole`` is True when a lot is one.
     """
 
     tick: Decimal
     lot: Decimal
     quantum: Decimal
     tick_lot_quanta: int
+    whole: bool = False
 
     @staticmethod
     def of(tick: Decimal, lot: Decimal, quantum: Decimal) -> Scale:
         """Build a scale; ``quantum`` must divide ``tick * lot``."""
-        return Scale(tick, lot, quantum, to_units(tick * lot, quantum, "tick x lot"))
+        return Scale(tick, lot, quantum, to_units(tick * lot, quantum, "tick x lot"), lot == 1)
 
     def px_ticks(self, px: Decimal) -> int:
         """Return a price as ticks; raise ``OffGrid`` when it lies between two ticks."""

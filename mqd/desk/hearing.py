@@ -9,7 +9,7 @@ from mqd.core.execution_report import ExecutionReport, ReportKind
 from mqd.core.order import Order, OrderStatus, Reason
 from mqd.desk import records
 from mqd.desk.journal import Journal
-from mqd.desk.protection import Protection
+from mqd.desk.protection import Protection, is_exit
 from mqd.desk.slots import Holding
 from mqd.desk.valuation import Valuation
 from mqd.errors import MqdError, StageFailed
@@ -88,8 +88,8 @@ class Hearing:
         if report.kind in _FILLS and self._is_new(report):
             transition = self._book(report)
         else:
-            lot = self._valuation.scales[report.symbol].lot
-            self._journal.write("report", records.report(report, lot))
+            scale = self._valuation.scales[report.symbol]
+            self._journal.write("report", records.report(report, scale))
             transition = self._machine.apply(report)
         self._blotter.apply(transition)
         if transition.anomaly:
@@ -126,7 +126,7 @@ class Hearing:
             self._attribute(report, order.client_order_id, order.strategy, side, lot_quanta, row)
         else:
             self._holdings[order.strategy, symbol].moved(before, row, px)
-            self._protection.moved(order.strategy, symbol)
+            self._protection.moved(order.strategy, symbol, is_exit(order))
         self._risk.filled(
             symbol, side, report.cum_lots, order.lots, report.last_lots * lot_quanta,
             report.ts_ns, strategy=order.strategy,
@@ -150,14 +150,15 @@ class Hearing:
         )  # fmt: skip
         self.shares += [(report, share) for share in shares]
         tick = float(self._valuation.scales[report.symbol].tick)
-        self.moved(shares, row, report.last_ticks * tick)
+        order = self._machine.state(name).order
+        self.moved(shares, row, report.last_ticks * tick, is_exit(order))
 
-    def moved(self, shares: Sequence[Share], row: int, px: float) -> None:
+    def moved(self, shares: Sequence[Share], row: int, px: float, by_exit: bool = False) -> None:
         """Note that strategies' own positions changed on the bar ``row`` at ``px``."""
         for share in shares:
             before = share.lots_after - share.lots
             self._holdings[share.strategy, share.symbol].moved(before, row, px)
-            self._protection.moved(share.strategy, share.symbol)
+            self._protection.moved(share.strategy, share.symbol, by_exit)
 
     def _over(self, state: OrderState, report: ExecutionReport) -> None:
         """An order is over: an exit, a remainder to size anew, or simply done."""

@@ -9,6 +9,7 @@ from typing import Any
 from mqd.accounting import FillEntry
 from mqd.core.bar import CorporateAction
 from mqd.core.execution_report import ExecutionReport
+from mqd.core.money import Scale
 from mqd.core.order import Order, Side
 from mqd.core.signal import Signal
 
@@ -19,6 +20,10 @@ SIDE_WORD = {Side.BUY: "buy", Side.SELL: "sell"}
 def text(units: int, unit: Decimal) -> str:
     """Return units as plain decimal text."""
     return f"{units * unit:f}"
+
+
+def _qty(lots: int, scale: Scale) -> str:
+    return str(lots) if scale.whole else f"{lots * scale.lot:f}"
 
 
 def _px(ticks: int, tick: Decimal) -> str | None:
@@ -43,16 +48,16 @@ def intent(order: Order) -> Payload:
         "strategy": order.strategy,
         "symbol": order.symbol,
         "side": SIDE_WORD[order.side],
-        "qty": text(order.lots, scale.lot),
-        "type": order.type,
+        "qty": _qty(order.lots, scale),
+        "type": str(order.type),
         "limit": _px(order.limit_ticks, scale.tick),
         "stop": _px(order.stop_ticks, scale.tick),
-        "tif": order.time_in_force,
-        "class": order.order_class,
-        "reason": order.reason,
+        "tif": str(order.time_in_force),
+        "class": str(order.order_class),
+        "reason": str(order.reason),
         "group": order.group,
         "parent": order.parent,
-        "allocation": [[name, text(lots, scale.lot)] for name, lots in order.allocation],
+        "allocation": [[name, _qty(lots, scale)] for name, lots in order.allocation],
     }
 
 
@@ -63,8 +68,8 @@ def denied(order: Order, refusals: Sequence[Any]) -> Payload:
         "strategy": order.strategy,
         "symbol": order.symbol,
         "side": SIDE_WORD[order.side],
-        "qty": text(order.lots, order.scale.lot),
-        "type": order.type,
+        "qty": _qty(order.lots, order.scale),
+        "type": str(order.type),
         "refusals": [
             {"code": str(r.code), "limit": str(r.limit), "observed": str(r.observed)}
             for r in refusals
@@ -77,14 +82,14 @@ def command(client_order_id: str, word: str) -> Payload:
     return {"id": client_order_id, "command": word}
 
 
-def report(said: ExecutionReport, lot: Decimal) -> Payload:
+def report(said: ExecutionReport, scale: Scale) -> Payload:
     """A venue's report that is no fill."""
     return {
-        "kind": said.kind,
+        "kind": str(said.kind),
         "id": said.client_order_id,
         "symbol": said.symbol,
         "venue_id": said.venue_order_id,
-        "cum": text(said.cum_lots, lot) if said.cum_lots >= 0 else None,
+        "cum": _qty(said.cum_lots, scale) if said.cum_lots >= 0 else None,
         "text": said.text,
     }
 
@@ -92,7 +97,7 @@ def report(said: ExecutionReport, lot: Decimal) -> Payload:
 def fill(said: ExecutionReport, order: Order, entry: FillEntry) -> Payload:
     """An execution and what it changes in the books."""
     scale = order.scale
-    quantum, lot = scale.quantum, scale.lot
+    quantum = scale.quantum
     return {
         "ts_fill": said.ts_fill,
         "id": said.client_order_id,
@@ -100,15 +105,15 @@ def fill(said: ExecutionReport, order: Order, entry: FillEntry) -> Payload:
         "symbol": said.symbol,
         "strategy": order.strategy,
         "side": SIDE_WORD[order.side],
-        "qty": text(said.last_lots, lot),
+        "qty": _qty(said.last_lots, scale),
         "px": text(said.last_ticks, scale.tick),
         "fee": text(said.fee_quanta, quantum),
-        "kind": said.kind,
-        "cum": text(said.cum_lots, lot),
+        "kind": str(said.kind),
+        "cum": _qty(said.cum_lots, scale),
         "cash": text(entry.cash, quantum),
         "cost": text(entry.cost_change, quantum),
         "realized": text(entry.realized, quantum),
-        "position": text(entry.lots, lot),
+        "position": _qty(entry.lots, scale),
         "position_cost": text(entry.cost, quantum),
     }
 
