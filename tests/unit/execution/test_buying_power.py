@@ -175,7 +175,6 @@ def test_a_purchase_is_paid_at_once_and_sales_settle_in_turn():
     assert account.account().settled_quanta == 30 * USD
     account.open_session(monday + 2)
     assert account.account().settled_quanta == 50 * USD
-    assert account.account().cash_quanta == 50 * USD
 
 
 # --- charges and corporate actions ------------------------------------------------------------
