@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -82,6 +83,9 @@ def segment_name(number: int) -> str:
 def encode(payload: Mapping[str, object]) -> bytes:
     """Return a payload as compact JSON in UTF-8, its keys in the caller's order.
 
-    Numbers that are not finite become the texts "NaN" and "Infinity".
+    Raises ``ValueError`` for a number that is not finite and for what JSON cannot hold.
     """
-    return to_json(payload, inf_nan_mode="strings")
+    data = to_json(payload, inf_nan_mode="constants")
+    if b"NaN" in data or b"Infinity" in data:
+        json.dumps(payload, allow_nan=False)  # tells such a number from a text that reads alike
+    return data

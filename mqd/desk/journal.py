@@ -21,10 +21,9 @@ class Journal:
 
     def write(self, kind: str, payload: dict[str, Any], tier: Tier = Tier.D1) -> int:
         """Append one record, feed the projection, return its seq."""
-        payload["ts"] = self.now_ns
         seq = self.log.append(kind, self.now_ns, payload, tier)
         if self.store is not None:
-            self.store.apply(seq, kind, payload)
+            self.store.apply(seq, kind, self.now_ns, payload)
         return seq
 
     def publish(self, topic: Topic, payload: object) -> None:

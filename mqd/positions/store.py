@@ -67,7 +67,7 @@ _INTENT: Final = (
     "group", "parent",
 )  # fmt: skip
 _fill_fields: Final = itemgetter(
-    "ts", "ts_fill", "id", "symbol", "strategy", "side", "qty", "px", "fee", "kind"
+    "ts_fill", "id", "symbol", "strategy", "side", "qty", "px", "fee", "kind"
 )
 _FLAT: Final = Held()
 _ENVELOPE: Final = frozenset({SEGMENT_OPEN, SEGMENT_CLOSE})
@@ -165,13 +165,13 @@ class PositionStore:
             if last == noted_seq and sha != noted_sha:
                 return False
             if last > start and record.kind not in _ENVELOPE:
-                self.apply(last, record.kind, record.payload)
+                self.apply(last, record.kind, record.ts_ns, record.payload)
         if last < max(start, noted_seq or 0):
             return False
         self._commit((last, sha))
         return True
 
-    def apply(self, seq: int, kind: str, payload: dict[str, Any]) -> None:
+    def apply(self, seq: int, kind: str, ts_ns: int, payload: dict[str, Any]) -> None:
         """Take over one log record; kinds that the store does not keep move ``seq`` only.
 
         Raises ``LedgerUnbalanced`` (nothing of the record is kept) and ``StoreFailed``.
@@ -181,11 +181,11 @@ class PositionStore:
         try:
             match kind:
                 case "report" | "command":
-                    self._note(payload, payload.get("kind") or payload["command"])
+                    self._note(ts_ns, payload, payload.get("kind") or payload["command"])
                 case "intent" | "denied":
-                    self._apply_order(seq, payload, kind)
+                    self._apply_order(seq, ts_ns, payload, kind)
                 case "fill" | "cash" | "action":
-                    self._apply_money(seq, kind, payload)
+                    self._apply_money(seq, kind, ts_ns, payload)
                 case _:
                     pass
         except (KeyError, TypeError, ArithmeticError) as error:
@@ -269,25 +269,25 @@ class PositionStore:
             if self._scratch is not None:
                 self._scratch.cleanup()
 
-    def _apply_money(self, seq: int, kind: str, payload: dict[str, Any]) -> None:
+    def _apply_money(self, seq: int, kind: str, ts_ns: int, payload: dict[str, Any]) -> None:
         outside = getcontext()
         setcontext(EXACT)
         try:
             if kind == "cash":
                 self._post(seq, book_cash(f"record {seq} (cash)", payload))
             else:
-                self._apply_held(seq, kind, payload)
+                self._apply_held(seq, kind, ts_ns, payload)
         finally:
             setcontext(outside)
 
-    def _apply_held(self, seq: int, kind: str, payload: dict[str, Any]) -> None:
+    def _apply_held(self, seq: int, kind: str, ts_ns: int, payload: dict[str, Any]) -> None:
         symbol = payload["symbol"]
         held = self._held.get(symbol, _FLAT)
         if kind == "fill":
-            row = (payload["exec_id"], seq, *_fill_fields(payload))
+            row = (payload["exec_id"], seq, ts_ns, *_fill_fields(payload))
             after, postings = book_fill(f"record {seq} (fill {row[0]})", held, payload)
             self._added["fills"] += row
-            self._note(payload, payload["kind"])
+            self._note(ts_ns, payload, payload["kind"])
         else:
             name = f"record {seq} ({payload['kind']} of {symbol})"
             after, postings = book_action(name, held, payload)
@@ -295,18 +295,17 @@ class PositionStore:
         self._held[symbol] = after
         self._dirty.add(symbol)
 
-    def _apply_order(self, seq: int, payload: dict[str, Any], event: str) -> None:
+    def _apply_order(self, seq: int, ts_ns: int, payload: dict[str, Any], event: str) -> None:
         terms = [payload.get(key) for key in _INTENT]
-        decided = payload["ts"]
-        self._added["orders"] += (payload["id"], seq, decided, *terms, "0", event, decided)
+        self._added["orders"] += (payload["id"], seq, ts_ns, *terms, "0", event, ts_ns)
 
-    def _note(self, payload: dict[str, Any], event: str) -> None:
+    def _note(self, ts_ns: int, payload: dict[str, Any], event: str) -> None:
         """Remember the last thing said of an order; ``filled_qty`` never goes back."""
         key, cum = payload["id"], payload.get("cum")
         before = self._order_events.get(key)
         if cum is None and before is not None:
             cum = before[0]
-        self._order_events[key] = (cum, event, payload["ts"], key)
+        self._order_events[key] = (cum, event, ts_ns, key)
 
     def _post(self, seq: int, postings: Postings) -> None:
         balances, added = self._balances, self._added["ledger"]

@@ -95,11 +95,10 @@ def test_store_beside_the_log_equals_the_store_rebuilt_from_it(story, batch, cut
         teller, cash = Teller(), Decimal(0)
         for number, step in enumerate(story):
             for kind, payload in teller.records(step):
-                record = {"ts": number} | payload
-                seq = log.append(kind, number, record)
+                seq = log.append(kind, number, payload)
                 cash += Decimal(payload.get("amount") or payload.get("cash") or 0)
                 if number < cut:  # from the cut on the store is behind, as after a kill
-                    store.apply(seq, kind, record)
+                    store.apply(seq, kind, number, payload)
         store.commit()
         log.close("done")
         store.close()

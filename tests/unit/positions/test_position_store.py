@@ -67,7 +67,7 @@ def run_beside(tmp_path: Path, batch: int = 1_000, story=STORY) -> tuple[Path, P
     log = TransactionLog.create(folder, {}, durable=False)
     store = PositionStore.create(folder, tip=log.tip, batch=batch)
     for kind, payload in story:
-        store.apply(log.append(kind, payload["ts"], payload), kind, payload)
+        store.apply(log.append(kind, payload["ts"], payload), kind, payload["ts"], payload)
     store.commit()
     log.close("done")
     return folder, store
@@ -177,16 +177,16 @@ def test_a_record_that_does_not_balance_is_refused_by_name_and_leaves_no_trace(
     tmp_path, kind, payload, says
 ):
     store = PositionStore.create(tmp_path)
-    store.apply(2, "cash", DEPOSIT)
+    store.apply(2, "cash", 1, DEPOSIT)
     with pytest.raises(LedgerUnbalanced) as caught:
-        store.apply(3, kind, payload)
+        store.apply(3, kind, payload.get("ts", 1), payload)
     assert says in str(caught.value)
     store.commit()
     assert store.applied_seq == 2
     assert store.balances() == {"cash": Decimal(10000), "deposits": Decimal(-10000)}
     assert list(store.rows("fills")) == []
     assert store.positions() == {}
-    store.apply(3, "fill", BUY)
+    store.apply(3, "fill", 3, BUY)
     store.commit()
     store.check_balance()
     store.close()
@@ -212,13 +212,13 @@ def test_check_balance_finds_a_changed_amount(tmp_path, change):
 
 def test_one_execution_is_booked_once(tmp_path):
     store = PositionStore.create(tmp_path, batch=1)
-    store.apply(2, "fill", BUY)
+    store.apply(2, "fill", 3, BUY)
     again = BUY | {"position": "20", "position_cost": "2000.00"}
     with pytest.raises(StoreFailed, match="UNIQUE"):
-        store.apply(3, "fill", again)
+        store.apply(3, "fill", 3, again)
     assert store.applied_seq == 2
     with pytest.raises(UsageError, match="applied before"):
-        store.apply(2, "fill", BUY)
+        store.apply(2, "fill", 3, BUY)
 
 
 def test_applied_seq_and_rows_are_one_transaction(tmp_path):
@@ -227,7 +227,7 @@ def test_applied_seq_and_rows_are_one_transaction(tmp_path):
     store = PositionStore.create(log.folder, batch=4)
     watcher = sqlite3.connect(store.file, isolation_level=None)
     for number in range(1, 41):
-        store.apply(number, "cash", DEPOSIT | {"amount": str(number)})
+        store.apply(number, "cash", 1, DEPOSIT | {"amount": str(number)})
         watcher.execute("BEGIN")
         (seq,) = watcher.execute("SELECT value FROM meta WHERE key = 'applied_seq'").fetchone()
         (last,) = watcher.execute("SELECT coalesce(max(seq), 0) FROM ledger").fetchone()
@@ -244,12 +244,12 @@ class Interrupted(Exception):
 def test_killed_inside_a_commit_it_is_as_before_and_catches_up(tmp_path, monkeypatch, k):
     folder, _ = write_log(tmp_path)
     store = PositionStore.create(folder)
-    store.apply(2, "run.start", {"ts": 0})
-    store.apply(3, "cash", DEPOSIT)
+    store.apply(2, "run.start", 1, {"ts": 0})
+    store.apply(3, "cash", 1, DEPOSIT)
     store.commit()
-    store.apply(4, "decision", {"ts": 2})
-    store.apply(5, "intent", INTENT)
-    store.apply(7, "fill", BUY)
+    store.apply(4, "decision", 1, {"ts": 2})
+    store.apply(5, "intent", 2, INTENT)
+    store.apply(7, "fill", 3, BUY)
     calls = 0
 
     class Connection:
@@ -303,7 +303,7 @@ def test_a_store_behind_its_log_catches_up_without_starting_anew(tmp_path):
     file = folder / FILE_NAME
     file.unlink()
     short = PositionStore.create(folder)
-    short.apply(3, "cash", DEPOSIT)
+    short.apply(3, "cash", 1, DEPOSIT)
     short.close()
     inode = file.stat().st_ino
     store = recover_equals_rebuild(folder)
@@ -393,7 +393,7 @@ def test_each_thread_has_a_connection_and_readers_see_what_is_committed(tmp_path
     for thread in threads:
         thread.start()
     for number in range(1, 2_001):
-        store.apply(number, "cash", DEPOSIT | {"amount": "0.01"})
+        store.apply(number, "cash", 1, DEPOSIT | {"amount": "0.01"})
     done.set()
     for thread in threads:
         thread.join()
@@ -410,7 +410,7 @@ def test_a_full_disk_is_said_and_the_log_stays_the_truth(tmp_path):
     store = PositionStore.create(tmp_path, batch=10_000)
     store._connection().execute("PRAGMA max_page_count = 20")
     for number in range(1, 5_000):
-        store.apply(number, "cash", DEPOSIT)
+        store.apply(number, "cash", 1, DEPOSIT)
     with pytest.raises(StoreFailed, match="full"):
         store.commit()
     assert store.applied_seq == 0
