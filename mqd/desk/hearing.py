@@ -126,13 +126,21 @@ class Hearing:
             self._attribute(report, order.client_order_id, order.strategy, side, lot_quanta, row)
         else:
             self._holdings[order.strategy, symbol].moved(before, row, px)
-            self._protection.moved(order.strategy, symbol, is_exit(order))
+            self._protection.moved(order.strategy, symbol)
         self._risk.filled(
             symbol, side, report.cum_lots, order.lots, report.last_lots * lot_quanta,
             report.ts_ns, strategy=order.strategy,
         )  # fmt: skip
+        if is_exit(order):
+            self._left(order.strategy, symbol)
         self._journal.publish(Topic.FILL, (report, order, entry))
         return transition
+
+    def _left(self, strategy: str, symbol: str) -> None:
+        """After any part of an exit the target is 0; what is left of it is sized at the close."""
+        self._portfolio.on_exit(strategy, symbol)
+        if self._holdings[strategy, symbol].lots:
+            self._portfolio.on_remainder(symbol, (strategy,))
 
     def _attribute(
         self,
@@ -150,23 +158,19 @@ class Hearing:
         )  # fmt: skip
         self.shares += [(report, share) for share in shares]
         tick = float(self._valuation.scales[report.symbol].tick)
-        order = self._machine.state(name).order
-        self.moved(shares, row, report.last_ticks * tick, is_exit(order))
+        self.moved(shares, row, report.last_ticks * tick)
 
-    def moved(self, shares: Sequence[Share], row: int, px: float, by_exit: bool = False) -> None:
+    def moved(self, shares: Sequence[Share], row: int, px: float) -> None:
         """Note that strategies' own positions changed on the bar ``row`` at ``px``."""
         for share in shares:
             before = share.lots_after - share.lots
             self._holdings[share.strategy, share.symbol].moved(before, row, px)
-            self._protection.moved(share.strategy, share.symbol, by_exit)
+            self._protection.moved(share.strategy, share.symbol)
 
     def _over(self, state: OrderState, report: ExecutionReport) -> None:
         """An order is over: an exit, a remainder to size anew, or simply done."""
         order = state.order
-        slot = self._protection.ended(order.client_order_id)
-        if slot is not None:
-            if state.cum_lots and not self._holdings[slot].lots:
-                self._portfolio.on_exit(*slot)
+        if self._protection.ended(order.client_order_id) is not None:
             return
         if order.reason is not Reason.TARGET:
             return

@@ -26,7 +26,6 @@ from mqd.core.order import TimeInForce
 from mqd.core.signal import Signal
 from mqd.desk import records
 from mqd.desk.curve import Curve
-from mqd.desk.market import NEVER
 from mqd.desk.parts import Parts, Trader
 from mqd.errors import MqdError, StrategyRaised
 from mqd.execution.venue_account import CashActivity, SplitActivity
@@ -45,6 +44,8 @@ class Desk:
         self._thorough = not parts.risk.limits.is_research
         self._hooked = [trader for trader in traders if trader.hooks]
         self._tells_bars = parts.journal.bus.listens(Topic.BAR)
+        self._watchful = bool(self._thorough or self._hooked or self._tells_bars)
+        self._runners = [trader.runner for trader in traders if trader.runner is not None]
         self._marked = -1
         self.crossed: list[tuple[tuple[int, int], Share]] = []
         self.split_log: list[tuple[CorporateAction, SplitActivity]] = []
@@ -82,15 +83,16 @@ class Desk:
     def _next(self, step: int) -> int:
         """Return the next step in which something can happen."""
         parts = self.parts
-        busy = self._thorough or self._hooked or self._tells_bars
-        if busy or parts.broker.has_resting or parts.targets.busy:
+        if self._watchful or parts.broker.has_resting or parts.targets.busy:
             return step + 1
         if parts.protection.has_bare or parts.portfolio.resizing:
             return step + 1
-        following = min((t.runner.next_step(step) for t in self.traders if t.runner), default=NEVER)
+        following = parts.market.next_action(step)
+        for runner in self._runners:
+            following = min(following, runner.next_step(step))
         if parts.broker.account_book.owes_at_close:
             following = min(following, parts.market.next_session_end(step))
-        return min(following, parts.market.next_action(step))
+        return following
 
     # --- one step ----------------------------------------------------------------------------
 
@@ -154,7 +156,8 @@ class Desk:
         if parts.targets.busy:
             self._book_crosses()
         if parts.protection.has_bare:
-            parts.protection.place(parts.clock.now_ns(), parts.market.row_now)
+            now_ns, row_now = parts.clock.now_ns(), parts.market.row_now
+            parts.protection.place(now_ns, row_now, parts.targets.reduces)
             parts.hearing.listen()
 
     def _mark(self, step: int) -> None:
@@ -218,9 +221,8 @@ class Desk:
         rows = parts.market.present_rows
         equity = parts.valuation.equity
         signals: list[Signal] = []
-        for trader in self.traders:
-            if trader.runner is not None:
-                signals += trader.runner.signals(step, rows, equity)
+        for runner in self._runners:
+            signals += runner.signals(step, rows, equity)
         parts.hearing.unfilled.clear()
         if signals:
             self._act(signals)

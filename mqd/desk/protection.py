@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from mqd.core.execution_report import ExecutionReport
 from mqd.core.money import BPS_UNITS, Scale
 from mqd.core.order import Order, OrderClass, OrderType, Reason, Side, TimeInForce
 from mqd.desk.gate import OrderGate
@@ -88,12 +87,19 @@ class Protection:
             self._bare.add(slot)
         return slot
 
-    def place(self, now_ns: int, peak_row: Callable[[str], int]) -> None:
-        """Cover every bare position; ``peak_row`` is a symbol's last closed row."""
+    def place(
+        self, now_ns: int, peak_row: Callable[[str], int], leaving: Callable[[str], bool]
+    ) -> None:
+        """Cover every bare position; ``peak_row`` is a symbol's last closed row.
+
+        ``leaving(symbol)``: a target order that reduces works there, and may not be doubled.
+        """
         bare, self._bare = sorted(self._bare), set()
         for slot in bare:
             guard = self._guards[slot]
-            if guard.ids:
+            if leaving(slot[1]):
+                self._bare.add(slot)
+            elif guard.ids:
                 self._gate.cancel(min(guard.ids))
                 self._bare.add(slot)
             elif guard.holding.lots:
@@ -167,6 +173,6 @@ class Protection:
         )  # fmt: skip
 
 
-def is_exit(order: Order, report: ExecutionReport) -> bool:
-    """Return True when an execution belongs to a protective order."""
-    return order.reason in REASONS and report.last_lots > 0
+def is_exit(order: Order) -> bool:
+    """Return True when an order is a protective one."""
+    return order.reason in REASONS

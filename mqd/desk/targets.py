@@ -60,6 +60,10 @@ class Targets:
         """True when something waits for the next step."""
         return bool(self._waiting or self._crosses)
 
+    def reduces(self, symbol: str) -> bool:
+        """Return True when an order that reduces the account's position may still fill."""
+        return any(order.symbol == symbol and order.reducing for order in self.working.values())
+
     # --- at a close --------------------------------------------------------------------------
 
     def clear(self, signals: Sequence[Signal], standing: Sequence[float]) -> None:

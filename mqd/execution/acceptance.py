@@ -46,15 +46,15 @@ class Acceptance:
         leg = bool(order.parent)
         if account.kind == "cash" and order.side is Side.SELL and held < order.lots and not leg:
             return "a cash account holds no short positions"
-        equity = self._asset_class is AssetClass.EQUITY
-        if protective and not equity:
+        if protective:
             return ""
+        equity = self._asset_class is AssetClass.EQUITY
         why = capabilities.refusal(
             order, self._asset_class, self._lots_per_share[order.symbol],
-            order.side * -order.lots if leg or protective else held,
-            0 if leg or protective else _working(order, resting, replaced),
+            order.side * -order.lots if leg else held,
+            0 if leg else _working(order, resting, replaced),
         )  # fmt: skip
-        if why or protective:
+        if why:
             return why
         if equity and order.reason is Reason.EVENT and (why := capabilities.sub_penny(order)):
             return why

@@ -262,16 +262,14 @@ class PortfolioManager:
         self, slot: _Slot, weight: float, close_ticks: int, equity_quanta: int, lots: int
     ) -> int | None:
         """Return the lots to go to, None when nothing is to be sent."""
-        if weight == HOLD:
+        rounded = HOLD if weight == HOLD else round_weight(weight)
+        if rounded in (HOLD, slot.blocked):
             if slot.key not in self.resizing or (slot.goal is None and close_ticks <= 0):
                 return None
             self.resizing.discard(slot.key)
             if slot.goal is None:
                 slot.goal = self._size(slot, slot.weight, close_ticks, equity_quanta)
             return slot.goal
-        rounded = round_weight(weight)
-        if rounded == slot.blocked:
-            return None
         slot.blocked = HOLD
         slot.raw = weight
         due = rounded != slot.weight or slot.key in self.resizing
