@@ -70,7 +70,8 @@ def _reads(*fields: str) -> Callable[[Subject], str]:
 def total(subject: Subject, case: Case) -> Finding | None:
     """P1: any float gets an answer, and a NaN in what the rule reads never passes.
 
-    The NaN is tried on an order that reduces nothing: a reduction may pass whatever is unknown.
+    The NaN is tried on an order that reduces nothing: a reduction may pass whatever is unknown,
+    and ``order.reducing`` itself is computed by the manager and always known.
     """
     answer = rule_answers(plain(subject.rule), *case)
     if not isinstance(answer, bool):
@@ -79,21 +80,16 @@ def total(subject: Subject, case: Case) -> Finding | None:
         check = f"assert isinstance(answer, bool), {f'P1: the rule {what}, which is no bool'!r}"
         return Finding("P1", f"the rule {what}", f"{body}\n{check}")
     for where, field in reads_in(subject.rule, case):
+        if field == "reducing":
+            continue
         unknown = case.replace("order", "reducing", 0.0).replace(where, field, float("nan"))
         if rule_answers(subject.rule, *unknown) is not True:
-            continue
-        if field == "reducing" and _passes_unreduced(subject, case):
             continue
         text = f"{where}.{field} is NaN, and the order passes"
         body = unknown.source(1)
         call = "rule_answers(rule, order_1, portfolio_1, limits_1)"
         return Finding("P1", text, f"{body}\nassert {call} is not True, {'P1: ' + text!r}")
     return None
-
-
-def _passes_unreduced(subject: Subject, case: Case) -> bool:
-    """A reduction that is not known may pass where an order that reduces nothing would."""
-    return rule_answers(subject.rule, *case.replace("order", "reducing", 0.0)) is True
 
 
 def size(subject: Subject, case: Case) -> Finding | None:
@@ -106,14 +102,20 @@ def size(subject: Subject, case: Case) -> Finding | None:
         return None
     for part in (0.5, 0.25, 0.1):
         qty = max(1.0, case.order.qty * part // 1)
-        closes = case.order.side * case.portfolio.qty < 0 and qty <= abs(case.portfolio.qty)
-        if qty >= case.order.qty or closes:
+        if qty >= case.order.qty or _closes(case, qty):
             continue
         order = case.order._replace(qty=qty, notional=qty * case.order.px)
         smaller = case._replace(order=with_reducing(order, case.portfolio))
         if not subject.approves(smaller):
             return after("P2", case, smaller, "a smaller order is refused")
     return None
+
+
+def _closes(case: Case, qty: float) -> bool:
+    """Say whether ``qty`` only brings the position, or the account's net, nearer to zero."""
+    side, p = case.order.side, case.portfolio
+    position = side * p.qty < 0 and qty <= abs(p.qty)
+    return position or (side * p.net < 0 and qty * case.order.px <= abs(p.net))
 
 
 def limits_monotone(subject: Subject, case: Case) -> Finding | None:
@@ -236,8 +238,10 @@ def pure(subject: Subject, case: Case) -> Finding | None:
 
 
 def mirror(subject: Subject, case: Case) -> Finding | None:
-    """P14: long and short are judged alike."""
-    o, p = case.order, case.portfolio
+    """P14: long and short are judged alike (market orders: limit prices have no mirror image)."""
+    p = case.portfolio
+    o = case.order._replace(px=p.ref_px, limit_px=0.0, notional=case.order.qty * p.ref_px)
+    case = case._replace(order=o)
     turned = Case(
         o._replace(side=-o.side),
         p._replace(qty=-p.qty, net=-p.net, net_held=-p.net_held),
@@ -251,8 +255,8 @@ def mirror(subject: Subject, case: Case) -> Finding | None:
 def _p14_applies(subject: Subject) -> str:
     if subject.control in ONE_SIDED_CONTROLS:
         return f"control {subject.control} treats long and short differently"
-    if subject.reads.has("limit_px", "open_opposite_px", "cash"):
-        return "limit prices and cash have no mirror image"
+    if subject.reads.has("open_opposite_px", "cash"):
+        return "other orders' prices and cash have no mirror image"
     return ""
 
 

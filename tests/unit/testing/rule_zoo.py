@@ -156,9 +156,39 @@ def calm_long_only(order, portfolio, limits):
     return order.side > 0.0 or order.reducing == 1.0
 
 
+def calm_halt(order, portfolio, limits):
+    if order.reducing:
+        return True
+    return portfolio.equity >= 0.98 * portfolio.day_start_equity
+
+
+def calm_net(order, portfolio, limits):
+    net = portfolio.net + order.side * order.notional
+    return abs(net) <= limits.net_frac_max * portfolio.equity
+
+
+def calm_collar(order, portfolio, limits):
+    away = order.side * (order.px - portfolio.ref_px)
+    return away <= 0.05 * portfolio.ref_px
+
+
+def calm_cash(order, portfolio, limits):
+    return order.notional + portfolio.open_notional <= portfolio.cash
+
+
 def not_compiled(order, portfolio, limits):
     """Formats text, which numba does not take."""
     return order.notional <= float(f"{5_000.0:.2f}")
 
 
-RIGHT = [calm_notional, calm_position, calm_gross, calm_long_only, not_compiled]
+RIGHT = [
+    calm_notional,
+    calm_position,
+    calm_gross,
+    calm_long_only,
+    calm_halt,
+    calm_net,
+    calm_collar,
+    calm_cash,
+    not_compiled,
+]
