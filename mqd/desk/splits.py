@@ -35,6 +35,7 @@ class Splits:
         for (_, held), holding in parts.holdings.items():
             if held == symbol:
                 holding.split(action.numerator / action.denominator)
+        parts.targets.split(symbol, action.numerator, action.denominator)
         for order, lots in left:
             scaled = lots * action.numerator // action.denominator
             if scaled:

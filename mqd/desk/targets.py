@@ -135,10 +135,34 @@ class Targets:
         self._crosses = [(s, parts) for s, parts in self._crosses if row_of[s] < 0]
         return taken
 
+    def split(self, symbol: str, numerator: int, denominator: int) -> None:
+        """Carry the increases that wait through a split, toward zero; one without lots is over.
+
+        An increase that several strategies share is given up and sized anew at the close.
+        """
+        shared = [p for p in self._waiting if p[0].symbol == symbol and len(p[0].allocation) > 1]
+        self._drop_waiting(shared)
+        waiting, self._waiting = self._waiting, []
+        for plan, decided_ns in waiting:
+            if plan.symbol != symbol:
+                self._waiting.append((plan, decided_ns))
+            elif lots := plan.lots * numerator // denominator:
+                alone = ((plan.allocation[0][0], plan.side * lots),)
+                self._waiting.append((plan._replace(lots=lots, allocation=alone), decided_ns))
+
     def reissue(self, order: Order, lots: int) -> None:
-        """Send what is left of an order anew, in the units after a split."""
+        """Send what is left of an order anew, in the units after a split: it is no remainder.
+
+        An order that several strategies share is sized anew at the close instead.
+        """
+        if len(order.allocation) > 1:
+            return
+        self._portfolio.resizing.discard((order.strategy, order.symbol))
+        self._hearing.unfilled.discard(order.client_order_id)
+        self._prune()
         name = self._names(order.strategy, order.symbol, order.side, "split")
-        self._send(order._replace(client_order_id=name, lots=lots))
+        allocation = tuple((party, order.side * lots) for party, _ in order.allocation)
+        self._send(order._replace(client_order_id=name, lots=lots, allocation=allocation))
 
     # --- inside ------------------------------------------------------------------------------
 
