@@ -50,7 +50,7 @@ def apply_fill(lots: int, cost: int, signed_lots: int, lot_quanta: int) -> tuple
     buy; ``lot_quanta`` = ticks x quanta in one tick x one lot. ``realized`` leaves fees out. A
     fill through zero closes the whole position and opens the rest at its own price.
     """
-    if lots * signed_lots >= 0:
+    if lots == 0 or (lots > 0) == (signed_lots > 0):
         return lots + signed_lots, cost + signed_lots * lot_quanta, 0
     sign = 1 if lots > 0 else -1
     held = lots * sign
