@@ -169,7 +169,7 @@ class SimulatedBroker:
 
     def match_open(self) -> None:
         """Fill what fills at this step's open: reductions first, then symbol order."""
-        for resting in self._eligible():
+        for resting in self._eligible(reductions_first=True):
             order = resting.order
             if order.client_order_id not in self._resting or not self._meets_open(resting):
                 continue
@@ -182,7 +182,7 @@ class SimulatedBroker:
         """Fill limits and stops inside the bar; the stop of a protective pair first."""
         self._opening = False
         self._sent_ns = self._now
-        for resting in self._eligible(stops_first=True):
+        for resting in self._eligible():
             order = resting.order
             if order.client_order_id not in self._resting or not self._is_live(resting):
                 continue
@@ -222,18 +222,14 @@ class SimulatedBroker:
 
     # --- matching one order ------------------------------------------------------------------
 
-    def _eligible(self, *, stops_first: bool = False) -> list[Resting]:
+    def _eligible(self, *, reductions_first: bool = False) -> list[Resting]:
+        """Return the resting orders in the order they are asked; a stop before its target."""
         resting = list(self._resting.values())
         if len(resting) > 1:
-            lots = self.account_book.lots
-            if stops_first:
-                resting.sort(
-                    key=lambda r: (r.index, r.rank, r.order.type is OrderType.LIMIT, r.sequence)
-                )
-            else:
-                resting.sort(
-                    key=lambda r: (not r.reduces(lots(r.order.symbol)), r.index, r.sequence)
-                )
+            resting.sort(key=lambda r: (r.index, r.rank, r.order.type is OrderType.LIMIT))
+            if reductions_first:
+                lots = self.account_book.lots
+                resting.sort(key=lambda r: not r.reduces(lots(r.order.symbol)))
         return resting
 
     def _is_live(self, resting: Resting) -> bool:
