@@ -34,6 +34,7 @@ Strategies = Strategy | Sequence[tuple[Strategy, float]]
 Engine = Literal["auto", "event", "compiled"]
 PROGRESS_STEPS = 200_000
 GC_ALLOCATIONS = 50_000
+STORE_BATCH = 20_000
 
 
 def backtest(
@@ -84,7 +85,11 @@ def backtest(
     _check_bars(bars, settings.fills)
     folder = None if out is None else new_run_folder(out)
     log = TransactionLog.create(folder, _header(folder), durable=False)
-    store = None if folder is None else PositionStore.create(folder, tip=log.tip)
+    store = (
+        None
+        if folder is None
+        else PositionStore.create(folder, tip=log.tip, batch=STORE_BATCH, durable=False)
+    )
     journal = Journal(log, store, bus or OrderEventBus())
     reason = "failed"
     try:
@@ -252,7 +257,7 @@ def _write_end(journal: Journal, desk: Desk) -> None:
 def _close(journal: Journal, reason: str) -> None:
     """Leave a readable run folder whatever happened; an error under way stays the one raised."""
     journal.bus.close()
-    closers = [lambda: journal.log.close(reason)]
+    closers: list[Callable[[], None]] = [lambda: journal.log.close(reason)]
     if journal.store is not None:
         closers.append(journal.store.close)
     for close in closers:

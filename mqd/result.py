@@ -198,7 +198,7 @@ def collect(
         named, bars, "event", log_sha256, folder, pd.Series(metrics, name="metrics"),
         orders, fills, trips, equity, positions,
         _per_strategy(desk, named, trips, start),
-        _assumptions(desk, settings, bars),
+        _assumptions(desk, settings, bars, shorts=bool((positions < 0).any(axis=None))),
         {
             "fees": ledger.fees * unit, "slippage": slippage, "borrow": ledger.borrow * unit,
             "dividends": -ledger.dividends * unit,
@@ -253,10 +253,11 @@ def _per_strategy(desk: Desk, named: Named, trips: pd.DataFrame, start: float) -
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _assumptions(desk: Desk, settings: Settings, bars: Bars) -> tuple[tuple[str, int | None], ...]:
+def _assumptions(
+    desk: Desk, settings: Settings, bars: Bars, *, shorts: bool
+) -> tuple[tuple[str, int | None], ...]:
     """Return what the replay took for granted, and how often each assumption mattered."""
     counts, model = desk.parts.broker.counts, settings.fills
-    shorts = bool((np.asarray(desk.curve.spread(desk.parts.market.n_steps, 0)[1]) < 0).any())
     said: list[tuple[str, int | None]] = [
         ("Decided at a close, filled at the next open with volume.", None),
         (f"Costs: {settings.costs!r}.", None),

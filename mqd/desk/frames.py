@@ -33,10 +33,11 @@ def stamps(ts_ns: Any) -> pd.DatetimeIndex:
 def _frame(
     rows: Sequence[tuple[Any, ...]], columns: Sequence[str], times: Sequence[str]
 ) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=list(columns))
+    values = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
+    held: dict[str, Any] = dict(zip(columns, map(list, values), strict=True))
     for name in times:
-        frame[name] = stamps(frame[name].to_numpy(dtype=np.int64))
-    return frame
+        held[name] = stamps(np.array(held[name], dtype=np.int64))
+    return pd.DataFrame(held)
 
 
 class _Units(NamedTuple):

@@ -56,6 +56,7 @@ class OrderGate:
             self._deny(order, verdict.refusals)
             return False
         journal, machine = self._journal, self._machine
+        seq = 0
         for each in (order, *legs):
             seq = journal.write("intent", records.intent(each), Tier.D0)
             machine.open(each)

@@ -83,10 +83,13 @@ class PositionStore:
     ``TransactionLog.tip``; with it the store notes which log it belongs to.
     """
 
-    def __init__(self, file: Path, *, tip: Tip | None = None, batch: int = BATCH) -> None:
+    def __init__(
+        self, file: Path, *, tip: Tip | None = None, batch: int = BATCH, durable: bool = True
+    ) -> None:
         """Open a store that exists; use ``create``, ``recover`` or ``rebuild``."""
         self.file = file
         self._tip, self._batch = tip, batch
+        self._synchronous = "NORMAL" if durable else "OFF"
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
@@ -101,8 +104,13 @@ class PositionStore:
         self._dirty: set[str] = set()
 
     @classmethod
-    def create(cls, folder: Path, *, tip: Tip | None = None, batch: int = BATCH) -> Self:
-        """Create ``folder/store.sqlite`` (mode 0600); ``StoreFailed`` when it exists."""
+    def create(
+        cls, folder: Path, *, tip: Tip | None = None, batch: int = BATCH, durable: bool = True
+    ) -> Self:
+        """Create ``folder/store.sqlite`` (mode 0600); ``StoreFailed`` when it exists.
+
+        ``durable=False`` is for runs that can be repeated: nothing is synced.
+        """
         file = folder / FILE_NAME
         try:
             os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
@@ -115,7 +123,7 @@ class PositionStore:
                 connection.close()
         except (OSError, sqlite3.Error) as error:
             raise StoreFailed(str(file), f"it cannot be created ({error})") from error
-        return cls(file, tip=tip, batch=batch)
+        return cls(file, tip=tip, batch=batch, durable=durable)
 
     @classmethod
     def rebuild(cls, folder: Path, into: Path | None = None) -> Self:
@@ -364,7 +372,7 @@ class PositionStore:
             connection = sqlite3.connect(
                 uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5.0
             )
-            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute(f"PRAGMA synchronous={self._synchronous}")
             self._connections.append(connection)
             self._local.connection = connection
         return connection
