@@ -110,7 +110,7 @@ def _bear_markets(bars: Bars, path: shocks.Path) -> list[Scenario]:
     if found:
         return found
     deepest = shocks.falls(path.value, frac_min=0.0, n_max=1)
-    most = -deepest[0].frac if deepest else 0.0
+    most = abs(deepest[0].frac) if deepest else 0.0
     reason = f"{whose} fell {most:.1%} at most; a bear market is a fall of 20 %."
     return [Scenario("bear market", reason, None)]
 
