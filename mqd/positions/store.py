@@ -341,9 +341,10 @@ class PositionStore:
 
     def _write(self, connection: sqlite3.Connection, tip: tuple[int, str] | None) -> None:
         many = connection.executemany
+        later = _noted(self._added["orders"], self._order_events)
         for table, values in self._added.items():
             _insert(connection, table, values)
-        many(_NOTE_ORDERS, self._order_events.values())
+        many(_NOTE_ORDERS, later)
         held = [(key, *[f"{n:f}" for n in self._held[key]]) for key in sorted(self._dirty)]
         many(_PUT_POSITIONS, held)
         if self._added["ledger"]:
@@ -387,6 +388,20 @@ class PositionStore:
             f" LIMIT {DIFFERENCES_MAX}"
         )
         return {row[:n_keys]: row[n_keys:] for row in rows}
+
+
+def _noted(orders: list[Any], events: dict[str, Row]) -> list[Row]:
+    """Write the last events into the new orders; return those about orders of earlier commits."""
+    width = _WIDTHS["orders"]
+    left = dict(events)
+    for at in range(0, len(orders), width):
+        event = left.pop(orders[at], None)
+        if event is not None:
+            end = at + width
+            if event[0] is not None:
+                orders[end - 3] = event[0]
+            orders[end - 2 : end] = event[1:3]
+    return list(left.values())
 
 
 def _insert(connection: sqlite3.Connection, table: str, values: list[Any]) -> None:
