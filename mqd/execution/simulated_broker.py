@@ -193,6 +193,7 @@ class SimulatedBroker:
             ticks = resting.price_within(tape, row, self._model.touch_fills)
             if ticks != NO_FILL:
                 self._count_ambiguous(resting, tape, row)
+                self.counts.gap_fills += resting.gapped(ticks)
                 self._execute(resting, ticks, tape.ts_close[row])
 
     def match_close(self, closing: Sequence[str]) -> None:
