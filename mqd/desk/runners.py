@@ -104,7 +104,12 @@ class PureRunner(_Made):
             steps.update(market.steps_of(symbol, rows))
         self._steps = sorted(steps)
 
-    def signals(self, step: int, rows: Sequence[int], equity: Callable[[], int]) -> list[Signal]:  # noqa: ARG002
+    def signals(
+        self,
+        step: int,
+        rows: Sequence[int],
+        equity: Callable[[], int],  # noqa: ARG002
+    ) -> list[Signal]:
         """Return a signal for each symbol whose weight changed or whose remainder waits."""
         out = []
         ts_ns = self._market.ts_close[step]

@@ -13,7 +13,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal, getcontext, localcontext, setcontext
-from functools import cache
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, Self
@@ -30,6 +29,7 @@ from mqd.positions.journal import (
     book_cash,
     book_fill,
 )
+from mqd.positions.rows import WIDTHS, Row, insert, noted
 
 FILE_NAME: Final = "store.sqlite"
 SCHEMA: Final = "1"
@@ -59,8 +59,6 @@ _NOTE_ORDERS: Final = (
 _PUT_POSITIONS: Final = "REPLACE INTO positions VALUES (?,?,?,?,?)"
 _PUT_BALANCES: Final = "REPLACE INTO balances VALUES (?,?)"
 _PUT_META: Final = "REPLACE INTO meta VALUES (?,?)"
-_WIDTHS: Final = {"orders": 18, "fills": 12, "ledger": 4}
-_ROWS_A_STATEMENT: Final = 25  # one statement of many rows costs half of many of one row
 _KEY_COLUMNS: Final = {"orders": 1, "fills": 1, "positions": 1, "ledger": 2, "balances": 1}
 _INTENT: Final = (
     "strategy", "symbol", "side", "qty", "type", "limit", "stop", "tif", "class", "reason",
@@ -73,7 +71,6 @@ _FLAT: Final = Held()
 _ENVELOPE: Final = frozenset({SEGMENT_OPEN, SEGMENT_CLOSE})
 
 Tip = Callable[[], tuple[int, str]]
-Row = tuple[Any, ...]
 
 
 class PositionStore:
@@ -93,7 +90,7 @@ class PositionStore:
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        self._added: dict[str, list[Any]] = {table: [] for table in _WIDTHS}
+        self._added: dict[str, list[Any]] = {table: [] for table in WIDTHS}
         self._order_events: dict[str, Row] = {}
         self._buffered = 0
         if (schema := self._meta("schema")) != SCHEMA:
@@ -341,9 +338,9 @@ class PositionStore:
 
     def _write(self, connection: sqlite3.Connection, tip: tuple[int, str] | None) -> None:
         many = connection.executemany
-        later = _noted(self._added["orders"], self._order_events)
+        later = noted(self._added["orders"], self._order_events)
         for table, values in self._added.items():
-            _insert(connection, table, values)
+            insert(connection, table, values)
         many(_NOTE_ORDERS, later)
         held = [(key, *[f"{n:f}" for n in self._held[key]]) for key in sorted(self._dirty)]
         many(_PUT_POSITIONS, held)
@@ -388,34 +385,3 @@ class PositionStore:
             f" LIMIT {DIFFERENCES_MAX}"
         )
         return {row[:n_keys]: row[n_keys:] for row in rows}
-
-
-def _noted(orders: list[Any], events: dict[str, Row]) -> list[Row]:
-    """Write the last events into the new orders; return those about orders of earlier commits."""
-    width = _WIDTHS["orders"]
-    left = dict(events)
-    for at in range(0, len(orders), width):
-        event = left.pop(orders[at], None)
-        if event is not None:
-            end = at + width
-            if event[0] is not None:
-                orders[end - 3] = event[0]
-            orders[end - 2 : end] = event[1:3]
-    return list(left.values())
-
-
-def _insert(connection: sqlite3.Connection, table: str, values: list[Any]) -> None:
-    """Insert the rows that ``values`` holds one after the other."""
-    width = _WIDTHS[table]
-    step = width * _ROWS_A_STATEMENT
-    whole = len(values) - len(values) % step
-    statement = _statement(table, _ROWS_A_STATEMENT)
-    connection.executemany(statement, (values[at : at + step] for at in range(0, whole, step)))
-    rest = (values[at : at + width] for at in range(whole, len(values), width))
-    connection.executemany(_statement(table, 1), rest)
-
-
-@cache
-def _statement(table: str, n_rows: int) -> str:
-    row = f"({','.join('?' * _WIDTHS[table])})"
-    return f"INSERT INTO {table} VALUES {','.join([row] * n_rows)}"  # noqa: S608
