@@ -14,6 +14,8 @@ from typing import Any, Literal
 from mqd.desk.journal import Journal
 from mqd.desk.loop import Desk
 from mqd.desk.records import text
+from mqd.desk.config_file import write_config
+from mqd.desk.watch import Watch
 from mqd.desk.wiring import Settings, Wiring
 from mqd.errors import EmptyBars, MqdError, UsageError
 from mqd.event_bus import OrderEventBus
@@ -23,6 +25,7 @@ from mqd.market_data.bars import Bars
 from mqd.portfolio.sizing import FractionOfEquity, Sizer
 from mqd.positions.store import PositionStore
 from mqd.result import Result, collect
+from mqd.risk.declare import Rule
 from mqd.risk.limits import Limits
 from mqd.strategy.compiled import fingerprint
 from mqd.strategy.strategy import Strategy
@@ -46,6 +49,7 @@ def backtest(
     costs: Costs | None = None,
     fills: FillModel | None = None,
     limits: Limits | None = None,
+    rules: Sequence[Rule] = (),
     account: Literal["margin", "cash"] = "margin",
     multiplier: int = 1,
     rebalance_band_frac: float | None = None,
@@ -59,7 +63,8 @@ def backtest(
     ``strategy`` is one instance, or a list of ``(instance, allocation)`` whose allocations sum to
     at most 1. ``cash`` in the bars' currency. ``sizer`` defaults to ``FractionOfEquity()``,
     ``costs`` to ``Costs.alpaca()``, ``fills`` to ``FillModel()``, ``limits`` to research limits
-    (well-formed orders and buying power). ``account="cash"`` enforces settlement; ``multiplier``
+    (well-formed orders and buying power). ``rules`` are risk rules of your own (``mqd.rule``), run
+    beside the limits'. ``account="cash"`` enforces settlement; ``multiplier``
     scales equity to buying power. ``rebalance_band_frac`` sends an order when a position's
     weight is further than that from its target.
 
@@ -78,8 +83,9 @@ def backtest(
         )
     settings = Settings(
         cash=_cash(cash), sizer=sizer or FractionOfEquity(), costs=costs or Costs.alpaca(),
-        fills=fills or FillModel(), limits=limits or Limits.research(multiplier), account=account,
-        multiplier=_multiplier(multiplier), rebalance_band_frac=rebalance_band_frac,
+        fills=fills or FillModel(), limits=limits or Limits.research(multiplier),
+        rules=tuple(rules), account=account, multiplier=_multiplier(multiplier),
+        rebalance_band_frac=rebalance_band_frac,
     )  # fmt: skip
     named = name_strategies(strategy)
     _check_bars(bars, settings.fills)
@@ -91,11 +97,14 @@ def backtest(
         else PositionStore.create(folder, tip=log.tip, batch=STORE_BATCH, durable=False)
     )
     journal = Journal(log, store, bus or OrderEventBus())
+    watch = None if folder is None else Watch(folder, journal.bus)
     reason = "failed"
     try:
         wiring = Wiring(named, bars, settings, journal)
         desk = wiring.build()
-        _write_start(journal, named, bars, settings, wiring, seed)
+        _write_start(journal, named, bars, settings, wiring, seed, folder)
+        if watch is not None:
+            watch.say("run_start", strategies=[repr(one) for _, one, _ in named], data=bars.source)
         _replay(desk, bars)
         _write_end(journal, desk)
         reason = "done"
@@ -105,6 +114,8 @@ def backtest(
         raise
     finally:
         _close(journal, reason)
+        if watch is not None:
+            watch.end(reason, log_sha256=log.sha256)
 
 
 def name_strategies(strategy: Strategies) -> list[tuple[str, Strategy, float]]:
@@ -174,6 +185,7 @@ def _write_start(
     settings: Settings,
     wiring: Wiring,
     seed: int,
+    folder: Path | None,
 ) -> None:
     journal.now_ns = bars.first
     scales = {s: {"tick": str(k.tick), "lot": str(k.lot)} for s, k in wiring.scales.items()}
@@ -194,10 +206,14 @@ def _write_start(
         "cash": str(settings.cash), "account": settings.account,
         "multiplier": settings.multiplier, "costs": repr(settings.costs),
         "fills": repr(settings.fills), "sizer": repr(settings.sizer),
-        "limits": settings.limits.sha256, "rebalance_band_frac": settings.rebalance_band_frac,
+        "limits": settings.limits.sha256,
+        "rules": [getattr(rule, "__qualname__", repr(rule)) for rule in settings.rules],
+        "rebalance_band_frac": settings.rebalance_band_frac,
         "seed": seed, "scales": scales, "quantum": f"{wiring.quantum:f}",
     }  # fmt: skip
     journal.write("run.start", start)
+    if folder is not None:
+        write_config(folder / "config.toml", start)
     deposit = text(wiring.cash_quanta, wiring.quantum)
     journal.write("cash", {"account": "deposits", "symbol": "", "amount": deposit})
 
@@ -230,7 +246,8 @@ class _Progress:
 
     def __enter__(self) -> Callable[[int], None] | None:
         n_steps = self._desk.parts.market.n_steps
-        if n_steps < PROGRESS_STEPS or not sys.stderr.isatty():
+        watched = sys.stderr.isatty() or "ipykernel" in sys.modules
+        if n_steps < PROGRESS_STEPS or not watched:
             return None
         from tqdm.auto import tqdm
 

@@ -93,6 +93,21 @@ def configure(run_folder: Path | None = None, *, verbosity: int = 0, run_id: str
     _configured = True
 
 
+def open_run(run_folder: Path) -> None:
+    """Send lines to ``run_folder/mqd.jsonl`` too, with the folder's name as ``run_id``.
+
+    The console stays as `configure` set it (warnings when it was not called).
+    """
+    import structlog
+
+    if not _configured:
+        configure()
+    close()
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    _sink.fd = os.open(run_folder / FILE_NAME, flags, 0o600)
+    structlog.contextvars.bind_contextvars(run_id=run_folder.name)
+
+
 def close() -> None:
     """Close the file; later lines go to the console alone. Idempotent."""
     if _sink.fd >= 0:

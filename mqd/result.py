@@ -190,7 +190,7 @@ def collect(
         gross=equity["gross"].to_numpy(),
         fill_notional=(fills["qty"] * fills["px"]).to_numpy(dtype=np.float64),
         trade_pnl=trips["pnl_usd"].to_numpy(dtype=np.float64), fees_usd=ledger.fees * unit,
-        n_orders=len(orders), ambiguous_bars=counts.ambiguous_bars,
+        n_orders=int((orders["status"] != "denied").sum()), ambiguous_bars=counts.ambiguous_bars,
         capped_fills=counts.capped_fills, trimmed_fills=counts.trimmed_fills,
     )  # fmt: skip
     slippage = _slippage(fills, settings)

@@ -117,14 +117,21 @@ class BrokerFacade:
         limit_px: Decimal | None = None,
         stop_px: Decimal | None = None,
     ) -> str:
-        """Ask to replace an order's terms and return the new order's id."""
-        old = self._own(client_order_id).order
+        """Ask to replace an order's terms and return the new order's id.
+
+        ``qty`` is the new total, what has filled included; by default it stays.
+        """
+        state = self._own(client_order_id)
+        old = state.order
         scale = old.scale
+        total = old.lots if qty is None else self._lots(old.symbol, scale, qty)
+        if total <= state.cum_lots:
+            raise OrderRefused(old.symbol, f"{state.filled_qty} of the order has filled already")
         name = self._naming(self._strategy, old.symbol, old.side, "replace")
         new = old._replace(
             client_order_id=name,
             decided_ns=self._clock.now_ns(),
-            lots=old.lots if qty is None else self._lots(old.symbol, scale, qty),
+            lots=total - state.cum_lots,
             limit_ticks=old.limit_ticks if limit_px is None else scale.px_ticks(limit_px),
             stop_ticks=old.stop_ticks if stop_px is None else scale.px_ticks(stop_px),
         )

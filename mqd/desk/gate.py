@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 from mqd.core.clock import SimulatedClock
 from mqd.core.event import Topic
@@ -18,8 +18,16 @@ from mqd.execution.engine import OrderExecutionEngine
 from mqd.orders.blotter import Blotter
 from mqd.orders.state_machine import OrderStateMachine
 from mqd.risk.manager import RiskManager
+from mqd.risk.verdict import Refusal
 from mqd.risk.views import NO_LIMIT_TICKS, Snapshot, worst_lots
 from mqd.transaction_log import Tier
+
+
+class Denial(NamedTuple):
+    """An order that a control refused, with every reason: the payload of a RISK event."""
+
+    order: Order
+    refusals: tuple[Refusal, ...]
 
 
 class OrderGate:
@@ -44,7 +52,7 @@ class OrderGate:
         self._risk, self._machine, self._blotter = risk, machine, blotter
         self._engine, self._journal = engine, journal
         self._multiplier = float(multiplier)
-        self._thorough = not risk.limits.is_research
+        self._thorough = risk.runs_rules
         self.session = 0
         self.n_denied = 0
         self.denials: list[ExecutionReport] = []
@@ -66,12 +74,12 @@ class OrderGate:
         self._engine.send(verdict, intent_seq=seq, durable_seq=journal.log.durable_seq)
         return True
 
-    def _deny(self, order: Order, refusals: Sequence[Any]) -> None:
+    def _deny(self, order: Order, refusals: Sequence[Refusal]) -> None:
         self.n_denied += 1
         self._journal.write("denied", records.denied(order, refusals))
         self._machine.open(order)
         self._machine.deny(order.client_order_id)
-        self._journal.publish(Topic.RISK, (order, refusals))
+        self._journal.publish(Topic.RISK, Denial(order, tuple(refusals)))
         text = "; ".join(str(refusal) for refusal in refusals)
         self.denials.append(
             ExecutionReport(

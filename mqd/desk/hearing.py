@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from mqd.accounting import FillEntry
 from mqd.core.event import Event, Topic
 from mqd.core.execution_report import ExecutionReport, ReportKind
-from mqd.core.order import Order, OrderStatus, Reason
+from mqd.core.order import Order, OrderStatus, Reason, Side
 from mqd.desk import records
 from mqd.desk.journal import Journal
 from mqd.desk.protection import Protection, is_exit
@@ -91,6 +92,7 @@ class Hearing:
             scale = self._valuation.scales[report.symbol]
             self._journal.write("report", records.report(report, scale))
             transition = self._machine.apply(report)
+            self._revise(report, transition)
         self._blotter.apply(transition)
         if transition.anomaly:
             self.anomalies.append(transition.anomaly)
@@ -113,14 +115,50 @@ class Hearing:
     def _book(self, report: ExecutionReport) -> Transition:
         """Record an execution with what it changes, then change it."""
         order = self._machine.state(report.client_order_id).order
-        symbol, side, ledger = report.symbol, order.side, self._valuation.ledger
-        lot_quanta = report.last_ticks * order.scale.tick_lot_quanta
-        entry = ledger.fill_entry(symbol, side * report.last_lots, lot_quanta, report.fee_quanta)
-        before = ledger.lots.get(symbol, 0)
-        self._journal.write("fill", records.fill(report, order, entry))
+        entry = self._record(report, order)
         transition = self._machine.apply(report)
+        self._post(report, order, entry)
+        return transition
+
+    def _revise(self, report: ExecutionReport, transition: Transition) -> None:
+        """Book what a bust or a correction takes back and puts in its place, as new records."""
+        if transition.voided is None and transition.fill is None:
+            return
+        assert transition.after is not None
+        order = transition.after.order
+        if transition.voided is not None:
+            gone = transition.voided
+            back = report._replace(
+                kind=ReportKind.BUST, execution_id=f"{gone.execution_id}-void",
+                last_lots=gone.lots, last_ticks=gone.ticks, fee_quanta=-gone.fee_quanta,
+                cum_lots=transition.after.cum_lots, ts_fill=gone.ts_fill,
+            )  # fmt: skip
+            opposite = order._replace(side=Side(-order.side), allocation=())
+            self._post(back, opposite, self._record(back, opposite))
+        if transition.fill is not None:
+            new = transition.fill
+            made = report._replace(
+                execution_id=new.execution_id, last_lots=new.lots, last_ticks=new.ticks,
+                fee_quanta=new.fee_quanta, cum_lots=transition.after.cum_lots, ts_fill=new.ts_fill,
+            )  # fmt: skip
+            self._post(made, order, self._record(made, order))
+
+    def _record(self, report: ExecutionReport, order: Order) -> FillEntry:
+        """Log an execution with the journal entry that it leads to, and return the entry."""
+        lot_quanta = report.last_ticks * order.scale.tick_lot_quanta
+        entry = self._valuation.ledger.fill_entry(
+            report.symbol, order.side * report.last_lots, lot_quanta, report.fee_quanta
+        )
+        self._journal.write("fill", records.fill(report, order, entry))
+        return entry
+
+    def _post(self, report: ExecutionReport, order: Order, entry: FillEntry) -> None:
+        """Change the books and tell who keeps something of a position."""
+        symbol, side, ledger = report.symbol, order.side, self._valuation.ledger
+        before = ledger.lots.get(symbol, 0)
         ledger.book(entry)
         self.fills.append((report, order))
+        lot_quanta = report.last_ticks * order.scale.tick_lot_quanta
         row, px = self._row_of(symbol), report.last_ticks * float(order.scale.tick)
         if self._shared:
             self._attribute(report, order.client_order_id, order.strategy, side, lot_quanta, row)
@@ -134,7 +172,6 @@ class Hearing:
         if is_exit(order):
             self._left(order.strategy, symbol)
         self._journal.publish(Topic.FILL, (report, order, entry))
-        return transition
 
     def _left(self, strategy: str, symbol: str) -> None:
         """After any part of an exit the target is 0; what is left of it is sized at the close."""

@@ -41,7 +41,7 @@ class Desk:
         self.curve = Curve(parts.market.symbols)
         self._alone = len(traders) == 1
         self._day = -1
-        self._thorough = not parts.risk.limits.is_research
+        self._thorough = parts.risk.runs_rules
         self._hooked = [trader for trader in traders if trader.hooks]
         self._tells_bars = parts.journal.bus.listens(Topic.BAR)
         self._watchful = bool(self._thorough or self._hooked or self._tells_bars)

@@ -87,6 +87,7 @@ class Targets:
         self._crosses += [(cross.symbol, cross.allocation) for cross in plan.crosses]
         if not plan.orders:
             return
+        self._supersede(plan)
         for order in plan.orders:
             for strategy, _ in order.allocation:
                 self._protection.release(strategy, order.symbol)
@@ -194,6 +195,16 @@ class Targets:
             del self.working[name]
             if name not in self._hearing.unfilled:
                 self._reductions.discard(name)
+
+    def _supersede(self, plan: Plan) -> None:
+        """Give up what still works or waits on a plan's symbols: it was sized without it."""
+        symbols = {order.symbol for order in plan.orders}
+        self._cancel([order for order in self.working.values() if order.symbol in symbols])
+        self._reductions &= self.working.keys()
+        self._drop_waiting([pair for pair in self._waiting if pair[0].symbol in symbols])
+        for order in plan.orders:
+            for strategy, _ in order.allocation:
+                self._portfolio.resizing.discard((strategy, order.symbol))
 
     def _give_up(self) -> None:
         """Drop the increases that wait for a reduction which ended before it had filled."""

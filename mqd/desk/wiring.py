@@ -36,6 +36,7 @@ from mqd.orders.state import OrderState
 from mqd.orders.state_machine import OrderStateMachine
 from mqd.portfolio.manager import PortfolioManager
 from mqd.portfolio.sizing import Sizer
+from mqd.risk.declare import Rule
 from mqd.risk.limits import Limits
 from mqd.risk.manager import RiskManager
 from mqd.strategy.strategy import Strategy
@@ -45,13 +46,14 @@ Books = Callable[[str], tuple[int, int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a run assumes: account, costs, fills, limits and sizes."""
+    """What a run assumes: account, costs, fills, limits, the user's own rules and sizes."""
 
     cash: Decimal
     sizer: Sizer
     costs: Costs
     fills: FillModel
     limits: Limits
+    rules: tuple[Rule, ...] = ()
     account: str
     multiplier: int
     rebalance_band_frac: float | None
@@ -94,7 +96,7 @@ class Wiring:
         broker = self._broker()
         engine = OrderExecutionEngine(broker, self._clock)
         machine, blotter = OrderStateMachine(), Blotter()
-        risk = RiskManager(settings.limits)
+        risk = RiskManager(settings.limits, rules=settings.rules)
         valuation = self._valuation()
         portfolio = self._portfolio()
         gate = OrderGate(
@@ -133,8 +135,8 @@ class Wiring:
             session_closes=self.market.session_closes,
         )
         account = VenueAccount(
-            self.market.tapes, _charged(settings.costs, crypto), self.cash_quanta, self.quantum, broker.mark,
-            kind=settings.account, multiplier=settings.multiplier,
+            self.market.tapes, _charged(settings.costs, crypto), self.cash_quanta, self.quantum,
+            broker.mark, kind=settings.account, multiplier=settings.multiplier,
             session_days=self.market.session_days,
         )  # fmt: skip
         broker.connect(account)

@@ -98,13 +98,17 @@ def worsened(ticks: int, side: int, slippage_rate: int) -> int:
 
 
 def fill_fee(notional_quanta: int, lots: int, fee_rate: int, fee_per_lot: int) -> int:
-    """Return a fill's own fee in quanta: a rate of notional plus ``fee_per_lot / 1e6`` a lot."""
-    fee = rate_ceil(notional_quanta, fee_rate)
-    if fee_per_lot:
-        whole = fee_per_lot // _PER_LOT_PARTS
-        parts = fee_per_lot % _PER_LOT_PARTS
-        fee += lots * whole + -(-(lots * parts) // _PER_LOT_PARTS)
-    return fee
+    """Return a fill's own fee in quanta: a rate of notional plus ``fee_per_lot / 1e6`` a lot.
+
+    The sum of both is rounded up, once.
+    """
+    if not fee_per_lot:
+        return rate_ceil(notional_quanta, fee_rate)
+    rest = notional_quanta % BPS_UNITS * fee_rate
+    parts = lots * (fee_per_lot % _PER_LOT_PARTS)
+    fraction = rest % BPS_UNITS + parts % _PER_LOT_PARTS * (BPS_UNITS // _PER_LOT_PARTS)
+    fee = notional_quanta // BPS_UNITS * fee_rate + rest // BPS_UNITS - (-fraction // BPS_UNITS)
+    return fee + lots * (fee_per_lot // _PER_LOT_PARTS) + parts // _PER_LOT_PARTS
 
 
 def borrow_charge(value_quanta: int, borrow_rate: int, days: int) -> int:

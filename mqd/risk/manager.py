@@ -76,6 +76,11 @@ class RiskManager:
         self._bound: dict[tuple[str, str], _Bound] = {}
 
     @property
+    def runs_rules(self) -> bool:
+        """Whether rules read the full view: a limits file, or rules of the user's."""
+        return self._counts
+
+    @property
     def limits(self) -> Limits:
         """The limits in force."""
         return self._limits
