@@ -11,10 +11,10 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Literal
 
+from mqd.desk.config_file import write_config
 from mqd.desk.journal import Journal
 from mqd.desk.loop import Desk
 from mqd.desk.records import text
-from mqd.desk.config_file import write_config
 from mqd.desk.watch import Watch
 from mqd.desk.wiring import Settings, Wiring
 from mqd.errors import EmptyBars, MqdError, UsageError
