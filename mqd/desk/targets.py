@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mqd.core.clock import SimulatedClock
 from mqd.core.event import Topic
-from mqd.core.order import Order, OrderType, Reason, TimeInForce
+from mqd.core.order import TERMINAL, Order, OrderType, Reason, TimeInForce
 from mqd.core.signal import HOLD, Signal
 from mqd.desk.gate import OrderGate
 from mqd.desk.hearing import Hearing
@@ -190,7 +190,7 @@ class Targets:
     def _prune(self) -> None:
         """Forget orders that are over."""
         state = self._machine.state
-        over = [name for name in self.working if state(name).is_terminal]
+        over = [name for name in self.working if state(name).status in TERMINAL]
         for name in over:
             del self.working[name]
             if name not in self._hearing.unfilled:

@@ -117,12 +117,25 @@ class Twin:
             s: {int(ts): row for row, ts in enumerate(one.ts_close)} for s, one in bars.items()
         }
         self.actions = {s: list(one.actions) for s, one in bars.items()}
+        self.session_ends = self._session_ends()
         self.fills: list[TwinFill] = []
         self.curve: list[tuple[int, Decimal, Decimal]] = []
         self.regulatory: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
         self.present: dict[str, int] = {}
         self.ts = 0
+
+    def _session_ends(self) -> set[int]:
+        """The last close of each session that the data have; the run may stop inside one."""
+        days: dict[int, int] = {}
+        for one in self.bars.values():
+            for ts, day in zip(one.ts_close.tolist(), one.session.tolist(), strict=True):
+                days[day] = max(days.get(day, 0), ts)
+        calendar = self.bars.trading_calendar
+        row = int(np.searchsorted(calendar.sessions, max(days)))
+        if days[max(days)] != int(calendar.closes[row]):
+            days.pop(max(days))
+        return set(days.values())
 
     # ------------------------------------------------------------------ one run
 
@@ -214,6 +227,7 @@ class Twin:
         book = self.books[s]
         ratio = Decimal(up) / Decimal(down)
         book.peak = book.peak / ratio
+        book.mark = _to(book.mark / ratio, book.tick, ROUND_FLOOR)
         book.goal = _to(book.goal * up / down, book.lot, ROUND_DOWN)
         book.guarded = False
         if book.qty:
@@ -352,12 +366,18 @@ class Twin:
             best = float((max if side > 0 else min)(book.peak / book.tick, entry))
             ticks = protective_ticks(best, one.trailing_stop_frac, -side, -side)
             stops.append((side * ticks, "trailing_stop"))
+        if stops and self._fractional(book):
+            self.kinds["fractional stop"] += 1
         stop = max((level for level, _ in stops), default=None)
         name = stops[-1][1] if stops else ""
         target = None
-        if one.take_profit_frac:
+        if one.take_profit_frac and not (stops and self._fractional(book)):
             target = protective_ticks(average, one.take_profit_frac, side, side) * book.tick
         return (None if stop is None else abs(stop) * book.tick), name, target
+
+    def _fractional(self, book: Book) -> bool:
+        """5.4: a fraction of a share takes no pair: its stop alone, each session anew."""
+        return self.bars.calendar != "24/7" and book.qty % 1 != 0
 
     def _exit(self, s: str, *, at_open: bool) -> None:
         book = self.books[s]
@@ -413,7 +433,7 @@ class Twin:
         self.fills.append(TwinFill(s, side, qty, px, fee, ts_fill, self.ts, reason))
 
     def _regulate(self, signed: Decimal, px: Decimal) -> None:
-        if not self.costs.regulatory:
+        if not self.costs.regulatory or self.bars.calendar == "24/7":
             return
         day = self._session()
         qty = abs(signed)
@@ -444,8 +464,11 @@ class Twin:
         """5.5: borrow and the regulatory table at the session's close; 5.4: DAY orders end."""
         calendar = self.bars.trading_calendar
         row = int(np.searchsorted(calendar.sessions, self._session()))
-        if self.ts != int(calendar.closes[row]):
+        if self.ts not in self.session_ends:
             return
+        for book in self.books.values():
+            if self._fractional(book):
+                book.guarded = False
         days = int(calendar.sessions[row + 1] - calendar.sessions[row])
         rate = Decimal(str(self.costs.borrow_bps_per_year)) * days
         for book in self.books.values():
@@ -566,7 +589,8 @@ class Twin:
         return SlotView(equity, self.share, px, self.sizer.size(scale))
 
     def _sized(self, s: str, weight: float, equity: float) -> Decimal:
-        return self.sizer.lots(weight, self._slot(s, equity)) * self.books[s].lot
+        size = self.sizer.lots(weight, self._slot(s, equity)) * self.books[s].lot
+        return size if size > 0 else size.to_integral_value(ROUND_DOWN)
 
     def _drift(self, s: str, weight: float, equity: float) -> float:
         allocation, whole, px = self.sizer.base(weight, self._slot(s, equity))
@@ -604,6 +628,8 @@ class Twin:
 
     def _session_after(self) -> int:
         """The close of the session that a DAY order of this close belongs to (5.4)."""
+        if self.bars.calendar == "24/7":
+            return self.ts + 90 * DAY_NS
         closes = self.bars.trading_calendar.closes
         return int(closes[int(np.searchsorted(closes, self.ts, side="right"))])
 
@@ -611,7 +637,7 @@ class Twin:
         """5.3: buying power at the decision's close refuses an increase, fees left out."""
         gross = sum(abs(b.qty) * b.mark for b in self.books.values())
         working = sum(
-            abs(b.working.signed) * b.working.px
+            abs(b.working.signed) * b.mark
             for b in self.books.values()
             if b.working is not None and not b.working.reducing
         )

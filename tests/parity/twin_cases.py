@@ -113,19 +113,38 @@ SESSIONS = [
 ]  # fmt: skip
 
 
-def bars_of(columns: dict[str, list[tuple[Any, ...]]], actions: list[Any], **words: Any) -> Any:
-    """Return daily bars from rows ``(day index, open, high, low, close, volume)``."""
+def stamps_of(frame: str) -> list[pd.Timestamp]:
+    """Return starts of bars: "1day" or "30min" of XNYS, "60min" of a market that never closes."""
+    if frame == "60min":
+        return list(pd.date_range("2026-03-27", periods=24 * 12, freq="60min", tz="UTC"))
+    opens = [pd.Timestamp(f"{day} 13:30", tz="UTC") for day in SESSIONS]
+    if frame == "1day":
+        return opens
+    return [day + pd.Timedelta(minutes=30 * i) for day in opens for i in range(13)]
+
+
+def bars_of(
+    columns: dict[str, list[tuple[Any, ...]]],
+    actions: list[Any],
+    frame: str = "1day",
+    **words: Any,
+) -> Any:
+    """Return bars from rows ``(place in stamps_of, open, high, low, close, volume)``."""
+    stamps = stamps_of(frame)
     rows = [
-        {"symbol": s, "session": SESSIONS[i], "open": o, "high": h, "low": lo, "close": c,
+        {"symbol": s, "timestamp": stamps[i], "open": o, "high": h, "low": lo, "close": c,
          "volume": v}
         for s, lines in columns.items() for i, o, h, lo, c, v in lines
     ]  # fmt: skip
-    table = pd.DataFrame(
-        [{"symbol": s, "ex_date": str(SESSIONS[i]), "kind": k, "ratio": r, "amount": a}
+    listed = pd.DataFrame(
+        [{"symbol": s, "ex_date": str(stamps[i].date()), "kind": k, "ratio": r, "amount": a}
          for s, i, k, r, a in actions],
         columns=["symbol", "ex_date", "kind", "ratio", "amount"],
     )  # fmt: skip
+    table = pd.DataFrame(rows)
+    if frame == "1day":
+        table = table.assign(session=[t.date() for t in table.timestamp]).drop(columns="timestamp")
     return mqd.Bars.from_pandas(
-        pd.DataFrame(rows), actions=table if actions else None, symbols=list(columns),
-        timeframe="1day", **words,
+        table, actions=listed if actions else None, symbols=list(columns), timeframe=frame,
+        calendar="24/7" if frame == "60min" else "XNYS", **words,
     )  # fmt: skip
