@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from mqd.accounting import FillEntry
 from mqd.core.event import Event, Topic
 from mqd.core.execution_report import ExecutionReport, ReportKind
-from mqd.core.order import Order, OrderStatus, Reason, Side
+from mqd.core.order import TERMINAL, Order, OrderStatus, Reason, Side
 from mqd.desk import records
 from mqd.desk.journal import Journal
 from mqd.desk.protection import Protection, is_exit
@@ -28,7 +28,8 @@ Listener = Callable[[str, ExecutionReport, OrderState], None]
 
 
 class Hearing:
-    """The stage that turns reports into state. ``tell`` hands them on to event strategies."""
+    """The stage that turns reports into state. ``tell`` hands them on to event
+    strategies, when ``tells`` says that there are any."""
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class Hearing:
         self._shared = len(portfolio.strategies) > 1
         self.fills: list[tuple[ExecutionReport, Order]] = []
         self.anomalies: list[str] = []
+        self.tells = False
         self.unfilled: set[str] = set()
         self.shares: list[tuple[ExecutionReport, Share]] = []
         journal.bus.subscribe(Topic.REPORT, self._on_report, name="desk", stage=True)
@@ -66,7 +68,7 @@ class Hearing:
         if self._denials:
             denials = list(self._denials)
             self._denials.clear()
-            for denial in denials:
+            for denial in denials if self.tells else ():
                 state = self._machine.state(denial.client_order_id)
                 self._tell(state.order.strategy, denial, state)
         return heard
@@ -98,9 +100,10 @@ class Hearing:
             self.anomalies.append(transition.anomaly)
         after = transition.after
         if after is not None:
-            if after.is_terminal:
+            if after.status in TERMINAL:
                 self._over(after, report)
-            self._tell(after.order.strategy, report, after)
+            if self.tells:
+                self._tell(after.order.strategy, report, after)
 
     def _is_new(self, report: ExecutionReport) -> bool:
         try:

@@ -43,6 +43,7 @@ class Desk:
         self._day = -1
         self._thorough = parts.risk.runs_rules
         self._hooked = [trader for trader in traders if trader.hooks]
+        parts.hearing.tells = bool(self._hooked)
         self._tells_bars = parts.journal.bus.listens(Topic.BAR)
         self._watchful = bool(self._thorough or self._hooked or self._tells_bars)
         self._runners = [trader.runner for trader in traders if trader.runner is not None]
@@ -151,7 +152,8 @@ class Desk:
             if parts.broker.has_resting:
                 parts.broker.match_open()
             heard = parts.hearing.listen()
-            if not parts.targets.follow_up() and not heard:
+            sent = parts.targets.busy and parts.targets.follow_up()
+            if not sent and not (heard and self._hooked):
                 break
         if parts.targets.busy:
             self._book_crosses()
@@ -209,8 +211,6 @@ class Desk:
 
     def tell(self, strategy: str, report: ExecutionReport, state: OrderState) -> None:
         """Hand a report to the event strategies that own a part of its order."""
-        if not self._hooked:
-            return
         parties = [name for name, _ in state.order.allocation] or [strategy]
         for trader in self._hooked:
             if trader.name in parties:

@@ -106,15 +106,15 @@ def fill(said: ExecutionReport, order: Order, entry: FillEntry) -> Payload:
         "strategy": order.strategy,
         "side": SIDE_WORD[order.side],
         "qty": _qty(said.last_lots, scale),
-        "px": text(said.last_ticks, scale.tick),
-        "fee": text(said.fee_quanta, quantum),
+        "px": f"{said.last_ticks * scale.tick:f}",
+        "fee": f"{said.fee_quanta * quantum:f}",
         "kind": str(said.kind),
         "cum": _qty(said.cum_lots, scale),
-        "cash": text(entry.cash, quantum),
-        "cost": text(entry.cost_change, quantum),
-        "realized": text(entry.realized, quantum),
+        "cash": f"{entry.cash * quantum:f}",
+        "cost": f"{entry.cost_change * quantum:f}",
+        "realized": f"{entry.realized * quantum:f}",
         "position": _qty(entry.lots, scale),
-        "position_cost": text(entry.cost, quantum),
+        "position_cost": f"{entry.cost * quantum:f}",
     }
 
 

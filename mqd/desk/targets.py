@@ -70,6 +70,7 @@ class Targets:
         """Give up orders, working and waiting, of the symbols whose target changes."""
         if not (self.working or self._waiting):
             return
+        self._prune()
         changed = {
             signal.symbol
             for signal, before in zip(signals, standing, strict=True)

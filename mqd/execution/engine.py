@@ -7,6 +7,7 @@ them to the order state machine. It runs on the desk's thread.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Final
 
@@ -88,13 +89,15 @@ def collared(order: Order, ref_ticks: int, collar_units: int) -> Order:
 class OrderExecutionEngine:
     """Sends what was approved, and nothing else.
 
-    ``broker`` is where orders go, ``clock`` the run's. ``n_sent``, ``n_cancels`` and
+    ``broker`` is where orders go, ``clock`` the run's. ``reports()`` returns and forgets what the
+    venue has reported, in order of arrival. ``n_sent``, ``n_cancels`` and
     ``n_replaces`` count messages; ``last_sent_ns`` is the instant of the last one.
     """
 
     def __init__(self, broker: Broker, clock: Clock) -> None:
         self._broker = broker
         self._clock = clock
+        self.reports: Callable[[], list[ExecutionReport]] = broker.reports
         self.n_sent = 0
         self.n_cancels = 0
         self.n_replaces = 0
@@ -129,7 +132,3 @@ class OrderExecutionEngine:
         self._broker.replace(client_order_id, approved.order)
         self.n_replaces += 1
         self.last_sent_ns = self._clock.now_ns()
-
-    def reports(self) -> list[ExecutionReport]:
-        """Return and forget what the venue has reported, in order of arrival."""
-        return self._broker.reports()
