@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from mqd import errors, indicators, testing
     from mqd.backtesting import Result, backtest
-    from mqd.core.order import OrderRequest, OrderType, Side, TimeInForce
+    from mqd.core.order import OrderClass, OrderRequest, OrderType, Side, TimeInForce
     from mqd.core.signal import HOLD
     from mqd.execution.costs import Costs
     from mqd.execution.fill_model import FillModel
@@ -39,6 +39,7 @@ _NAMES: Final = {
     "HOLD": "mqd.core.signal",
     "Kelly": "mqd.portfolio.sizing",
     "Limits": "mqd.risk.limits",
+    "OrderClass": "mqd.core.order",
     "OrderRequest": "mqd.core.order",
     "OrderType": "mqd.core.order",
     "Result": "mqd.backtesting",
@@ -63,6 +64,7 @@ __all__ = [
     "FractionOfEquity",
     "Kelly",
     "Limits",
+    "OrderClass",
     "OrderRequest",
     "OrderType",
     "Result",

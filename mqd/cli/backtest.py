@@ -60,7 +60,7 @@ class FillWords:
     """What a simulated fill may assume."""
 
     participation_frac: float = 0.1
-    """Largest share of a bar's volume that is ours."""
+    """Largest share of a bar's volume that our fills take."""
     touch_fills: bool = False
     """A limit that is only touched fills."""
     latency_ns: int = 0
@@ -100,9 +100,9 @@ class RunWords:
     report: Annotated[bool | None, Parameter(negative="--no-report")] = None
     """Write report.html into the run folder; by default when there is one."""
     seed: int = 0
-    """Seed of anything random."""
+    """Recorded in the log; nothing in a replay is random."""
     stress: bool = False
-    """Replay through bear markets, gaps, shocks and a flash crash too, and print a table."""
+    """Run the stress scenarios too, and print their table."""
     json: bool = False
     """Print one JSON document to stdout."""
 
@@ -112,7 +112,7 @@ def backtest(
     /,
     *,
     data: DataWords,
-    set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", show_default=False)] = (),
     costs: CostWords = CostWords(),
     fills: FillWords = FillWords(),
     account: AccountWords = AccountWords(),
@@ -235,3 +235,9 @@ def _print(result: Result, document: dict[str, Any]) -> None:
     for name in ("log_sha256", "run", "report"):
         if document.get(name):
             print(f"{name}: {document[name]}")
+    n_denied = int((result.orders["status"] == "denied").sum())
+    if n_denied:
+        where = f"{document['run']}/mqd.jsonl" if document["run"] else "the run folder of --out"
+        output.say(f"{n_denied} more orders were refused before they were sent: {where} says why.")
+    for note in result.notes:
+        output.say(note)

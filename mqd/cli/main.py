@@ -88,7 +88,7 @@ def overview() -> str:
         [
             "Usage: mqd COMMAND [--json]",
             "",
-            "One quant's desk: write a strategy once; replay, sweep, prove and trade it.",
+            "A desk for one quant: write a strategy once, replay it through every stage.",
             "",
             "Commands:",
             *lines,

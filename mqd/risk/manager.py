@@ -175,7 +175,9 @@ class RiskManager:
             return
         numerator, denominator = frac
         if (top - equity) * denominator >= top * numerator:
-            self.kill_switch.trip(f"equity {equity} from {top} quanta", now_ns, level)
+            lost_bps = (top - equity) * 10_000 // (abs(top) or 1)
+            since = "its high" if level is LatchLevel.HALT else "the session's start"
+            self.kill_switch.trip(f"equity is {lost_bps} bp below {since}", now_ns, level)
 
     def _judge(self, order: Order, snapshot: Snapshot) -> list[Refusal]:
         try:

@@ -11,7 +11,8 @@ HEAVY = {"pandas", "numpy", "numba", "pyarrow", "talib", "plotly", "exchange_cal
 PROMISED = {
     "Strategy", "param", "HOLD", "rule", "load_bars", "Bars", "backtest", "Costs", "FillModel",
     "FractionOfEquity", "FixedQuantity", "FixedNotional", "VolatilityTarget", "Kelly", "Limits",
-    "indicators", "testing", "errors", "OrderRequest", "Side", "OrderType", "TimeInForce",
+    "indicators", "testing", "errors", "OrderRequest", "Side", "OrderType", "OrderClass",
+    "TimeInForce", "stress",
 }  # fmt: skip
 
 

@@ -90,6 +90,32 @@ def test_the_table_tells_where_the_record_is(finished, capsys):
     assert not (finished / "report.html").exists()
 
 
+def test_orders_that_were_refused_are_told_beside_the_table(tmp_path, capsys):
+    limits = tmp_path / "limits.toml"
+    limits.write_text("[account]\nnotional_usd_max = 1.0\n", encoding="utf-8")
+    folder = tmp_path / "run"
+    told = run([*WORDS, "--limits", str(limits), "--out", str(folder), "--no-report"], capsys).err
+    lines = (folder / "mqd.jsonl").read_text(encoding="utf-8").splitlines()
+    refused = [line for line in lines if '"order_denied"' in line]
+    assert len(refused) > 3
+    assert told.startswith(f"{len(refused)} more orders were refused before they were sent: ")
+    assert str(folder / "mqd.jsonl") in told
+    assert "refused" not in run(WORDS, capsys).err
+
+
+def test_a_rule_that_does_not_compile_says_so_and_why(tmp_path, capsys):
+    path = tmp_path / "own.py"
+    path.write_text(
+        "import mqd\n"
+        "class Plain(mqd.Strategy):\n"
+        "    def decide(self, now, position):\n"
+        "        return float(sorted({1: now.close})[0] > 2)\n",
+        encoding="utf-8",
+    )
+    told = run(["backtest", f"{path}:Plain", *SHORT], capsys).err
+    assert told.startswith("Plain runs as plain Python: ")
+
+
 def test_a_run_folder_comes_with_its_report(tmp_path, capsys):
     folder = tmp_path / "run"
     document = strict_json(run([*WORDS, "--out", str(folder), "--json"], capsys).out)

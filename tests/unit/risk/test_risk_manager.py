@@ -163,12 +163,15 @@ def test_daily_loss_and_drawdown_latch_at_equality(make_order, make_snapshot):
     assert manager.kill_switch.level is LatchLevel.CLEAR
     manager.mark(2, 9_800 * USD)
     assert manager.kill_switch.level is LatchLevel.REDUCE_ONLY
-    assert C.REDUCE_ONLY in codes(manager.check(make_order(), (), make_snapshot()))
+    verdict = manager.check(make_order(), (), make_snapshot())
+    assert C.REDUCE_ONLY in codes(verdict)
+    assert "equity is 200 bp below the session's start" in str(verdict)
     manager.mark(3, 12_000 * USD)
     manager.session(2, 12_000 * USD)
     assert manager.kill_switch.level is LatchLevel.REDUCE_ONLY
     manager.mark(4, 10_800 * USD)
     assert manager.kill_switch.level is LatchLevel.HALT
+    assert manager.kill_switch.reasons[LatchLevel.HALT] == "equity is 1000 bp below its high"
 
 
 def test_deposits_are_no_profit_and_withdrawals_no_loss():
