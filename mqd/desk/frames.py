@@ -133,7 +133,7 @@ def curves(desk: Desk, start_cash: int) -> tuple[pd.DataFrame, pd.DataFrame]:
         value = lots[:, place] * _closes(desk, place, symbol) * scale.tick_lot_quanta
         net += value
         gross += np.abs(value)
-        quantities[symbol] = lots[:, place].astype(np.float64) * float(scale.lot)
+        quantities[symbol] = lots[:, place] / float(1 / scale.lot)
     index = stamps(np.asarray(market.ts_close))
     index.name = "ts_close"
     units = float(1 / valuation.quantum)

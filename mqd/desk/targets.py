@@ -62,6 +62,7 @@ class Targets:
 
     def reduces(self, symbol: str) -> bool:
         """Return True when an order that reduces the account's position may still fill."""
+        self._prune()
         return any(order.symbol == symbol and order.reducing for order in self.working.values())
 
     # --- at a close --------------------------------------------------------------------------
@@ -199,6 +200,7 @@ class Targets:
 
     def _supersede(self, plan: Plan) -> None:
         """Give up what still works or waits on a plan's symbols: it was sized without it."""
+        self._prune()
         symbols = {order.symbol for order in plan.orders}
         self._cancel([order for order in self.working.values() if order.symbol in symbols])
         self._reductions &= self.working.keys()
