@@ -100,6 +100,14 @@ class Book:
         open_value = sum(lots * lot_quanta[symbol] for symbol, lots in self.lots.items() if lots)
         return self.realized + self.income - self.fees + open_value - sum(self.cost.values())
 
+    def take_traded(self, symbol: str) -> int:
+        """Return, and forget, the lots traded in a symbol, in all of them for an empty name."""
+        if symbol:
+            return self.traded.pop(symbol, 0)
+        lots = sum(self.traded.values())
+        self.traded.clear()
+        return lots
+
 
 class Attribution:
     """Splits fills, cash and splits among strategies, and keeps a ``Book`` for each."""
@@ -185,7 +193,8 @@ class Attribution:
         """Book a change of the account's cash that ``symbol`` caused; ``amount`` in quanta.
 
         Dividends follow the signed position, borrow the short positions, fees of the day the
-        lots traded since the last such fee. Deposits belong to no strategy.
+        lots traded since the last such fee (of all symbols when ``symbol`` is empty: the venue
+        charges one sum a day). Deposits belong to no strategy.
         """
         books = list(self.books.values())
         held = [book.lots.get(symbol, 0) for book in books]
@@ -197,7 +206,7 @@ class Attribution:
             case "borrow":
                 parts = _split_cost(amount, [max(-lots, 0) for lots in held])
             case "fees":
-                parts = _split_cost(amount, [book.traded.pop(symbol, 0) for book in books])
+                parts = _split_cost(amount, [book.take_traded(symbol) for book in books])
             case _:
                 raise UsageError(f"No cash account {account!r}.")
         for (name, book), part in zip(self.books.items(), parts, strict=True):

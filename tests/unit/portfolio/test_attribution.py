@@ -119,6 +119,18 @@ def test_fees_of_the_day_follow_what_was_traded_since():
     assert [book.fees for book in books.books.values()] == [5, 5]
 
 
+def test_fees_of_no_symbol_follow_what_was_traded_in_all_of_them():
+    books = Attribution(["a", "b"])
+    books.fill(1, "o1", "a", "S", 30, 10, 0)
+    books.fill(1, "o2", "a", "T", -20, 10, 0)
+    books.fill(1, "o3", "b", "T", 150, 10, 0)
+    books.cash(2, "fees", "", -8)
+    assert [book.fees for book in books.books.values()] == [2, 6]
+    books.fill(3, "o4", "b", "S", 1, 10, 0)
+    books.cash(4, "fees", "", -3)
+    assert [book.fees for book in books.books.values()] == [2, 9]
+
+
 def test_a_split_gives_the_fraction_to_the_largest_and_its_cash():
     books = Attribution(["a", "b"])
     books.fill(1, "o1", "a", "S", 105, 10, 0)
