@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, Final
 
@@ -25,15 +25,17 @@ def noted(orders: list[Any], events: dict[str, Row]) -> list[Row]:
     return list(left.values())
 
 
-def insert(connection: sqlite3.Connection, table: str, values: list[Any]) -> None:
+def insert(
+    executemany: Callable[[str, Iterable[Any]], object], table: str, values: list[Any]
+) -> None:
     """Insert the rows that ``values`` holds one after the other."""
     width = WIDTHS[table]
     step = width * ROWS_A_STATEMENT
     whole = len(values) - len(values) % step
     statement = _statement(table, ROWS_A_STATEMENT)
-    connection.executemany(statement, (values[at : at + step] for at in range(0, whole, step)))
+    executemany(statement, (values[at : at + step] for at in range(0, whole, step)))
     rest = (values[at : at + width] for at in range(whole, len(values), width))
-    connection.executemany(_statement(table, 1), rest)
+    executemany(_statement(table, 1), rest)
 
 
 @cache

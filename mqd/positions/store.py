@@ -340,7 +340,7 @@ class PositionStore:
         many = connection.executemany
         later = noted(self._added["orders"], self._order_events)
         for table, values in self._added.items():
-            insert(connection, table, values)
+            insert(many, table, values)
         many(_NOTE_ORDERS, later)
         held = [(key, *[f"{n:f}" for n in self._held[key]]) for key in sorted(self._dirty)]
         many(_PUT_POSITIONS, held)
