@@ -33,7 +33,9 @@ class Denial(NamedTuple):
 class OrderGate:
     """Judges, records and sends orders; cancels pass without judgement.
 
-    ``denials`` are the DENIED orders that their strategies have not heard of yet.
+    ``denials`` are the DENIED orders that their strategies have not heard of yet. While
+    ``equity_decided`` is set, research judges buying power by it: a follow-up counts at its
+    decision's close, and what its reductions paid at the open is left to the trim of its fill.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class OrderGate:
         self._thorough = risk.runs_rules
         self.session = 0
         self.n_denied = 0
+        self.equity_decided: int | None = None
         self.denials: list[ExecutionReport] = []
 
     def send(self, order: Order, legs: Sequence[Order] = ()) -> bool:
@@ -120,6 +123,8 @@ class OrderGate:
         valuation, blotter = self._valuation, self._blotter
         scale = valuation.scales[symbol]
         equity, gross, net = valuation.totals()
+        if self.equity_decided is not None and not self._thorough:
+            equity = self.equity_decided
         basic = Snapshot(
             self._clock.now_ns(), scale, valuation.lots(symbol),
             blotter.open_buy_lots(symbol), blotter.open_sell_lots(symbol),

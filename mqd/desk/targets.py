@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from mqd.core.clock import SimulatedClock
 from mqd.core.event import Topic
@@ -20,6 +21,16 @@ from mqd.portfolio.attribution import Allocation
 from mqd.portfolio.manager import PortfolioManager
 from mqd.portfolio.plan import OrderPlan, Plan
 from mqd.portfolio.sizing import round_weight
+
+
+class Decided(NamedTuple):
+    """When a plan was made, and the account's equity then, in quanta."""
+
+    ts_ns: int
+    equity: int
+
+
+Waiting = tuple[OrderPlan, Decided]
 
 
 class Targets:
@@ -50,7 +61,7 @@ class Targets:
         self._names, self._default_tif, self._latency_ns = names, default_tif, latency_ns
         self._alone = len(portfolio.strategies) == 1
         self.working: dict[str, Order] = {}
-        self._waiting: list[tuple[OrderPlan, int]] = []
+        self._waiting: list[Waiting] = []
         self._reductions: set[str] = set()
         self._crosses: list[tuple[str, Allocation]] = []
         self.n_zero_sizes = 0
@@ -94,7 +105,7 @@ class Targets:
             for strategy, _ in order.allocation:
                 self._protection.release(strategy, order.symbol)
         self._hearing.listen()
-        decided = self._clock.now_ns()
+        decided = Decided(self._clock.now_ns(), self._valuation.equity())
         for order in plan.orders:
             if order.after_reductions:
                 self._waiting.append((order, decided))
@@ -125,8 +136,8 @@ class Targets:
         if self._reductions or not self._waiting:
             return False
         waiting, self._waiting = self._waiting, []
-        for plan, decided_ns in waiting:
-            self._send_one(plan, decided_ns)
+        for plan, decided in waiting:
+            self._send_one(plan, decided)
         return True
 
     def take_crosses(self, rows: Sequence[int]) -> list[tuple[str, Allocation, int]]:
@@ -146,12 +157,12 @@ class Targets:
         shared = [p for p in self._waiting if p[0].symbol == symbol and len(p[0].allocation) > 1]
         self._drop_waiting(shared)
         waiting, self._waiting = self._waiting, []
-        for plan, decided_ns in waiting:
+        for plan, decided in waiting:
             if plan.symbol != symbol:
-                self._waiting.append((plan, decided_ns))
+                self._waiting.append((plan, decided))
             elif lots := plan.lots * numerator // denominator:
                 alone = ((plan.allocation[0][0], plan.side * lots),)
-                self._waiting.append((plan._replace(lots=lots, allocation=alone), decided_ns))
+                self._waiting.append((plan._replace(lots=lots, allocation=alone), decided))
 
     def reissue(self, order: Order, lots: int) -> None:
         """Send what is left of an order anew, in the units after a split: it is no remainder.
@@ -169,16 +180,18 @@ class Targets:
 
     # --- inside ------------------------------------------------------------------------------
 
-    def _send_one(self, plan: OrderPlan, decided_ns: int) -> None:
+    def _send_one(self, plan: OrderPlan, decided: Decided) -> None:
         name = self._names(plan.strategy, plan.symbol, plan.side, "target")
+        self._gate.equity_decided = decided.equity
         self._send(
             Order(
                 name, plan.strategy, plan.symbol, plan.side, plan.lots, OrderType.MARKET,
-                self._default_tif, decided_ns, self._valuation.scales[plan.symbol],
+                self._default_tif, decided.ts_ns, self._valuation.scales[plan.symbol],
                 Reason.TARGET, plan.reducing,
                 allocation=() if self._alone else plan.allocation,
             )
         )  # fmt: skip
+        self._gate.equity_decided = None
 
     def _send(self, order: Order) -> None:
         name = order.client_order_id
@@ -215,7 +228,7 @@ class Targets:
             self._reductions &= self.working.keys()
             self._drop_waiting(list(self._waiting))
 
-    def _drop_waiting(self, pairs: Sequence[tuple[OrderPlan, int]]) -> None:
+    def _drop_waiting(self, pairs: Sequence[Waiting]) -> None:
         for pair in pairs:
             plan = pair[0]
             self._waiting.remove(pair)

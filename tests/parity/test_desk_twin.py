@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.parity.twin import Twin
-from tests.parity.twin_cases import Armed, Coded, Feeling, Shares, bars_of
 
 import mqd
 from mqd.strategy.library.bollinger_reversion import BollingerReversion
 from mqd.strategy.library.donchian_breakout import DonchianBreakout
 from mqd.strategy.library.momentum_rotation import MomentumRotation
 from mqd.strategy.library.sma_cross import SmaCross
+from tests.parity.twin import Twin
+from tests.parity.twin_cases import Armed, Coded, Feeling, Shares, bars_of
 
 KINDS = frozenset(
     {

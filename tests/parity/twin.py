@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field
-from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal, localcontext
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal, localcontext
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -48,12 +48,12 @@ class TwinFill(NamedTuple):
 
 @dataclass
 class TwinOrder:
-    """A target order at work; ``px`` is the decision's close."""
+    """A target order at work; ``equity`` is that of the decision's close."""
 
     symbol: str
     signed: Decimal
     reducing: bool
-    px: Decimal
+    equity: Decimal
     expires: int
 
 
@@ -142,7 +142,8 @@ class Twin:
     def run(self) -> Twin:
         with localcontext() as context:
             context.prec = 60
-            for self.ts in sorted({ts for rows in self.rows.values() for ts in rows}):
+            for ts in sorted({ts for rows in self.rows.values() for ts in rows}):
+                self.ts = ts
                 self.present = {
                     s: rows[self.ts] for s, rows in self.rows.items() if self.ts in rows
                 }
@@ -178,8 +179,7 @@ class Twin:
                 self.kinds["zero volume"] += 1
 
     def _px(self, s: str, column: str) -> Decimal:
-        value = Decimal(repr(float(getattr(self.bars[s], column)[self.present[s]])))
-        return value
+        return Decimal(repr(float(getattr(self.bars[s], column)[self.present[s]])))
 
     def _opened(self) -> int:
         return min(int(self.bars[s].ts_open[row]) for s, row in self.present.items())
@@ -242,7 +242,6 @@ class Twin:
             if order is not None:
                 self.kinds["split of an order"] += 1
                 order.signed = _to(order.signed * up / down, book.lot, ROUND_DOWN)
-                order.px = _to(order.px / ratio, book.tick, ROUND_FLOOR)
 
     # ------------------------------------------------------------------ 2 opening
 
@@ -624,7 +623,7 @@ class Twin:
                 self._send(s, order)
 
     def _order(self, s: str, signed: Decimal, *, reducing: bool) -> TwinOrder:
-        return TwinOrder(s, signed, reducing, self.books[s].mark, self._session_after())
+        return TwinOrder(s, signed, reducing, self._equity(), self._session_after())
 
     def _session_after(self) -> int:
         """The close of the session that a DAY order of this close belongs to (5.4)."""
@@ -641,7 +640,10 @@ class Twin:
             for b in self.books.values()
             if b.working is not None and not b.working.reducing
         )
-        if gross + working + abs(order.signed) * order.px > self._equity() * self.multiplier:
+        if (
+            gross + working + abs(order.signed) * self.books[s].mark
+            > order.equity * self.multiplier
+        ):
             self.kinds["denial"] += 1
             return False
         self.books[s].working = order

@@ -1,10 +1,8 @@
-"""Strategies and bars for the comparison of the desk with its twin: few classes, many parameters."""
-
-# ruff: noqa: ARG002 - a rule keeps its signature
+"""Strategies and bars for the comparison of the desk with its twin."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -71,7 +69,7 @@ class Feeling(mqd.Strategy):
 class Armed(mqd.Strategy):
     """Keeps two numbers from bar to bar."""
 
-    state = {"armed": 0.0, "seen": 0.0}
+    state: ClassVar = {"armed": 0.0, "seen": 0.0}
     every: int = mqd.param(3, low=1, high=9)
 
     def decide(self, now: Any, position: Any, state: Any) -> float:
