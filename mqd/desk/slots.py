@@ -44,8 +44,9 @@ class Holding:
             self.entry_row = row
             self._peak, self._peak_row = px, row - 1
 
-    def split(self, ratio: float) -> None:
-        """Carry the peak price through a split of ``ratio`` new shares for one."""
+    def split(self, ratio: float, row: int) -> None:
+        """Carry the peak price up to ``row``, the last before, through a split of ``ratio``."""
+        self.peak_px(row)
         self._peak /= ratio
 
     def peak_px(self, row: int) -> float:

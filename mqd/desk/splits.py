@@ -32,9 +32,10 @@ class Splits:
             self._book(desk, action, done)
         parts.portfolio.on_split(symbol, action.numerator, action.denominator)
         parts.market.restate(symbol, action.numerator, action.denominator)
+        row = parts.market.row_now(symbol)
         for (_, held), holding in parts.holdings.items():
             if held == symbol:
-                holding.split(action.numerator / action.denominator)
+                holding.split(action.numerator / action.denominator, row)
         parts.targets.split(symbol, action.numerator, action.denominator)
         for order, lots in left:
             scaled = lots * action.numerator // action.denominator
