@@ -17,6 +17,7 @@ from mqd.desk import frames
 from mqd.desk.loop import Desk
 from mqd.desk.wiring import Settings
 from mqd.errors import UsageError
+from mqd.execution.simulated_broker import SLIPPED
 from mqd.market_data.bars import Bars
 from mqd.report.data import ReportData
 from mqd.report.trades import SplitApplied, trades
@@ -193,7 +194,7 @@ def collect(
         n_orders=int((orders["status"] != "denied").sum()), ambiguous_bars=counts.ambiguous_bars,
         capped_fills=counts.capped_fills, trimmed_fills=counts.trimmed_fills,
     )  # fmt: skip
-    slippage = _slippage(fills, settings)
+    slippage = _slippage(orders, fills, settings)
     return Result(
         named, bars, "event", log_sha256, folder, pd.Series(metrics, name="metrics"),
         orders, fills, trips, equity, positions,
@@ -216,10 +217,11 @@ def _splits(desk: Desk) -> list[SplitApplied]:
     return out
 
 
-def _slippage(fills: pd.DataFrame, settings: Settings) -> float:
+def _slippage(orders: pd.DataFrame, fills: pd.DataFrame, settings: Settings) -> float:
     """Return what slippage cost in USD: the part of each slipped price that was against us."""
     frac = settings.costs.slippage_bps / 10_000
-    slipped = fills[~fills["reason"].isin(["take_profit"])]
+    worsened = orders.loc[orders["type"].isin(SLIPPED), "id"]
+    slipped = fills[fills["order_id"].isin(worsened)]
     side = np.where(slipped["side"] == "buy", 1.0, -1.0)
     notional = (slipped["qty"] * slipped["px"]).to_numpy(dtype=np.float64)
     return float((notional * frac / (1.0 + side * frac)).sum())

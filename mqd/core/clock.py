@@ -76,6 +76,44 @@ class SimulatedClock:
         return self._timers.next_ns()
 
 
+class StrategyClock:
+    """A clock as one strategy sees it: the run's time, timers of its own."""
+
+    def __init__(self, clock: SimulatedClock) -> None:
+        self._clock = clock
+        self._timers = _Timers()
+
+    def now_ns(self) -> int:
+        """Return the run's instant."""
+        return self._clock.now_ns()
+
+    def monotonic_ns(self) -> int:
+        """Return the run's time that never goes back."""
+        return self._clock.monotonic_ns()
+
+    def set_timer(self, at_ns: int, name: str) -> None:
+        """Ask for ``on_timer(desk, name)`` at the first step that closes at or after ``at_ns``.
+
+        Raises ``UsageError`` unless ``at_ns`` is an int (nanoseconds UTC) and ``name`` a text.
+        """
+        instant: object = at_ns
+        label: object = name
+        if type(instant) is not int or not isinstance(label, str):
+            raise UsageError(
+                f"set_timer({at_ns!r}, {name!r}): it takes an instant in int nanoseconds, then a"
+                " name."
+            )
+        self._timers.add(at_ns, name)
+
+    def due(self) -> list[tuple[int, str]]:
+        """Return and forget this strategy's timers that are due, in time order."""
+        return self._timers.due(self.now_ns())
+
+    def next_timer_ns(self) -> int | None:
+        """Return the instant of this strategy's next timer, or None."""
+        return self._timers.next_ns()
+
+
 class WallClock:
     """The computer's clock: wall time for stamps, monotonic time for intervals."""
 

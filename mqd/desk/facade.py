@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields, replace
 from decimal import Decimal
+from typing import Any, TypeVar
 
 import numpy as np
 
 from mqd.core.bar import SymbolBars
-from mqd.core.clock import SimulatedClock
+from mqd.core.clock import SimulatedClock, StrategyClock
 from mqd.core.money import BPS_UNITS, Scale
 from mqd.core.order import (
     Order,
@@ -96,11 +97,12 @@ class BrokerFacade:
         if known:
             return order.client_order_id
         legs = self._legs(request, order)
-        if request.order_class is OrderClass.OCO:
+        if order.order_class is OrderClass.OCO:
             order, legs = legs[0]._replace(parent=""), (legs[1]._replace(parent=""),)
-        for each in (order, *legs):
-            self._mine[each.client_order_id] = None
-        if not self._gate.send(order, legs):
+        self._mine[order.client_order_id] = None
+        if self._gate.send(order, legs):
+            self._mine.update(dict.fromkeys(leg.client_order_id for leg in legs))
+        else:
             self.denied.append(self._machine.state(order.client_order_id))
         return order.client_order_id
 
@@ -124,7 +126,11 @@ class BrokerFacade:
         state = self._own(client_order_id)
         old = state.order
         scale = old.scale
-        total = old.lots if qty is None else self._lots(old.symbol, scale, qty)
+        prices = ("limit_px", limit_px, old.limit_ticks), ("stop_px", stop_px, old.stop_ticks)
+        for word, px, before in prices:
+            if px is not None and not before:
+                raise OrderRefused(old.symbol, f"a {old.type} order has no {word} to replace")
+        total = old.lots if qty is None else _lots(old.symbol, scale, qty)
         if total <= state.cum_lots:
             raise OrderRefused(old.symbol, f"{state.filled_qty} of the order has filled already")
         name = self._naming(self._strategy, old.symbol, old.side, "replace")
@@ -132,8 +138,8 @@ class BrokerFacade:
             client_order_id=name,
             decided_ns=self._clock.now_ns(),
             lots=total - state.cum_lots,
-            limit_ticks=old.limit_ticks if limit_px is None else scale.px_ticks(limit_px),
-            stop_ticks=old.stop_ticks if stop_px is None else scale.px_ticks(stop_px),
+            limit_ticks=_ticks(old.symbol, scale, "limit_px", limit_px) or old.limit_ticks,
+            stop_ticks=_ticks(old.symbol, scale, "stop_px", stop_px) or old.stop_ticks,
         )
         self._mine[name] = None
         if not self._gate.replace(client_order_id, new):
@@ -174,93 +180,135 @@ class BrokerFacade:
             raise UnknownSymbol(symbol, "the run", scales)
         return scales[symbol]
 
-    def _lots(self, symbol: str, scale: Scale, qty: Decimal) -> int:
-        lots = scale.qty_lots(qty)
-        if lots <= 0:
-            raise OrderRefused(symbol, f"quantity {qty} must be above zero")
-        return lots
-
     def _order(self, request: OrderRequest) -> Order:
         symbol, scale = request.symbol, self._scale(request.symbol)
-        try:
-            lots = self._lots(symbol, scale, request.qty)
-            limit = scale.px_ticks(request.limit_px) if request.limit_px is not None else 0
-            stop = scale.px_ticks(request.stop_px) if request.stop_px is not None else 0
-            trail = scale.px_ticks(request.trail_px) if request.trail_px is not None else 0
-        except MoneyError as error:
-            raise OrderRefused(symbol, str(error)) from error
-        _check_prices(request, limit, stop, trail)
+        side = _word(symbol, Side, "side", request.side)
+        kind = _word(symbol, OrderType, "type", request.type)
+        group = _word(symbol, OrderClass, "order_class", request.order_class)
+        lots = _lots(symbol, scale, request.qty)
+        limit = _ticks(symbol, scale, "limit_px", request.limit_px)
+        stop = _ticks(symbol, scale, "stop_px", request.stop_px)
+        trail = _ticks(symbol, scale, "trail_px", request.trail_px)
+        trail_units = 0
+        if request.trail_frac is not None:
+            trail_units = int(_decimal(symbol, "trail_frac", request.trail_frac) * BPS_UNITS)
+        _check_prices(request, kind, group, limit, stop, (trail, trail_units))
+        tif = self._default_tif
+        if request.time_in_force is not None:
+            tif = _word(symbol, TimeInForce, "time_in_force", request.time_in_force)
         held = self._books(symbol)[0]
-        name = request.client_order_id or self._naming(
-            self._strategy, symbol, request.side, "event"
-        )
+        name = request.client_order_id or self._naming(self._strategy, symbol, side, "event")
         return Order(
-            name, self._strategy, symbol, request.side, lots, request.type,
-            request.time_in_force or self._default_tif, self._clock.now_ns(), scale, Reason.EVENT,
-            held * request.side < 0 and lots <= abs(held), limit, stop, trail,
-            int(request.trail_frac * BPS_UNITS) if request.trail_frac is not None else 0, 0,
-            request.order_class,
-            name if request.order_class is not OrderClass.SIMPLE else "",
+            name, self._strategy, symbol, side, lots, kind, tif, self._clock.now_ns(), scale,
+            Reason.EVENT, held * side < 0 and lots <= abs(held), limit, stop, trail, trail_units,
+            0, group, name if group is not OrderClass.SIMPLE else "",
         )  # fmt: skip
 
     def _legs(self, request: OrderRequest, order: Order) -> tuple[Order, ...]:
-        if request.order_class is OrderClass.SIMPLE:
-            return ()
-        scale, legs = order.scale, []
-        oco = request.order_class is OrderClass.OCO
-        plain = order._replace(
-            side=order.side if oco else Side(-order.side), reducing=True,
-            parent=order.client_order_id, stop_ticks=0, limit_ticks=0, trail_ticks=0, trail_units=0,
-        )  # fmt: skip
-        if request.take_profit_px is not None:
-            legs.append(
-                plain._replace(
-                    client_order_id=f"{order.client_order_id}-tp", type=OrderType.LIMIT,
-                    limit_ticks=scale.px_ticks(request.take_profit_px),
-                )
-            )  # fmt: skip
-        if request.stop_loss_px is not None:
-            limit = request.stop_loss_limit_px
-            legs.append(
-                plain._replace(
-                    client_order_id=f"{order.client_order_id}-sl",
-                    type=OrderType.STOP if limit is None else OrderType.STOP_LIMIT,
-                    stop_ticks=scale.px_ticks(request.stop_loss_px),
-                    limit_ticks=0 if limit is None else scale.px_ticks(limit),
-                )
-            )
-        wanted = 1 if request.order_class is OrderClass.OTO else 2
-        if len(legs) != wanted:
+        symbol, scale, group = order.symbol, order.scale, order.order_class
+        target = _ticks(symbol, scale, "take_profit_px", request.take_profit_px)
+        stop = _ticks(symbol, scale, "stop_loss_px", request.stop_loss_px)
+        limit = _ticks(symbol, scale, "stop_loss_limit_px", request.stop_loss_limit_px)
+        wanted = {OrderClass.SIMPLE: 0, OrderClass.OTO: 1}.get(group, 2)
+        if (target > 0) + (stop > 0) != wanted or (limit and not stop):
             raise OrderRefused(
-                order.symbol,
-                f"a {request.order_class} order needs {wanted} of take_profit_px, stop_loss_px",
+                symbol, f"a {group} order takes {wanted} of take_profit_px, stop_loss_px"
+            )
+        oco = group is OrderClass.OCO
+        side = order.side if oco else Side(-order.side)
+        if wanted == 2 and (target - stop) * side >= 0:
+            raise OrderRefused(
+                symbol, f"take_profit_px must lie {'above' if side < 0 else 'below'} stop_loss_px"
+            )
+        plain = order._replace(
+            side=side, reducing=True, parent=order.client_order_id, stop_ticks=0, limit_ticks=0,
+            trail_ticks=0, trail_units=0,
+        )  # fmt: skip
+        legs = []
+        if target:
+            name = f"{order.client_order_id}-tp"
+            legs.append(
+                plain._replace(client_order_id=name, type=OrderType.LIMIT, limit_ticks=target)
+            )
+        if stop:
+            name = f"{order.client_order_id}-sl"
+            kind = OrderType.STOP_LIMIT if limit else OrderType.STOP
+            legs.append(
+                plain._replace(client_order_id=name, type=kind, stop_ticks=stop, limit_ticks=limit)
             )
         return tuple(legs)
 
 
-def _check_prices(request: OrderRequest, limit: int, stop: int, trail: int) -> None:
-    """Refuse a type whose prices are missing, superfluous or not positive."""
-    kind = request.type
+Word = TypeVar("Word", Side, OrderType, TimeInForce, OrderClass)
+
+
+def _word(symbol: str, kind: type[Word], name: str, value: Any) -> Word:
+    """Return a member of ``kind``, or of its value; refuse any other word."""
+    try:
+        return kind(value)
+    except ValueError as error:
+        known = ", ".join(f"{kind.__name__}.{member.name}" for member in kind)
+        raise OrderRefused(symbol, f"{name} = {value!r}; it must be one of {known}") from error
+
+
+def _decimal(symbol: str, name: str, value: object) -> Decimal:
+    """Return a finite amount above zero; refuse a float, which is not exact."""
+    exact = Decimal(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(exact, Decimal) or not exact.is_finite() or exact <= 0:
+        raise OrderRefused(symbol, f"{name} = {value!r}; it must be a Decimal above zero")
+    return exact
+
+
+def _lots(symbol: str, scale: Scale, qty: object) -> int:
+    try:
+        return scale.qty_lots(_decimal(symbol, "qty", qty))
+    except MoneyError as error:
+        raise OrderRefused(symbol, str(error).rstrip(".")) from error
+
+
+def _ticks(symbol: str, scale: Scale, name: str, px: object) -> int:
+    """Return a price in ticks, 0 for none."""
+    if px is None:
+        return 0
+    try:
+        return scale.px_ticks(_decimal(symbol, name, px))
+    except MoneyError as error:
+        raise OrderRefused(symbol, f"{name}: {str(error).rstrip('.')}") from error
+
+
+def _check_prices(
+    request: OrderRequest,
+    kind: OrderType,
+    group: OrderClass,
+    limit: int,
+    stop: int,
+    trails: tuple[int, int],
+) -> None:
+    """Refuse a type whose prices are missing or superfluous."""
+    symbol = request.symbol
+    if group is OrderClass.OCO:
+        if limit or stop or any(trails):
+            why = "an oco order takes its prices as take_profit_px and stop_loss_px alone"
+            raise OrderRefused(symbol, why)
+        return
     needs_limit = kind in (OrderType.LIMIT, OrderType.STOP_LIMIT)
     needs_stop = kind in (OrderType.STOP, OrderType.STOP_LIMIT)
-    trails = (trail > 0) + (request.trail_frac is not None and 0 < request.trail_frac < 1)
-    if request.order_class is OrderClass.OCO:
-        return
     if (limit > 0) is not needs_limit or (stop > 0) is not needs_stop:
         raise OrderRefused(
-            request.symbol,
+            symbol,
             f"a {kind} order takes {'a' if needs_limit else 'no'} limit price and"
             f" {'a' if needs_stop else 'no'} stop price",
         )
-    if trails != (kind is OrderType.TRAILING_STOP):
-        raise OrderRefused(request.symbol, "a trailing stop takes trail_px or trail_frac in (0, 1)")
+    n_trails = (trails[0] > 0) + (0 < trails[1] < BPS_UNITS)
+    if n_trails != (kind is OrderType.TRAILING_STOP):
+        raise OrderRefused(symbol, "a trailing stop takes trail_px or trail_frac in (0, 1)")
 
 
 class StrategyDesk:
     """The unified interface of hooks: the same in replay, rehearsal, paper and live."""
 
     def __init__(self, clock: SimulatedClock, broker: BrokerFacade, market: Market) -> None:
-        self.clock = clock
+        self.clock = StrategyClock(clock)
         self.broker = broker
         self.symbols = market.symbols
         self._market = market

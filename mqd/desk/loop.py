@@ -182,9 +182,8 @@ class Desk:
             self.parts.journal.bus.drain()
         if not self._hooked:
             return
-        due = self.parts.clock.due()
         for trader in self._hooked:
-            for _, name in due:
+            for _, name in trader.desk.clock.due() if trader.desk is not None else ():
                 self._call(trader, "on_timer", step, name)
             for bar in self._bars():
                 self._call(trader, "on_bar", step, bar)

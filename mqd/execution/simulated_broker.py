@@ -22,7 +22,7 @@ from mqd.execution.tape import Tape
 from mqd.execution.venue_account import CashActivity, SplitActivity, VenueAccount
 
 _AT_OPEN_ONLY = frozenset({TimeInForce.IOC, TimeInForce.FOK, TimeInForce.OPG})
-_SLIPPED = frozenset({OrderType.MARKET, OrderType.STOP, OrderType.TRAILING_STOP})
+SLIPPED = frozenset({OrderType.MARKET, OrderType.STOP, OrderType.TRAILING_STOP})
 
 
 class SimulatedBroker:
@@ -298,7 +298,7 @@ class SimulatedBroker:
         lots = min(resting.leaves, room)
         book = self.account_book
         self.counts.capped_fills += lots < resting.leaves
-        slipped = order.type in _SLIPPED
+        slipped = order.type in SLIPPED
         px = book.worse_px(ticks, side) if slipped else ticks
         trimmed = False
         if (slipped or book.kind == "cash") and not resting.reduces(book.lots(symbol)):

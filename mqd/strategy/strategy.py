@@ -126,7 +126,7 @@ class Strategy:
         """Called once before the first bar."""
 
     def on_bar(self, desk: DeskView, bar: Bar) -> None:
-        """Called at each bar's close, after ``decide``."""
+        """Called at each bar's close, before ``decide``."""
 
     def on_quote(self, desk: DeskView, quote: Quote) -> None:
         """Called for each quote, where the feed has them."""
