@@ -17,7 +17,7 @@ from mqd.desk.loop import Desk
 from mqd.desk.records import text
 from mqd.desk.watch import Watch
 from mqd.desk.wiring import Settings, Wiring
-from mqd.errors import EmptyBars, MqdError, UsageError
+from mqd.errors import EmptyBars, MqdError, UnknownSymbol, UsageError
 from mqd.event_bus import OrderEventBus
 from mqd.execution.costs import Costs
 from mqd.execution.fill_model import FillModel
@@ -81,9 +81,13 @@ def backtest(
         raise UsageError(
             "The compiled loop does not run single backtests yet: use engine='event' ('auto' does)."
         )
+    _check_words(
+        sizer=sizer, costs=costs, fills=fills, limits=limits, rules=rules, account=account,
+        rebalance_band_frac=rebalance_band_frac, seed=seed, bus=bus,
+    )  # fmt: skip
     settings = Settings(
         cash=_cash(cash), sizer=sizer or FractionOfEquity(), costs=costs or Costs.alpaca(),
-        fills=fills or FillModel(), limits=limits or Limits.research(multiplier),
+        fills=fills or FillModel(), limits=limits or Limits.research(_multiplier(multiplier)),
         rules=tuple(rules), account=account, multiplier=_multiplier(multiplier),
         rebalance_band_frac=rebalance_band_frac,
     )  # fmt: skip
@@ -120,7 +124,7 @@ def backtest(
 
 def name_strategies(strategy: Strategies) -> list[tuple[str, Strategy, float]]:
     """Return ``(name, instance, allocation)``; a class that occurs twice is named in full."""
-    pairs = [(strategy, 1.0)] if isinstance(strategy, Strategy) else list(strategy)
+    pairs = [(strategy, 1.0)] if isinstance(strategy, Strategy) else _listed(strategy)
     if not pairs:
         raise UsageError("No strategy to run: give one, or a list of (strategy, allocation).")
     for pair in pairs:
@@ -130,6 +134,8 @@ def name_strategies(strategy: Strategies) -> list[tuple[str, Strategy, float]]:
                 f"{pair!r} is no (strategy, allocation). An instance is wanted: SmaCross(), not"
                 " SmaCross."
             )
+        if not _is_number(shape[1]):
+            raise UsageError(f"{pair[0]!r}: allocation = {shape[1]!r}, but it must be in (0, 1].")
     names = [type(one).__name__ for one, _ in pairs]
     full = [
         repr(one) if names.count(n) > 1 else n for (one, _), n in zip(pairs, names, strict=True)
@@ -139,6 +145,45 @@ def name_strategies(strategy: Strategies) -> list[tuple[str, Strategy, float]]:
     return [
         (name, one.fresh(), float(share)) for name, (one, share) in zip(full, pairs, strict=True)
     ]
+
+
+def _listed(strategy: object) -> list[tuple[Strategy, float]]:
+    if isinstance(strategy, list | tuple):
+        return list(strategy)
+    if isinstance(strategy, type) and issubclass(strategy, Strategy):
+        name = strategy.__name__
+        raise UsageError(f"{name} is a class: give an instance, {name}().")
+    raise UsageError(f"{strategy!r} is no strategy, and no list of (strategy, allocation).")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_KINDS: dict[str, tuple[type, str]] = {
+    "costs": (Costs, "mqd.Costs(...)"),
+    "fills": (FillModel, "mqd.FillModel(...)"),
+    "limits": (Limits, "mqd.Limits.from_toml(path)"),
+    "bus": (OrderEventBus, "an OrderEventBus"),
+}
+
+
+def _check_words(**words: Any) -> None:
+    """Refuse an argument of the wrong kind before anything is made."""
+    for name, (kind, wanted) in _KINDS.items():
+        if words[name] is not None and not isinstance(words[name], kind):
+            raise UsageError(f"{name} = {words[name]!r}; it must be {wanted}, or None.")
+    sizer, rules, band = words["sizer"], words["rules"], words["rebalance_band_frac"]
+    if sizer is not None and (isinstance(sizer, type) or not hasattr(sizer, "closes_needed")):
+        raise UsageError(f"sizer = {sizer!r}; it must be a sizer, such as mqd.FixedQuantity(10).")
+    if not isinstance(rules, list | tuple) or not all(callable(rule) for rule in rules):
+        raise UsageError(f"rules = {rules!r}; it must be a list of rules (mqd.rule).")
+    if words["account"] not in ("margin", "cash"):
+        raise UsageError(f"account = {words['account']!r}; it must be 'margin' or 'cash'.")
+    if band is not None and not _is_number(band):
+        raise UsageError(f"rebalance_band_frac = {band!r} must be a number above 0.")
+    if type(words["seed"]) is not int:
+        raise UsageError(f"seed = {words['seed']!r}; it must be a whole number.")
 
 
 def _cash(cash: float | Decimal) -> Decimal:
@@ -152,7 +197,7 @@ def _cash(cash: float | Decimal) -> Decimal:
 
 
 def _multiplier(multiplier: float) -> int:
-    if multiplier != int(multiplier) or not 1 <= multiplier <= 4:
+    if not _is_number(multiplier) or multiplier != multiplier // 1 or not 1 <= multiplier <= 4:
         raise UsageError(f"multiplier = {multiplier!r}; accounts have 1, 2, 3 or 4.")
     return int(multiplier)
 
@@ -165,6 +210,9 @@ def _check_bars(bars: Bars, fills: FillModel) -> None:
         )
     if not bars.symbols or all(len(bars[symbol]) == 0 for symbol in bars.symbols):
         raise EmptyBars(bars.source, "nothing is left to replay")
+    for symbol, _, _ in fills.halts:
+        if symbol not in bars.symbols:
+            raise UnknownSymbol(symbol, "the run, for a halt,", bars.symbols)
     if bars.close_only and not fills.close_only:
         raise UsageError(
             f"{bars.source} holds closes only: orders would fill at a price nobody could see."

@@ -36,9 +36,34 @@ class FillModel:
     halts: tuple[tuple[str, int, int], ...] = ()
 
     def __post_init__(self) -> None:
-        if not 0 < self.participation_frac <= 1:
+        if not (_is_number(self.participation_frac) and 0 < self.participation_frac <= 1):
             raise UsageError(
-                f"FillModel: participation_frac = {self.participation_frac}; it must be in (0, 1]."
+                f"FillModel: participation_frac = {self.participation_frac!r}; it must be in"
+                " (0, 1]."
+            )
+        for name in ("touch_fills", "close_only"):
+            if not isinstance(getattr(self, name), bool):
+                raise UsageError(f"FillModel: {name} = {getattr(self, name)!r}; True or False.")
+        if type(self.latency_ns) is not int:
+            raise UsageError(
+                f"FillModel: latency_ns = {self.latency_ns!r}; it must be whole nanoseconds."
             )
         if self.latency_ns < 0:
             raise UsageError(f"FillModel: latency_ns = {self.latency_ns}; it cannot be negative.")
+        for halt in self.halts:
+            _check_halt(halt)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_halt(halt: object) -> None:
+    match halt:
+        case (str(), int() as start, int() as end) if start < end:
+            return
+        case _:
+            raise UsageError(
+                f"FillModel: halts has {halt!r}; each must be (symbol, from_ns, to_ns), from_ns"
+                " before to_ns."
+            )
