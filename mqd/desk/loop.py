@@ -27,6 +27,7 @@ from mqd.core.signal import Signal
 from mqd.desk import records
 from mqd.desk.curve import Curve
 from mqd.desk.parts import Parts, Trader
+from mqd.desk.splits import apply_split
 from mqd.errors import MqdError, StrategyRaised
 from mqd.execution.venue_account import CashActivity, SplitActivity
 from mqd.orders.state import OrderState
@@ -284,7 +285,10 @@ class Desk:
             if isinstance(paid, CashActivity):
                 self._book_cash(paid)
             return
-        parts.splits.apply(self, action)
+        done = apply_split(parts, action)
+        if done is not None:
+            self.split_log.append((action, done))
+            self.curve.touch()
 
 
 def default_time_in_force(calendar: str) -> TimeInForce:

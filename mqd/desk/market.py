@@ -23,6 +23,11 @@ def _after(steps: list[int], step: int) -> int:
     return steps[place] if place < len(steps) else NEVER
 
 
+def unknown_volume(bars: Bars, symbol: str) -> bool:
+    """Return True for closes without any volume: data that do not say how much traded."""
+    return bars.close_only and not bars[symbol].volume.any()
+
+
 class Market:
     """All bars of a run as integer tapes, in steps of one ``ts_close`` each.
 
@@ -34,7 +39,12 @@ class Market:
         self.bars = bars
         self.symbols = bars.symbols
         self.tapes: dict[str, Tape] = {
-            symbol: tape_of(bars[symbol], place, scales[symbol], participation_frac)
+            symbol: tape_of(
+                bars[symbol],
+                place,
+                scales[symbol],
+                None if unknown_volume(bars, symbol) else participation_frac,
+            )  # fmt: skip
             for place, symbol in enumerate(self.symbols)
         }
         steps = ReplayFeed(bars).steps()

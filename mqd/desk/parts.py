@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mqd.core.clock import SimulatedClock
 from mqd.desk.facade import StrategyDesk
@@ -13,7 +13,6 @@ from mqd.desk.market import Market
 from mqd.desk.protection import Protection
 from mqd.desk.runners import Runner
 from mqd.desk.slots import Holding
-from mqd.desk.splits import Splits
 from mqd.desk.targets import Targets
 from mqd.desk.valuation import Valuation
 from mqd.execution.engine import OrderExecutionEngine
@@ -56,4 +55,3 @@ class Parts:
     hearing: Hearing
     holdings: dict[tuple[str, str], Holding]
     targets: Targets
-    splits: Splits = field(default_factory=Splits)

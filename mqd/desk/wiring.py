@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 
 from mqd.accounting import Ledger
@@ -135,7 +135,7 @@ class Wiring:
             session_closes=self.market.session_closes,
         )
         account = VenueAccount(
-            self.market.tapes, _charged(settings.costs, crypto), self.cash_quanta, self.quantum,
+            self.market.tapes, settings.costs, self.cash_quanta, self.quantum,
             broker.mark, kind=settings.account, multiplier=settings.multiplier,
             session_days=self.market.session_days,
         )  # fmt: skip
@@ -215,8 +215,3 @@ class Wiring:
 
 def _bound(books: Books, symbol: str) -> Callable[[], tuple[int, int]]:
     return lambda: books(symbol)
-
-
-def _charged(costs: Costs, crypto: bool) -> Costs:
-    """Return what is charged: the regulatory table is that of US equities alone."""
-    return replace(costs, regulatory=False) if crypto else costs
