@@ -38,5 +38,6 @@ def print_json(document: Mapping[str, Any]) -> None:
 
 
 def say(text: str) -> None:
-    """Tell the user something that is not the result: to stderr."""
+    """Tell the user something that is not the result: to stderr, after what was printed."""
+    sys.stdout.flush()
     print(text, file=sys.stderr)

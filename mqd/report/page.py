@@ -109,10 +109,11 @@ def assumptions(data: ReportData) -> str:
 
 def costs_table(data: ReportData) -> str:
     """Return costs in USD by kind, with their share of the starting equity."""
-    rows = [
-        [kind.capitalize(), format_usd(amount), format_frac(amount / data.starting_equity)]
-        for kind, amount in data.costs.items()
-    ]
+    rows = []
+    for kind, amount in data.costs.items():
+        way = "received" if kind == "dividends" else "paid"
+        share = format_frac(amount / data.starting_equity)
+        rows.append([f"{kind.capitalize()}, {way}", format_usd(amount), share])
     return table(["Kind", "USD", "Of starting equity"], rows)
 
 

@@ -49,7 +49,9 @@ def label(name: str) -> str:
 
 
 def _signed(text: str) -> str:
-    return text.replace("-", MINUS)
+    """Return the text with a true minus, and none before a number that is shown as zero."""
+    shown_as_zero = "0" in text and not any(digit in text for digit in "123456789")
+    return text.replace("-", "" if shown_as_zero else MINUS)
 
 
 def format_usd(value: float) -> str:

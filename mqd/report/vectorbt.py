@@ -28,7 +28,7 @@ def _import_vectorbt() -> Any:
             import vectorbt
     except ImportError as cause:
         raise UsageError(
-            "vectorbt is not installed. Install it: pip install 'mqd[research]'."
+            "vectorbt is not installed. 'make test' installs it; elsewhere: pip install vectorbt."
         ) from cause
     return vectorbt
 

@@ -16,7 +16,7 @@ try:
     from hypothesis import strategies as st
 except ImportError as missing:
     raise UsageError(
-        "mqd.testing needs hypothesis. Install it with: pip install 'mqd[dev]'."
+        "mqd.testing needs hypothesis. 'make test' installs it; elsewhere: pip install hypothesis."
     ) from missing
 
 from mqd.core.bar import SymbolBars

@@ -25,6 +25,9 @@ from mqd.report.tables import format_metric, rich_table, text_table
         ("n_fills", math.nan, "–"),
         ("allocation", 0.25, "25.00 %"),
         ("pnl_usd", -3.456, "−3.46"),
+        ("pnl_usd", -0.001, "0.00"),
+        ("total_return_frac", -0.00001, "0.00 %"),
+        ("sortino", -math.inf, "−inf"),
     ],
 )
 def test_format(name: str, value: float, text: str) -> None:
