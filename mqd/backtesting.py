@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Literal
@@ -62,7 +63,8 @@ def backtest(
 
     ``strategy`` is one instance, or a list of ``(instance, allocation)`` whose allocations sum to
     at most 1. ``cash`` in the bars' currency. ``sizer`` defaults to ``FractionOfEquity()``,
-    ``costs`` to ``Costs.alpaca()``, ``fills`` to ``FillModel()``, ``limits`` to research limits
+    ``costs`` to ``Costs.alpaca()`` (its regulatory table is charged on US equities alone),
+    ``fills`` to ``FillModel()``, ``limits`` to research limits
     (well-formed orders and buying power). ``rules`` are risk rules of your own (``mqd.rule``), run
     beside the limits'. ``account="cash"`` enforces settlement; ``multiplier``
     scales equity to buying power. ``rebalance_band_frac`` sends an order when a position's
@@ -93,6 +95,7 @@ def backtest(
     )  # fmt: skip
     named = name_strategies(strategy)
     _check_bars(bars, settings.fills)
+    settings = replace(settings, costs=_charged(settings.costs, bars))
     folder = None if out is None else new_run_folder(out)
     log = TransactionLog.create(folder, _header(folder), durable=False)
     store = (
@@ -218,6 +221,12 @@ def _check_bars(bars: Bars, fills: FillModel) -> None:
             f"{bars.source} holds closes only: orders would fill at a price nobody could see."
             " Say fills=mqd.FillModel(close_only=True) to accept that; the result will state it."
         )
+
+
+def _charged(costs: Costs, bars: Bars) -> Costs:
+    """Return what is charged: the regulatory table is that of US equities alone."""
+    us = bars.trading_calendar.zone == "America/New_York"
+    return costs if us else replace(costs, regulatory=False)
 
 
 def _header(folder: Path | None) -> dict[str, object]:

@@ -15,6 +15,7 @@ import pandas as pd
 from mqd import statistics
 from mqd.desk import frames
 from mqd.desk.loop import Desk
+from mqd.desk.market import unknown_volume
 from mqd.desk.wiring import Settings
 from mqd.errors import UsageError
 from mqd.execution.simulated_broker import SLIPPED
@@ -199,7 +200,11 @@ def collect(
         named, bars, "event", log_sha256, folder, pd.Series(metrics, name="metrics"),
         orders, fills, trips, equity, positions,
         _per_strategy(desk, named, trips, start),
-        _assumptions(desk, settings, bars, shorts=bool((positions < 0).any(axis=None))),
+        _assumptions(
+            desk, settings, bars, shorts=bool((positions < 0).any(axis=None)),
+            rejected=int((orders["status"] == "rejected").sum()),
+            lost=int((equity["equity"] <= 0).sum()),
+        ),
         {
             "fees": ledger.fees * unit, "slippage": slippage, "borrow": ledger.borrow * unit,
             "dividends": -ledger.dividends * unit,
@@ -256,7 +261,7 @@ def _per_strategy(desk: Desk, named: Named, trips: pd.DataFrame, start: float) -
 
 
 def _assumptions(
-    desk: Desk, settings: Settings, bars: Bars, *, shorts: bool
+    desk: Desk, settings: Settings, bars: Bars, *, shorts: bool, rejected: int, lost: int
 ) -> tuple[tuple[str, int | None], ...]:
     """Return what the replay took for granted, and how often each assumption mattered."""
     counts, model = desk.parts.broker.counts, settings.fills
@@ -279,12 +284,19 @@ def _assumptions(
         ("Follow-ups of a decision at the same open.", counts.follow_ups),
         ("Targets whose size rounded to no lots.", desk.parts.targets.n_zero_sizes),
         ("Orders that a control refused.", desk.parts.gate.n_denied),
+        ("Orders that the venue rejected.", rejected),
         ("Bars that the calendar has and the data have not.", sum(bars.gaps.values())),
     ]
     if not model.latency_ns:
         said.append(("Orders reach the venue at once: optimistic.", None))
-    if model.close_only:
+    if bars.close_only:
         said.append(("The data hold closes only: opens, highs and lows are the close.", None))
+    if any(unknown_volume(bars, symbol) for symbol in bars.symbols):
+        said.append(("The data hold no volume: fills are not capped by it.", None))
+    if not (settings.costs.fee_bps or settings.costs.fee_per_share or settings.costs.regulatory):
+        said.append(("No fee is charged: name your venue's with mqd.Costs(fee_bps=...).", None))
+    if lost:
+        said.append(("Closes with no equity left: no margin call was simulated.", lost))
     if shorts:
         said.append(("Shortability assumed: no locate file was given.", None))
     if desk.parts.protection.n_fractional_targets:

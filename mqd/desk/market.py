@@ -44,7 +44,7 @@ class Market:
                 place,
                 scales[symbol],
                 None if unknown_volume(bars, symbol) else participation_frac,
-            )  # fmt: skip
+            )
             for place, symbol in enumerate(self.symbols)
         }
         steps = ReplayFeed(bars).steps()

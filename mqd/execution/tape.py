@@ -45,12 +45,19 @@ def capacity_lots(volume: NDArray[np.float64], frac: float, lot: Decimal) -> NDA
     return lots
 
 
-def tape_of(bars: SymbolBars, place: int, scale: Scale, participation_frac: float) -> Tape:
-    """Build the tape of ``bars``; ``place`` is the symbol's place in the run."""
+def tape_of(bars: SymbolBars, place: int, scale: Scale, participation_frac: float | None) -> Tape:
+    """Build the tape of ``bars``; ``place`` is the symbol's place in the run.
+
+    ``participation_frac=None``: no volume is known, every bar fills whatever is asked.
+    """
 
     def column(values: NDArray[np.int64]) -> memoryview:
         return np.ascontiguousarray(values, dtype=np.int64).data
 
+    if participation_frac is None:
+        capacity = np.full(len(bars), _LOTS_MAX, dtype=np.int64)
+    else:
+        capacity = capacity_lots(bars.volume, participation_frac, bars.lot)
     return Tape(
         bars.symbol,
         place,
@@ -59,7 +66,7 @@ def tape_of(bars: SymbolBars, place: int, scale: Scale, participation_frac: floa
         column(bars.ticks("high")),
         column(bars.ticks("low")),
         column(bars.ticks("close")),
-        column(capacity_lots(bars.volume, participation_frac, bars.lot)),
+        column(capacity),
         column(bars.ts_open),
         column(bars.ts_close),
         column(bars.session),
