@@ -15,7 +15,10 @@ R = TypeVar("R", bound=Callable[..., object])
 
 
 class RuleSpec(NamedTuple):
-    """What the decorator knows of a rule; ``control`` is its number in the catalogue, or 0."""
+    """What the decorator knows of a rule; ``control`` is its number in the catalogue, or 0.
+
+    ``also``: further limits that the rule compares with; a refusal prints them beside ``limit``.
+    """
 
     name: str
     limit: str = ""
@@ -23,6 +26,7 @@ class RuleSpec(NamedTuple):
     control: int = 0
     reducing_passes: bool = False
     code: RefusalCode = RefusalCode.USER_RULE
+    also: tuple[str, ...] = ()
 
 
 def rule(
@@ -32,18 +36,20 @@ def rule(
     control: int = 0,
     reducing_passes: bool = False,
     code: RefusalCode = RefusalCode.USER_RULE,
+    also: tuple[str, ...] = (),
 ) -> Callable[[R], R]:
     """Name what a rule's refusal prints.
 
     ``limit`` is the field of ``Limits`` that it compares with, ``observes(order, portfolio)`` the
-    number that it compares. ``control`` is the catalogue's number if the rule implements one
-    of its controls. ``reducing_passes=True`` lets orders that only reduce risk pass.
+    number that it compares; ``also`` names further limits to print. ``control`` is the
+    catalogue's number if the rule implements one of its controls. ``reducing_passes=True`` lets
+    orders that only reduce risk pass.
     Without the decorator a refusal prints all inputs, and every order is bound.
     """
 
     def mark(function: R) -> R:
         name = getattr(function, "__name__", "rule")
-        spec = RuleSpec(name, limit, observes, control, reducing_passes, code)
+        spec = RuleSpec(name, limit, observes, control, reducing_passes, code, also)
         function.risk_rule = spec  # type: ignore[attr-defined]
         return function
 

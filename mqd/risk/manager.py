@@ -261,9 +261,9 @@ def refusal_of(
     spec: RuleSpec, order: OrderView, portfolio: PortfolioView, limits: LimitValues
 ) -> Refusal:
     """Return what a rule's refusal prints; all inputs when it was not declared."""
-    name = spec.name
-    if spec.limit:
-        name = f"{spec.limit} {getattr(limits, spec.limit, float('nan')):.10g}"
+    named = [limit for limit in (spec.limit, *spec.also) if limit]
+    values = [f"{limit} {getattr(limits, limit, float('nan')):.10g}" for limit in named]
+    name = ", ".join(values) or spec.name
     if spec.observes is None:
         return Refusal(spec.code, name, f"{order} {portfolio} {limits}")
     try:

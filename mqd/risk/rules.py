@@ -114,6 +114,7 @@ def order_qty(order: OrderView, portfolio: PortfolioView, limits: LimitValues) -
     control=3,
     reducing_passes=True,
     limit="volume_frac_max",
+    also=("qty_unknown_volume_max",),
     observes=lambda o, p: o.qty / p.average_volume if p.average_volume > 0.0 else o.qty,
 )
 def order_volume(order: OrderView, portfolio: PortfolioView, limits: LimitValues) -> bool:
@@ -128,6 +129,7 @@ def order_volume(order: OrderView, portfolio: PortfolioView, limits: LimitValues
     control=4,
     reducing_passes=True,
     limit="notional_usd_max",
+    also=("notional_frac_max",),
     observes=lambda o, p: o.qty * _valuation(o, p),
 )
 def order_notional(order: OrderView, portfolio: PortfolioView, limits: LimitValues) -> bool:
@@ -213,6 +215,7 @@ def concentration(order: OrderView, portfolio: PortfolioView, limits: LimitValue
     control=7,
     reducing_passes=True,
     limit="sector_frac_max",
+    also=("sector_unknown_frac_max",),
     observes=lambda o, p: (p.sector_gross + o.qty * p.ref_px) / p.equity,
 )
 def sector(order: OrderView, portfolio: PortfolioView, limits: LimitValues) -> bool:
@@ -292,6 +295,7 @@ def order_rate(order: OrderView, portfolio: PortfolioView, limits: LimitValues) 
     control=11,
     reducing_passes=True,
     limit="orders_min_max",
+    also=("account_orders_min_max",),
     observes=lambda o, p: p.orders_last_min,
 )
 def orders_per_minute(order: OrderView, portfolio: PortfolioView, limits: LimitValues) -> bool:
@@ -319,6 +323,7 @@ def repeated_fills(order: OrderView, portfolio: PortfolioView, limits: LimitValu
     control=22,
     reducing_passes=True,
     limit="open_orders_symbol_max",
+    also=("open_orders_account_max",),
     observes=lambda o, p: p.n_open_symbol,
 )
 def open_orders(order: OrderView, portfolio: PortfolioView, limits: LimitValues) -> bool:
@@ -334,6 +339,7 @@ def open_orders(order: OrderView, portfolio: PortfolioView, limits: LimitValues)
     control=23,
     reducing_passes=True,
     limit="messages_min_max",
+    also=("messages_per_fill_max", "messages_free_max", "replaces_max"),
     observes=lambda o, p: p.messages_last_min,
 )
 def messages(order: OrderView, portfolio: PortfolioView, limits: LimitValues) -> bool:

@@ -157,6 +157,12 @@ def test_nothing_passes_the_kill_switch(make_order, make_snapshot):
     assert codes(verdict) == (C.KILL_SWITCH,)
 
 
+def test_a_refusal_names_every_limit_that_its_rule_compares_with(make_order, make_snapshot):
+    manager = full(notional_usd_max=1e9, notional_frac_max=0.0001)
+    told = str(manager.check(make_order(), (), make_snapshot()))
+    assert "against notional_usd_max 1000000000, notional_frac_max 0.0001" in told
+
+
 def test_daily_loss_and_drawdown_latch_at_equality(make_order, make_snapshot):
     manager = full()
     manager.mark(1, 9_800 * USD + 1)
