@@ -314,7 +314,7 @@ class StrategyDesk:
         self._market = market
 
     def history(self, symbol: str, n: int) -> SymbolBars:
-        """Return the last ``n`` bars of a symbol that are closed now; never a later one."""
+        """Return the last ``n`` bars of a symbol that are closed now, and the actions by then."""
         if symbol not in self._market.tapes:
             raise UnknownSymbol(symbol, "the run", self.symbols)
         bars, end = self._market.bars[symbol], self._market.row_now(symbol) + 1
@@ -324,4 +324,6 @@ class StrategyDesk:
             for field in fields(bars)
             if isinstance(getattr(bars, field.name), np.ndarray)
         }
-        return replace(bars, **cut)
+        now = self.clock.now_ns()
+        known = tuple(action for action in bars.actions if action.ts_ex <= now)
+        return replace(bars, **cut, actions=known)

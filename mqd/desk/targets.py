@@ -101,9 +101,9 @@ class Targets:
         if not plan.orders:
             return
         self._supersede(plan)
-        for order in plan.orders:
-            for strategy, _ in order.allocation:
-                self._protection.release(strategy, order.symbol)
+        pairs = ((name, order.symbol) for order in plan.orders for name, _ in order.allocation)
+        for slot in dict.fromkeys(pairs):
+            self._protection.release(*slot)
         self._hearing.listen()
         decided = Decided(self._clock.now_ns(), self._valuation.equity())
         for order in plan.orders:

@@ -45,7 +45,7 @@ class SimulatedBroker:
         self._doorman = Acceptance(tapes, asset_class, session_closes)
         self._resting: dict[str, Resting] = {}
         self._groups: dict[str, list[str]] = {}
-        self._known: set[str] = set()
+        self._known: dict[str, str] = {}
         self._out: list[ExecutionReport] = []
         self._row: dict[str, int] = {}
         self._used: dict[str, int] = {}
@@ -65,7 +65,7 @@ class SimulatedBroker:
         if order.client_order_id in self._known:
             self._say(ReportKind.DUPLICATE_ID, order, text="client_order_id must be unique")
             return
-        self._known.add(order.client_order_id)
+        self._known[order.client_order_id] = order.symbol
         group = (order, *legs)
         why = ""
         for member in group:
@@ -76,14 +76,14 @@ class SimulatedBroker:
             return
         rank = self._sequence + 1
         for member in group:
-            self._known.add(member.client_order_id)
+            self._known[member.client_order_id] = member.symbol
             self._rest(member, held=bool(member.parent), rank=rank)
 
     def cancel(self, client_order_id: str) -> None:
         """Cancel a working order and the rest of its group."""
         resting = self._resting.get(client_order_id)
         if resting is None:
-            symbol = next(iter(self._tapes))
+            symbol = self._known.get(client_order_id, next(iter(self._tapes)))
             self._out.append(
                 ExecutionReport(
                     ReportKind.CANCEL_REJECTED, client_order_id, symbol, self._now,
@@ -109,7 +109,7 @@ class SimulatedBroker:
                 )
             )
             return
-        self._known.add(order.client_order_id)
+        self._known[order.client_order_id] = order.symbol
         self._drop(resting, ReportKind.REPLACED, "", replaced_by=order.client_order_id)
         self._rest(order, held=resting.held, rank=self._sequence + 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -165,3 +166,37 @@ def test_a_timer_is_heard_by_the_strategy_that_set_it_alone():
 def test_a_timer_of_the_wrong_shape_is_refused(arguments):
     with pytest.raises(UsageError, match="int nanoseconds, then a name"):
         run(lambda desk, bar, n: desk.clock.set_timer(*arguments))
+
+
+def test_the_past_holds_no_later_bar_and_no_later_action():
+    frame = flat_bars().to_pandas()
+    actions = pd.DataFrame({"symbol": ["X"], "ex_date": ["2024-01-05"], "kind": ["dividend"]})
+    actions["ratio"], actions["amount"] = None, 1.0
+    seen = []
+
+    def act(desk: Any, bar: Any, n: int) -> None:
+        past = desk.history("X", 3)
+        seen.append((len(past), int(past.ts_close[-1]) == bar.ts_close, len(past.actions)))
+
+    run(act, mqd.Bars.from_pandas(frame, actions=actions))
+    assert seen == [(min(n, 3), True, int(n >= 4)) for n in range(1, 7)]
+
+
+class Flips(mqd.Strategy):
+    """Turns round every other bar, with a stop far away."""
+
+    def decide(self, now: Any, position: Any) -> float:
+        """Return half a slot, long or short."""
+        return 0.5 if now.session_index % 4 < 2 else -0.5
+
+
+def test_a_flip_cancels_its_protection_once(tmp_path):
+    frame = pd.concat([flat_bars(9).to_pandas().assign(symbol=name) for name in ("X", "Y")])
+    pair = [(Flips(stop_loss_frac=0.5), 0.5), (Flips(stop_loss_frac=0.4), 0.5)]
+    result = mqd.backtest(pair, mqd.Bars.from_pandas(frame), out=tmp_path / "run")
+    assert len(result.fills) > 8
+    assert result.notes == ()
+    lines = "".join(path.read_text() for path in sorted((tmp_path / "run/log").glob("*.ndjson")))
+    asked = [line for line in lines.splitlines() if '"kind":"command"' in line]
+    names = [json.loads(line)["payload"]["id"] for line in asked]
+    assert len(names) == len(set(names)) > 4
