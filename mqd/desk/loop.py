@@ -160,7 +160,8 @@ class Desk:
             self._book_crosses()
         if parts.protection.has_bare:
             now_ns, row_now = parts.clock.now_ns(), parts.market.row_now
-            parts.protection.place(now_ns, row_now, parts.targets.reduces)
+            while parts.protection.place(now_ns, row_now, parts.targets.reduces):
+                parts.hearing.listen()
             parts.hearing.listen()
 
     def _mark(self, step: int) -> None:

@@ -89,11 +89,13 @@ class Protection:
 
     def place(
         self, now_ns: int, peak_row: Callable[[str], int], leaving: Callable[[str], bool]
-    ) -> None:
+    ) -> bool:
         """Cover every bare position; ``peak_row`` is a symbol's last closed row.
 
         ``leaving(symbol)``: a target order that reduces works there, and may not be doubled.
+        True when earlier protection had to be cancelled first: hear of it, and place again.
         """
+        cancelled = False
         bare, self._bare = sorted(self._bare), set()
         for slot in bare:
             guard = self._guards[slot]
@@ -102,8 +104,10 @@ class Protection:
             elif guard.ids:
                 self._gate.cancel(min(guard.ids))
                 self._bare.add(slot)
+                cancelled = True
             elif guard.holding.lots:
                 self._cover(slot, guard, now_ns, peak_row(slot[1]))
+        return cancelled
 
     def _cover(self, slot: Slot, guard: _Guard, now_ns: int, row: int) -> None:
         orders = self._orders(slot, guard, now_ns, row)

@@ -17,7 +17,7 @@ from mqd.strategy.library.donchian_breakout import DonchianBreakout
 from mqd.strategy.library.momentum_rotation import MomentumRotation
 from mqd.strategy.library.sma_cross import SmaCross
 from tests.parity.twin import Twin
-from tests.parity.twin_cases import Armed, Coded, Feeling, Shares, bars_of
+from tests.parity.twin_cases import Armed, Coded, Feeling, Shares, Watched, bars_of
 
 KINDS = frozenset(
     {
@@ -86,6 +86,7 @@ def some_strategy(rng: random.Random, *, shorts: bool) -> mqd.Strategy:
     ]
     both: list[Any] = [
         lambda: Coded(seed=seed, shorts=1, calm=calm, **exits),
+        lambda: Watched(seed=seed, shorts=1, calm=calm, **exits),
         lambda: Feeling(entry=0.005, patience=1 + calm, **exits),
         lambda: Armed(every=calm, **exits),
         lambda: Shares(seed=seed, calm=calm, **exits),

@@ -565,8 +565,9 @@ class Twin:
             return None
         self.kinds["remainder"] += book.remainder and not changed
         self.kinds["band"] += drifted and not changed and not book.remainder
-        self._drop(book)
         book.goal = self._sized(s, weight, equity)
+        if changed or book.remainder or book.goal != book.qty:
+            self._drop(book)
         return book.goal
 
     def _held(self, book: Book, *, skipped: bool) -> Decimal | None:

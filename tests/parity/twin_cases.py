@@ -37,6 +37,14 @@ class Coded(mqd.Strategy):
         return now.w
 
 
+class Watched(Coded):
+    """The same, called at every bar because it reads its position."""
+
+    def decide(self, now: Any, position: Any) -> float:
+        """Return the coded weight."""
+        return now.w + 0.0 * position.qty
+
+
 class Feeling(mqd.Strategy):
     """Reads every field of its position."""
 

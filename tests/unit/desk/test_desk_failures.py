@@ -229,5 +229,5 @@ def test_a_stopped_desk_says_where_the_hook_raised() -> None:
             raise KeyError("mine")
 
     desk, _ = built(Hooked(), bars_of({"AAA": wave(5)}, []))
-    with pytest.raises(errors.StrategyRaised, match="Hooked.on_bar raised KeyError"):
+    with pytest.raises(errors.StrategyRaised, match=r"Hooked\.on_bar raised KeyError"):
         desk.run()

@@ -128,7 +128,8 @@ def test_attribution_sums_to_the_account(other: float, crossed: bool) -> None:
     result = mqd.backtest(both, bars)
     signed = result.fills.qty.where(result.fills.side == "buy", -result.fills.qty)
     assert bool(desk.crossed) == crossed
-    assert result.fills.strategy.nunique() == 2
+    assert result.trades.strategy.nunique() == 2
+    assert result.fills.strategy.nunique() == (0 if crossed else 2)
     for symbol in bars.symbols:
         total = signed[result.fills.symbol == symbol].sum()
         assert total == pytest.approx(result.positions[symbol].iloc[-1])
