@@ -208,14 +208,16 @@ def exposure_frac(gross: ArrayLike) -> float:
 def turnover_frac(fill_notional: ArrayLike, equity: ArrayLike, periods_per_year: float) -> float:
     """Return traded notional a year over mean equity: 2.0 is one full in and out a year.
 
-    ``fill_notional`` has one ``qty x px`` a fill (USD, sign ignored, both sides counted).
+    ``fill_notional`` has one ``qty x px`` a fill (USD, sign ignored, both sides counted). NaN when
+    the mean equity is not above 0.
     """
     values = _floats(equity)
     if not len(values):
         return NAN
     years = len(values) / periods_per_year
     traded = float(np.abs(_floats(fill_notional)).sum())
-    return _ratio(traded, float(values.mean()) * years)
+    mean = float(values.mean())
+    return _ratio(traded, mean * years) if mean > 0.0 else NAN
 
 
 def win_rate_frac(trade_pnl: ArrayLike) -> float:

@@ -318,6 +318,8 @@ def load_bars(
         raise UsageError(f"There is no data file {str(path)!r}.")
     if isinstance(symbols, str):
         raise UsageError(f"symbols = {symbols!r}: pass a list, such as [{symbols!r}].")
+    if symbols is not None and not (symbols and all(isinstance(name, str) for name in symbols)):
+        raise UsageError(f"symbols = {symbols!r}: pass a list of names, or None for all.")
     options = _options(locals())
     columns = _columns(file, symbols)
     raw = corporate_actions.beside(file)

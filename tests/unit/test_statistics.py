@@ -152,6 +152,7 @@ def test_trade_and_exposure_statistics_by_hand() -> None:
     # 30,000 traded over 126 of 252 bars a year at a mean equity of 100,000: 0.6 a year
     equity = np.full(126, 100_000.0)
     assert statistics.turnover_frac([10_000.0, -20_000.0], equity, YEAR) == pytest.approx(0.6)
+    assert math.isnan(statistics.turnover_frac([10_000.0], -equity, YEAR))
 
 
 def test_metrics_has_the_keys_of_the_design() -> None:

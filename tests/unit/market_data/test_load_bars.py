@@ -287,3 +287,9 @@ def test_unknown_symbol_is_named_with_the_nearest():
         bars["APPL"]
     assert "APPL" not in bars
     assert list(bars) == ["AAPL"]
+
+
+@pytest.mark.parametrize("symbols", [[], [5]])
+def test_a_list_that_names_no_symbol_is_refused(symbols):
+    with pytest.raises(UsageError, match="pass a list of names, or None for all"):
+        load_bars(RAW, symbols)
