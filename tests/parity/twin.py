@@ -74,6 +74,7 @@ class Book:
     working: TwinOrder | None = None
     parked: TwinOrder | None = None
     guarded: bool = False
+    triggered: bool = False
     bars_held: int = 0
     peak: Decimal = ZERO
     volume_left: Decimal = ZERO
@@ -229,7 +230,7 @@ class Twin:
         book.peak = book.peak / ratio
         book.mark = _to(book.mark / ratio, book.tick, ROUND_FLOOR)
         book.goal = _to(book.goal * up / down, book.lot, ROUND_DOWN)
-        book.guarded = False
+        book.guarded = book.triggered = False
         if book.qty:
             self.kinds["split"] += 1
             exact = book.qty * up / down
@@ -348,7 +349,7 @@ class Twin:
 
     def _within(self) -> None:
         for s, book in self.books.items():
-            if s in self.present and book.guarded and book.qty and book.volume_left:
+            if s in self.present and book.guarded and book.qty and self._px(s, "volume"):
                 self._exit(s, at_open=False)
 
     def _levels(self, s: str) -> tuple[Decimal | None, str, Decimal | None]:
@@ -392,7 +393,10 @@ class Twin:
         )
         if stopped and reached and not at_open:
             self.kinds["ambiguous"] += 1
-        if stopped:
+        if at_open and book.triggered:
+            self._leave(s, self._slipped(opened, -side, book.tick), name, at_open)
+        elif stopped:
+            book.triggered = True
             px = opened if side * opened < side * stop else stop
             self._leave(s, self._slipped(px, -side, book.tick), name, at_open)
         elif reached:
@@ -403,6 +407,9 @@ class Twin:
         """5.4: after an exit the target is 0 and re-entry waits for another weight."""
         book = self.books[s]
         qty = min(abs(book.qty), book.volume_left)
+        if not qty:
+            self.kinds["triggered without room"] += 1
+            return
         if qty < abs(book.qty):
             self.kinds["partial exit"] += 1
             book.remainder = True
@@ -425,6 +432,7 @@ class Twin:
                 book.bars_held, book.peak = 0, px
             book.cost += signed * px
         book.qty += signed
+        book.triggered = False
         self.cash -= signed * px + fee
         book.volume_left -= qty
         self._regulate(signed, px)
@@ -467,7 +475,7 @@ class Twin:
             return
         for book in self.books.values():
             if self._fractional(book):
-                book.guarded = False
+                book.guarded = book.triggered = False
         days = int(calendar.sessions[row + 1] - calendar.sessions[row])
         rate = Decimal(str(self.costs.borrow_bps_per_year)) * days
         for book in self.books.values():
@@ -613,7 +621,7 @@ class Twin:
             elif size != now:
                 increases.append((s, size - now))
             if size != now:
-                book.guarded = False
+                book.guarded = book.triggered = False
         for s, signed in reductions:
             self.books[s].working = self._order(s, signed, reducing=True)
         for s, signed in increases:
