@@ -192,7 +192,8 @@ def collect(
         gross=equity["gross"].to_numpy(),
         fill_notional=(fills["qty"] * fills["px"]).to_numpy(dtype=np.float64),
         trade_pnl=trips["pnl_usd"].to_numpy(dtype=np.float64), fees_usd=ledger.fees * unit,
-        n_orders=int((orders["status"] != "denied").sum()), ambiguous_bars=counts.ambiguous_bars,
+        n_orders=int((orders["status"] != "denied").sum()), n_denied=desk.parts.gate.n_denied,
+        ambiguous_bars=counts.ambiguous_bars,
         capped_fills=counts.capped_fills, trimmed_fills=counts.trimmed_fills,
     )  # fmt: skip
     slippage = _slippage(orders, fills, settings)
@@ -312,10 +313,13 @@ def _assumptions(
 
 
 def _notes(desk: Desk) -> tuple[str, ...]:
-    """Return why a strategy did not run compiled, and what looked wrong."""
+    """Return why a strategy did not run compiled, what was refused first, what looked wrong."""
     notes = [
         f"{trader.name} runs as plain Python: {trader.runner.program.reason}"
         for trader in desk.traders
         if trader.runner is not None and not trader.runner.program.compiled
     ]
+    gate = desk.parts.gate
+    if gate.n_denied:
+        notes.append(f"{gate.n_denied} orders were refused; the first: {gate.first_denial}.")
     return (*notes, *desk.parts.hearing.anomalies)

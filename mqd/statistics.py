@@ -248,6 +248,7 @@ def metrics(
     trade_pnl: ArrayLike,
     fees_usd: float,
     n_orders: int,
+    n_denied: int = 0,
     ambiguous_bars: int = 0,
     capped_fills: int = 0,
     trimmed_fills: int = 0,
@@ -256,7 +257,8 @@ def metrics(
 
     ``equity`` and ``gross`` are USD at each bar's close, shape (n_bars,); ``fill_notional`` is
     ``qty x px`` of each fill; ``trade_pnl`` is USD net of fees of each closed round trip.
-    ``fees_usd`` is what the ledger charged, ``n_orders`` counts orders sent. ``ambiguous_bars``
+    ``fees_usd`` is what the ledger charged, ``n_orders`` counts orders sent,
+    ``n_denied`` those that a control refused. ``ambiguous_bars``
     (stop and target hit in one bar), ``capped_fills`` (by participation) and ``trimmed_fills``
     (by buying power) are counted by the simulated broker and passed through.
     Beyond the usual ones: ``ulcer_index_frac``, ``value_at_risk_frac`` and
@@ -280,6 +282,7 @@ def metrics(
         "turnover_frac": turnover_frac(fill_notional, values, periods_per_year),
         "fees_usd": float(fees_usd),
         "n_orders": float(n_orders),
+        "n_denied": float(n_denied),
         "n_fills": float(len(_floats(fill_notional))),
         "n_trades": float(len(_floats(trade_pnl))),
         "win_rate_frac": win_rate_frac(trade_pnl),

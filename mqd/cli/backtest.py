@@ -37,6 +37,12 @@ class DataWords:
     """Convention of dividend adjustment."""
     calendar: str = "XNYS"
     """Exchange calendar; 24/7 for crypto."""
+    tick: str | None = None
+    """Price step, such as 0.01; by default 0.0001, for coins their own."""
+    lot: str | None = None
+    """Quantity step, such as 0.000001 for fractions of shares; by default 1."""
+    on_bad: Literal["refuse", "drop"] = "refuse"
+    """What to do with rows that break a rule of bars."""
 
 
 @Parameter(name="*")
@@ -179,6 +185,9 @@ def _bars(words: DataWords) -> Bars:
         adjust=words.adjust,
         calendar=words.calendar,
         dividends=words.dividends,
+        tick=words.tick,
+        lot=words.lot,
+        on_bad=words.on_bad,
     )
 
 

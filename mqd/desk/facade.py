@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mqd.core.bar import SymbolBars
 from mqd.core.clock import SimulatedClock, StrategyClock
@@ -304,6 +305,13 @@ def _check_prices(
         raise OrderRefused(symbol, "a trailing stop takes trail_px or trail_frac in (0, 1)")
 
 
+def _copied(column: NDArray[Any]) -> NDArray[Any]:
+    """Return a read-only copy: a view would still hold the bars to come."""
+    copy = column.copy()
+    copy.setflags(write=False)
+    return copy
+
+
 class StrategyDesk:
     """The unified interface of hooks: the same in replay, rehearsal, paper and live."""
 
@@ -319,8 +327,8 @@ class StrategyDesk:
             raise UnknownSymbol(symbol, "the run", self.symbols)
         bars, end = self._market.bars[symbol], self._market.row_now(symbol) + 1
         part = slice(max(0, end - n), end)
-        cut = {
-            field.name: getattr(bars, field.name)[part]
+        cut: dict[str, Any] = {
+            field.name: _copied(getattr(bars, field.name)[part])
             for field in fields(bars)
             if isinstance(getattr(bars, field.name), np.ndarray)
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mqd.core.clock import SimulatedClock
+from mqd.core.clock import SimulatedClock, iso
 from mqd.core.event import Topic
 from mqd.core.execution_report import ExecutionReport, OrderCommand, ReportKind
 from mqd.core.order import Order, OrderStatus, Pending
@@ -57,6 +57,7 @@ class OrderGate:
         self._thorough = risk.runs_rules
         self.session = 0
         self.n_denied = 0
+        self.first_denial = ""
         self.equity_decided: int | None = None
         self.denials: list[ExecutionReport] = []
 
@@ -84,6 +85,9 @@ class OrderGate:
         self._machine.deny(order.client_order_id)
         self._journal.publish(Topic.RISK, Denial(order, tuple(refusals)))
         text = "; ".join(str(refusal) for refusal in refusals)
+        if self.n_denied == 1:
+            what = f"{order.side.name.lower()} {order.qty} {order.symbol}"
+            self.first_denial = f"{what} at {iso(self._journal.now_ns)} ({text})"
         self.denials.append(
             ExecutionReport(
                 ReportKind.STATUS, order.client_order_id, order.symbol, self._journal.now_ns,

@@ -67,6 +67,7 @@ class Market:
         """Find the last step of each session and the calendar days until the next one."""
         calendar = bars.trading_calendar
         self.session_closes: Sequence[int] = calendar.closes.tolist()
+        self.session_opens: Sequence[int] = calendar.opens.tolist()
         self.session_days: tuple[int, ...] = tuple(calendar.sessions.tolist())
         day = np.full(self.n_steps, -1, dtype=np.int64)
         to_close = np.full(self.n_steps, np.inf)

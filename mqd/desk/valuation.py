@@ -11,7 +11,8 @@ from mqd.core.position import Account, Position
 
 
 class Valuation:
-    """The ledger marked at the last known closes; ``mark`` gives a symbol's in ticks."""
+    """The ledger marked at the last known closes; ``mark`` gives a symbol's in ticks,
+    ``settled`` the cash that the venue holds as settled, in quanta."""
 
     def __init__(
         self,
@@ -19,8 +20,10 @@ class Valuation:
         scales: dict[str, Scale],
         quantum: Decimal,
         mark: Callable[[str], int],
+        settled: Callable[[], int],
     ) -> None:
         self.ledger, self.scales, self.quantum, self.mark = ledger, scales, quantum, mark
+        self.settled = settled
         self._lot_value = {symbol: scale.tick_lot_quanta for symbol, scale in scales.items()}
 
     def lots(self, symbol: str) -> int:
@@ -51,4 +54,4 @@ class Valuation:
     def account(self) -> Account:
         """Return the account at the last known closes."""
         equity, gross, net = self.totals()
-        return Account(self.ledger.cash, equity, gross, net, self.ledger.cash, self.quantum)
+        return Account(self.ledger.cash, equity, gross, net, self.settled(), self.quantum)

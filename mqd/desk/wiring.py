@@ -97,7 +97,7 @@ class Wiring:
         engine = OrderExecutionEngine(broker, self._clock)
         machine, blotter = OrderStateMachine(), Blotter()
         risk = RiskManager(settings.limits, rules=settings.rules)
-        valuation = self._valuation()
+        valuation = self._valuation(broker)
         portfolio = self._portfolio()
         gate = OrderGate(
             self._clock, market, valuation, risk, machine, blotter, engine, self._journal,
@@ -133,6 +133,7 @@ class Wiring:
             settings.fills,
             asset_class=AssetClass.CRYPTO if crypto else AssetClass.EQUITY,
             session_closes=self.market.session_closes,
+            session_opens=self.market.session_opens,
         )
         account = VenueAccount(
             self.market.tapes, settings.costs, self.cash_quanta, self.quantum,
@@ -142,10 +143,11 @@ class Wiring:
         broker.connect(account)
         return broker
 
-    def _valuation(self) -> Valuation:
+    def _valuation(self, broker: SimulatedBroker) -> Valuation:
         ledger = Ledger()
         ledger.book_cash("deposits", self.cash_quanta)
-        return Valuation(ledger, self.scales, self.quantum, self.market.mark)
+        settled = broker.account_book.settled
+        return Valuation(ledger, self.scales, self.quantum, self.market.mark, settled)
 
     def _portfolio(self) -> PortfolioManager:
         settings, market = self._settings, self.market

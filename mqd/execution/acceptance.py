@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 
 from mqd.core.clock import NS_PER_DAY
@@ -26,9 +26,14 @@ class Acceptance:
     """
 
     def __init__(
-        self, tapes: Mapping[str, Tape], asset_class: AssetClass, session_closes: Sequence[int]
+        self,
+        tapes: Mapping[str, Tape],
+        asset_class: AssetClass,
+        session_closes: Sequence[int],
+        session_opens: Sequence[int] = (),
     ) -> None:
-        self._asset_class, self._closes = asset_class, session_closes
+        self._asset_class = asset_class
+        self._closes, self._opens = session_closes, session_opens
         self._lots_per_share = {
             s: int(1 / t.scale.lot) if t.scale.lot < 1 else 1 for s, t in tapes.items()
         }
@@ -62,6 +67,18 @@ class Acceptance:
             simple = other is not replaced and other.order.reason not in PROTECTIVE
             if simple and capabilities.crosses(order, other.order):
                 return "potential wash trade detected: opposite side order exists"
+        return ""
+
+    def too_late(self, order: Order, sent_ns: int) -> str:
+        """Return why an on-open order is rejected: it is taken outside the session only."""
+        if order.time_in_force is not TimeInForce.OPG or not self._opens:
+            return ""
+        opens = bisect_left(self._opens, sent_ns)
+        closes = bisect_right(self._closes, sent_ns)
+        if closes < len(self._closes) and (
+            opens == len(self._opens) or self._closes[closes] < self._opens[opens]
+        ):
+            return "opg orders are taken outside the session only"
         return ""
 
     def expiry(self, order: Order, sent_ns: int) -> int:

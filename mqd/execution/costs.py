@@ -71,8 +71,9 @@ class Costs:
 
     def __post_init__(self) -> None:
         for name in ("fee_bps", "fee_per_share", "slippage_bps", "borrow_bps_per_year"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
+            value: object = getattr(self, name)
+            number = isinstance(value, int | float | Decimal) and math.isfinite(value)
+            if not (number and value >= 0):  # type: ignore[operator]
                 raise UsageError(f"Costs: {name} = {value!r}; it must be a number >= 0.")
         for name in ("fee_bps", "slippage_bps", "borrow_bps_per_year"):
             if rate_units(getattr(self, name)) >= BPS_UNITS:

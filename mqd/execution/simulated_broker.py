@@ -28,7 +28,7 @@ SLIPPED = frozenset({OrderType.MARKET, OrderType.STOP, OrderType.TRAILING_STOP})
 class SimulatedBroker:
     """A ``Broker`` over bars. ``account`` must mark with ``self.mark``.
 
-    ``session_closes`` are the calendar's closes (ns, sorted) for DAY orders.
+    ``session_closes`` and ``session_opens`` (ns, sorted) are the calendar's: for DAY and OPG.
     """
 
     def __init__(
@@ -38,11 +38,12 @@ class SimulatedBroker:
         *,
         asset_class: AssetClass = AssetClass.EQUITY,
         session_closes: Sequence[int] = (),
+        session_opens: Sequence[int] = (),
     ) -> None:
         self.counts = FillCounts()
         self.account_book: VenueAccount
         self._tapes, self._model = tapes, model
-        self._doorman = Acceptance(tapes, asset_class, session_closes)
+        self._doorman = Acceptance(tapes, asset_class, session_closes, session_opens)
         self._resting: dict[str, Resting] = {}
         self._groups: dict[str, list[str]] = {}
         self._known: dict[str, str] = {}
@@ -67,7 +68,7 @@ class SimulatedBroker:
             return
         self._known[order.client_order_id] = order.symbol
         group = (order, *legs)
-        why = ""
+        why = self._doorman.too_late(order, self._sent_ns)
         for member in group:
             why = why or self._doorman.refusal(member, self.account_book, self._resting)
         if why:

@@ -212,5 +212,8 @@ class VenueAccount:
     def account(self) -> Account:
         """Return the account at the prices known now."""
         equity, gross, net = self._values()
-        settled = self._settled if self.kind == "cash" else self.ledger.cash
-        return Account(self.ledger.cash, equity, gross, net, settled, self._quantum)
+        return Account(self.ledger.cash, equity, gross, net, self.settled(), self._quantum)
+
+    def settled(self) -> int:
+        """Return the cash that may be spent: all of it in a margin account."""
+        return self._settled if self.kind == "cash" else self.ledger.cash

@@ -234,6 +234,9 @@ class Bars(Mapping[str, SymbolBars]):
         import pandas as pd
         import pyarrow as pa
 
+        shape: object = frame
+        if not isinstance(shape, pd.DataFrame):
+            raise UsageError(f"from_pandas takes a DataFrame, not {type(shape).__name__}.")
         levels = [name for name in frame.index.names if name in ("timestamp", "symbol")]
         plain = frame.reset_index(levels) if levels else frame
         if "timestamp" not in plain and isinstance(frame.index, pd.DatetimeIndex):
@@ -313,6 +316,8 @@ def load_bars(
     Raises BadRows, MissingColumn, MissingZone, EmptyBars, UnknownSymbol, UsageError. With
     ``on_bad="drop"`` rows that break a rule are left out and listed in ``Bars.dropped``.
     """
+    if not isinstance(path, str | Path):
+        raise UsageError(f"load_bars takes the path of a .parquet or .csv file, not {path!r}.")
     file = Path(path)
     if not file.is_file():
         raise UsageError(f"There is no data file {str(path)!r}.")

@@ -310,10 +310,12 @@ def _decimal(value: Decimal | float | str, sizer: str, name: str) -> Decimal:
 
 
 def _positive(value: float, sizer: str, name: str) -> None:
-    if not (isfinite(value) and value > 0.0):
+    number: object = value
+    if not (isinstance(number, int | float) and isfinite(number) and number > 0.0):
         raise UsageError(f"{sizer}: {name} = {value!r}, but it must be a number above 0.")
 
 
 def _lookback(bars: int, sizer: str) -> None:
-    if bars != int(bars) or bars < 2:
+    number: object = bars
+    if not isinstance(number, int | float) or number != int(number) or number < 2:
         raise UsageError(f"{sizer}: lookback_bars = {bars!r}, but it must be an integer of 2 up.")

@@ -26,6 +26,7 @@ LABELS: dict[str, str] = {
     "turnover_frac": "Turnover a year",
     "fees_usd": "Fees",
     "n_orders": "Orders",
+    "n_denied": "Refused orders",
     "n_fills": "Fills",
     "n_trades": "Closed trades",
     "win_rate_frac": "Winning trades",
