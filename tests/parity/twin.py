@@ -8,137 +8,27 @@ values that define a run, and the named float functions (``target_lots`` through
 from __future__ import annotations
 
 import math
-from collections import Counter
-from dataclasses import dataclass, field
-from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal, localcontext
+from decimal import ROUND_DOWN, Decimal, localcontext
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 import mqd
-from mqd.core.bar import ActionKind
-from mqd.core.money import Scale
 from mqd.execution.protective import protective_ticks
-from mqd.portfolio.sizing import FractionOfEquity, SlotView
+from mqd.portfolio.sizing import SlotView
 from mqd.strategy.position import position_view
-
-ZERO, ONE = Decimal(0), Decimal(1)
-CENT = Decimal("0.01")
-DAY_NS = 86_400 * 10**9
-
-SEC_PER_USD = ((20181, "0.0000278"), (20222, "0"), (20547, "0.0000206"))
-TAF_PER_SHARE = ((20089, "0.000166", "8.30"), (20454, "0.000195", "9.79"))
-CAT_PER_SHARE = Decimal("0.000003")
-"""Section 31, TAF and CAT as of a day since 1970: the rows of 2025 and 2026 (alpaca.md, 6)."""
+from tests.parity.twin_books import (
+    ZERO,
+    Book,
+    TwinBooks,
+    TwinOrder,
+    sign_of,
+)
 
 
-class TwinFill(NamedTuple):
-    """One fill as the frames show it; ``ts_known`` is the bar's close."""
-
-    symbol: str
-    side: str
-    qty: Decimal
-    px: Decimal
-    fee: Decimal
-    ts_fill: int
-    ts_known: int
-    reason: str
-
-
-@dataclass
-class TwinOrder:
-    """A target order at work; ``equity`` is that of the decision's close."""
-
-    symbol: str
-    signed: Decimal
-    reducing: bool
-    equity: Decimal
-    expires: int
-
-
-@dataclass
-class Book:
-    """All that the twin remembers of one symbol."""
-
-    tick: Decimal
-    lot: Decimal
-    qty: Decimal = ZERO
-    cost: Decimal = ZERO
-    mark: Decimal = ZERO
-    target: float | None = None
-    returned: float | None = None
-    blocked: bool = False
-    goal: Decimal = ZERO
-    remainder: bool = False
-    working: TwinOrder | None = None
-    parked: TwinOrder | None = None
-    guarded: bool = False
-    triggered: bool = False
-    bars_held: int = 0
-    peak: Decimal = ZERO
-    volume_left: Decimal = ZERO
-    state: dict[str, float] = field(default_factory=dict)
-
-
-def _sign(value: Decimal) -> int:
-    return (value > 0) - (value < 0)
-
-
-def _to(value: Decimal, unit: Decimal, rounding: str) -> Decimal:
-    return (value / unit).to_integral_value(rounding) * unit
-
-
-class Twin:
+class Twin(TwinBooks):
     """One strategy over bars; ``run()`` fills ``fills``, ``curve``, ``books`` and ``kinds``."""
-
-    def __init__(
-        self, strategy: mqd.Strategy, bars: mqd.Bars, *, cash: Any = 100_000, sizer: Any = None,
-        costs: mqd.Costs | None = None, fills: mqd.FillModel | None = None, multiplier: int = 1,
-        rebalance_band_frac: float | None = None,
-    ) -> None:  # fmt: skip
-        self.strategy, self.bars = strategy, bars
-        self.cash = Decimal(str(cash))
-        self.sizer = sizer or FractionOfEquity()
-        self.costs = costs or mqd.Costs.alpaca()
-        self.model = fills or mqd.FillModel()
-        self.multiplier, self.band = multiplier, rebalance_band_frac
-        self.by_decide = strategy.kind == "decide"
-        self.share = 1.0 / len(bars.symbols) if self.by_decide else 1.0
-        self.quantum = Decimal("1e-8")
-        for one in bars.values():
-            while (one.tick * one.lot) % self.quantum:
-                self.quantum /= 10
-        self.books = {
-            s: Book(one.tick, one.lot, state=dict(strategy.state)) for s, one in bars.items()
-        }
-        self.scales = {s: Scale.of(one.tick, one.lot, self.quantum) for s, one in bars.items()}
-        self.features = {s: strategy.features(one) for s, one in bars.items()}
-        self.rows = {
-            s: {int(ts): row for row, ts in enumerate(one.ts_close)} for s, one in bars.items()
-        }
-        self.actions = {s: list(one.actions) for s, one in bars.items()}
-        self.session_ends = self._session_ends()
-        self.fills: list[TwinFill] = []
-        self.curve: list[tuple[int, Decimal, Decimal]] = []
-        self.regulatory: Counter[str] = Counter()
-        self.kinds: Counter[str] = Counter()
-        self.present: dict[str, int] = {}
-        self.ts = 0
-
-    def _session_ends(self) -> set[int]:
-        """The last close of each session that the data have; the run may stop inside one."""
-        days: dict[int, int] = {}
-        for one in self.bars.values():
-            for ts, day in zip(one.ts_close.tolist(), one.session.tolist(), strict=True):
-                days[day] = max(days.get(day, 0), ts)
-        calendar = self.bars.trading_calendar
-        row = int(np.searchsorted(calendar.sessions, max(days)))
-        if days[max(days)] != int(calendar.closes[row]):
-            days.pop(max(days))
-        return set(days.values())
-
-    # ------------------------------------------------------------------ one run
 
     def run(self) -> Twin:
         with localcontext() as context:
@@ -166,25 +56,6 @@ class Twin:
         equity = self._equity()
         self.curve.append((self.ts, equity, self.cash))
 
-    def _count_absent(self) -> None:
-        if len(self.present) < len(self.books):
-            self.kinds["absent bar"] += 1
-
-    def _volumes(self) -> None:
-        """5.4: participation caps a symbol's fills by the bar's volume, in whole lots."""
-        frac = Decimal(str(self.model.participation_frac))
-        for s, book in self.books.items():
-            volume = self._px(s, "volume") if s in self.present else ZERO
-            book.volume_left = _to(volume * frac, book.lot, ROUND_FLOOR)
-            if s in self.present and not volume:
-                self.kinds["zero volume"] += 1
-
-    def _px(self, s: str, column: str) -> Decimal:
-        return Decimal(repr(float(getattr(self.bars[s], column)[self.present[s]])))
-
-    def _opened(self) -> int:
-        return min(int(self.bars[s].ts_open[row]) for s, row in self.present.items())
-
     def _expire(self, now: int) -> None:
         """5.4: a DAY order ends with its session."""
         for book in self.books.values():
@@ -204,47 +75,6 @@ class Twin:
         for s, book in self.books.items():
             if s in self.present and book.working is not None and self._px(s, "volume"):
                 self._end_unfilled(book)
-
-    # ------------------------------------------------------------------ 1 corporate actions
-
-    def _corporate_actions(self) -> None:
-        """5.1: splits restate positions and orders; dividends are paid at the ex-date."""
-        for s, row in self.present.items():
-            queue = self.actions[s]
-            while queue and queue[0].ts_ex <= self.bars[s].ts_open[row]:
-                action = queue.pop(0)
-                if action.kind is ActionKind.DIVIDEND:
-                    self._dividend(s, action.amount)
-                else:
-                    self._split(s, action.numerator, action.denominator)
-
-    def _dividend(self, s: str, amount: Decimal) -> None:
-        book = self.books[s]
-        if book.qty:
-            self.kinds["dividend" if book.qty > 0 else "dividend short"] += 1
-        self.cash += _to(book.qty * amount, self.quantum, ROUND_DOWN)
-
-    def _split(self, s: str, up: int, down: int) -> None:
-        book = self.books[s]
-        ratio = Decimal(up) / Decimal(down)
-        book.peak = book.peak / ratio
-        book.mark = _to(book.mark / ratio, book.tick, ROUND_FLOOR)
-        book.goal = _to(book.goal * up / down, book.lot, ROUND_DOWN)
-        book.guarded = book.triggered = False
-        if book.qty:
-            self.kinds["split"] += 1
-            exact = book.qty * up / down
-            whole = _to(exact, book.lot, ROUND_DOWN)
-            opened = self._px(s, "open")
-            self.cash += _to((exact - whole) * opened, self.quantum, ROUND_DOWN)
-            book.cost = _to(book.cost * whole / exact, self.quantum, ROUND_DOWN)
-            book.qty = whole
-        for order in (book.working, book.parked):
-            if order is not None:
-                self.kinds["split of an order"] += 1
-                order.signed = _to(order.signed * up / down, book.lot, ROUND_DOWN)
-
-    # ------------------------------------------------------------------ 2 opening
 
     def _opening(self) -> None:
         resting = [s for s, book in self.books.items() if book.guarded]
@@ -277,7 +107,7 @@ class Twin:
 
     def _market(self, s: str, order: TwinOrder) -> None:
         book = self.books[s]
-        side = _sign(order.signed)
+        side = sign_of(order.signed)
         px = self._slipped(self._px(s, "open"), side, book.tick)
         wanted = abs(order.signed)
         qty = min(wanted, book.volume_left)
@@ -295,34 +125,6 @@ class Twin:
                 order.signed = side * left
                 book.working = order if left else None
 
-    def _slipped(self, px: Decimal, side: int, tick: Decimal) -> Decimal:
-        """5.5: slippage to the tick, against us."""
-        exact = px * (1 + side * Decimal(str(self.costs.slippage_bps)) / 10_000)
-        return max(_to(exact, tick, ROUND_CEILING if side > 0 else ROUND_FLOOR), tick)
-
-    def _fee(self, qty: Decimal, px: Decimal) -> Decimal:
-        """5.5: fees up to the quantum a fill."""
-        fee = qty * px * Decimal(str(self.costs.fee_bps)) / 10_000
-        fee += qty * Decimal(str(self.costs.fee_per_share))
-        return _to(fee, self.quantum, ROUND_CEILING)
-
-    def _affordable(self, s: str, px: Decimal, qty: Decimal) -> Decimal:
-        """5.3: the lots that equity x multiplier - gross, at fill prices, still pays."""
-        book = self.books[s]
-        prices = {o: self._open_or_mark(o) for o in self.books}
-        equity = self.cash + sum(b.qty * prices[o] for o, b in self.books.items())
-        gross = sum(abs(b.qty) * prices[o] for o, b in self.books.items())
-        room = equity * self.multiplier - gross
-        if room <= 0:
-            return ZERO
-        lots = min(qty, _to(room / px, book.lot, ROUND_FLOOR))
-        while lots > 0 and lots * px + self._fee(lots, px) > room:
-            lots -= book.lot
-        return lots
-
-    def _open_or_mark(self, s: str) -> Decimal:
-        return self._px(s, "open") if s in self.present else self.books[s].mark
-
     def _follow_up(self) -> bool:
         """2b: a decision's increases are sent when its reductions have filled (5.6)."""
         if any(b.working is not None and b.working.reducing for b in self.books.values()):
@@ -334,8 +136,6 @@ class Twin:
                 self.kinds["follow-up"] += 1
                 sent = self._send(s, order) or sent
         return sent
-
-    # ------------------------------------------------------------------ 2c and 3 protection
 
     def _guard(self) -> None:
         exits = self._exits()
@@ -355,7 +155,7 @@ class Twin:
     def _levels(self, s: str) -> tuple[Decimal | None, str, Decimal | None]:
         """5.4: the tighter of fixed and trailing stop with its name, and the target."""
         book, one = self.books[s], self.strategy
-        side = _sign(book.qty)
+        side = sign_of(book.qty)
         average = float(book.cost / book.qty / book.tick)
         stops = []
         if one.stop_loss_frac:
@@ -375,13 +175,9 @@ class Twin:
             target = protective_ticks(average, one.take_profit_frac, side, side) * book.tick
         return (None if stop is None else abs(stop) * book.tick), name, target
 
-    def _fractional(self, book: Book) -> bool:
-        """5.4: a fraction of a share takes no pair: its stop alone, each session anew."""
-        return self.bars.calendar != "24/7" and book.qty % 1 != 0
-
     def _exit(self, s: str, *, at_open: bool) -> None:
         book = self.books[s]
-        side = _sign(book.qty)
+        side = sign_of(book.qty)
         stop, name, target = self._levels(s)
         opened = self._px(s, "open")
         worst = opened if at_open else self._px(s, "low" if side > 0 else "high")
@@ -416,80 +212,8 @@ class Twin:
         self.kinds[reason] += 1
         row = self.present[s]
         stamp = self.bars[s].ts_open[row] if at_open else self.bars[s].ts_close[row]
-        self._fill(s, -_sign(book.qty) * qty, px, reason, int(stamp))
+        self._fill(s, -sign_of(book.qty) * qty, px, reason, int(stamp))
         book.target, book.goal, book.blocked = 0.0, ZERO, True
-
-    # ------------------------------------------------------------------ the ledger
-
-    def _fill(self, s: str, signed: Decimal, px: Decimal, reason: str, ts_fill: int) -> None:
-        book = self.books[s]
-        qty = abs(signed)
-        fee = self._fee(qty, px)
-        if book.qty and _sign(book.qty) != _sign(signed):
-            book.cost -= _to(book.cost * qty / abs(book.qty), self.quantum, ROUND_DOWN)
-        else:
-            if not book.qty:
-                book.bars_held, book.peak = 0, px
-            book.cost += signed * px
-        book.qty += signed
-        book.triggered = False
-        self.cash -= signed * px + fee
-        book.volume_left -= qty
-        self._regulate(signed, px)
-        side = "buy" if signed > 0 else "sell"
-        self.fills.append(TwinFill(s, side, qty, px, fee, ts_fill, self.ts, reason))
-
-    def _regulate(self, signed: Decimal, px: Decimal) -> None:
-        if not self.costs.regulatory or self.bars.calendar == "24/7":
-            return
-        day = self._session()
-        qty = abs(signed)
-        self.regulatory["cat"] += qty * CAT_PER_SHARE
-        if signed < 0:
-            sec = [Decimal(rate) for since, rate in SEC_PER_USD if since <= day][-1]
-            taf = [(Decimal(r), Decimal(m)) for since, r, m in TAF_PER_SHARE if since <= day][-1]
-            self.regulatory["sec"] += qty * px * sec
-            self.regulatory["taf"] += min(qty * taf[0], taf[1])
-
-    def _session(self) -> int:
-        s, row = next(iter(self.present.items()))
-        return int(self.bars[s].session[row])
-
-    # ------------------------------------------------------------------ 4 mark, end of session
-
-    def _mark(self) -> None:
-        for s, book in self.books.items():
-            if s not in self.present:
-                continue
-            book.mark = self._px(s, "close")
-            if book.qty:
-                book.bars_held += 1
-                better = max if book.qty > 0 else min
-                book.peak = better(book.peak, self._px(s, "high" if book.qty > 0 else "low"))
-
-    def _end_of_session(self) -> None:
-        """5.5: borrow and the regulatory table at the session's close; 5.4: DAY orders end."""
-        calendar = self.bars.trading_calendar
-        row = int(np.searchsorted(calendar.sessions, self._session()))
-        if self.ts not in self.session_ends:
-            return
-        for book in self.books.values():
-            if self._fractional(book):
-                book.guarded = book.triggered = False
-        days = int(calendar.sessions[row + 1] - calendar.sessions[row])
-        rate = Decimal(str(self.costs.borrow_bps_per_year)) * days
-        for book in self.books.values():
-            if book.qty < 0:
-                self.kinds["borrow"] += 1
-                charge = -book.qty * book.mark * rate / 3_600_000
-                self.cash -= _to(charge, self.quantum, ROUND_CEILING)
-        for kind in list(self.regulatory):
-            self.cash -= _to(self.regulatory.pop(kind), CENT, ROUND_CEILING)
-
-    def _equity(self) -> Decimal:
-        return self.cash + sum((b.qty * b.mark for b in self.books.values()), ZERO)
-
-    # ------------------------------------------------------------------ 5 decide
 
     def _decide_and_send(self) -> None:
         equity = float(int(self._equity() / self.quantum))
@@ -553,8 +277,6 @@ class Twin:
         )
         return {s: float(weight) for s, weight in zip(self.books, answer, strict=True)}
 
-    # ------------------------------------------------------------------ 6 orders
-
     def _target(self, s: str, weight: float | None, equity: float) -> Decimal | None:
         """5.3: the signed quantity to go for, or None when nothing is to be sent."""
         book = self.books[s]
@@ -611,7 +333,7 @@ class Twin:
         for s, size in wanted.items():
             book = self.books[s]
             now = book.qty
-            if now and _sign(size) != _sign(now):
+            if now and sign_of(size) != sign_of(now):
                 reductions.append((s, -now))
                 if size:
                     self.kinds["flip"] += 1
@@ -633,13 +355,6 @@ class Twin:
 
     def _order(self, s: str, signed: Decimal, *, reducing: bool) -> TwinOrder:
         return TwinOrder(s, signed, reducing, self._equity(), self._session_after())
-
-    def _session_after(self) -> int:
-        """The close of the session that a DAY order of this close belongs to (5.4)."""
-        if self.bars.calendar == "24/7":
-            return self.ts + 90 * DAY_NS
-        closes = self.bars.trading_calendar.closes
-        return int(closes[int(np.searchsorted(closes, self.ts, side="right"))])
 
     def _send(self, s: str, order: TwinOrder) -> bool:
         """5.3: buying power at the decision's close refuses an increase, fees left out."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import subprocess
 import sys
 from decimal import Decimal
@@ -187,6 +186,5 @@ def test_a_listener_that_fails_does_not_change_the_run() -> None:
         raise ValueError("listener")
 
     bus.subscribe(Topic.FILL, fails, name="fails")
-    random.seed(1)
     heard = mqd.backtest(Crosses(), two_waves(20), bus=bus)
     assert heard.log_sha256 == mqd.backtest(Crosses(), two_waves(20)).log_sha256
