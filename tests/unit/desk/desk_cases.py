@@ -83,9 +83,10 @@ def built(
     named = name_strategies(strategy)
     settings = Settings(
         cash=words.get("cash", Decimal(100_000)),
-        sizer=mqd.FractionOfEquity(), costs=words.get("costs", mqd.Costs.alpaca()),
-        fills=mqd.FillModel(), limits=mqd.Limits.research(1), account="margin", multiplier=1,
-        rebalance_band_frac=None,
+        sizer=words.get("sizer", mqd.FractionOfEquity()),
+        costs=words.get("costs", mqd.Costs.alpaca()),
+        fills=mqd.FillModel(), limits=mqd.Limits.research(1),
+        account=words.get("account", "margin"), multiplier=1, rebalance_band_frac=None,
     )  # fmt: skip
     log = TransactionLog.create(None, {"run_id": "memory", "mode": "replay"}, durable=False)
     desk = Wiring(named, bars, settings, Journal(log, None, bus or OrderEventBus())).build()
