@@ -36,7 +36,17 @@ COMMANDS: Final = {
 
 def run() -> None:
     """Run the command line of this process and exit with its code."""
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output()
+    sys.exit(code)
+
+
+def _drop_output() -> None:
+    """Let what is still written to a closed pipe go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main(words: Sequence[str]) -> int:
@@ -47,7 +57,7 @@ def main(words: Sequence[str]) -> int:
         print("mqd: Stopped by Ctrl-C. What the run had logged is kept.", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
     except Exception as error:  # the last handler: nobody is above it
         if os.environ.get("MQD_TRACEBACK") == "1":

@@ -7,8 +7,9 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Mapping
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from mqd.errors import StrategyError, UnknownParameter, UnknownStrategy
 from mqd.strategy.library import NAMES
@@ -79,15 +80,25 @@ def _from_path(name: str, path: Path) -> ModuleType:
     return known or _execute(full, f"mqd_user_{full.stem}_{digest}")
 
 
+class _FromSource(SourceFileLoader):
+    """Compiles the file as it stands: cached bytecode of an edit within one second is stale."""
+
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002
+        """Return the code of the file's present text."""
+        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
+        return code
+
+
 def _execute(path: Path, module_name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
+    loader = _FromSource(module_name, str(path))
+    spec = importlib.util.spec_from_file_location(module_name, path, loader=loader)
+    if spec is None:
         raise StrategyError(f"{path} cannot be read as Python.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     sys.path.insert(0, str(path.parent))
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except Exception as error:
         del sys.modules[module_name]
         raise StrategyError(f"{path} raised {type(error).__name__}: {error}.") from error

@@ -142,6 +142,8 @@ class Stuck(Strategy):
 def test_ctrl_c_ends_with_a_sentence_and_130(tmp_path):
     (tmp_path / "stuck.py").write_text(STUCK)
     command = [sys.executable, "-m", "mqd", "backtest", f"{tmp_path}/stuck.py:Stuck", *SHORT]
+    # A shell's background job ignores Ctrl-C, and so would the processes that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "run")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
