@@ -1,7 +1,7 @@
 """pip for a Python that has neither ensurepip nor pip: one pinned, hash-checked wheel.
 
-Read from the user's own registry (``PIP_INDEX_URL``, a pip.conf, or pip's default). Standard
-library only; used by ``install.py`` when nothing else is there.
+Read from the user's own registry (``PIP_INDEX_URL`` or a pip.conf). Standard library only; used by
+``install.py`` when nothing else is there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import Request, urlopen
 
-PIP_DEFAULT_INDEX = ""
 CONFIGS = ("~/.config/pip/pip.conf", "~/.pip/pip.conf", "/etc/pip.conf")
 
 
@@ -33,7 +32,7 @@ class Links(HTMLParser):
 
 
 def index() -> str:
-    """Return the registry that pip would use."""
+    """Return the registry that the user has named; ``ValueError`` when there is none."""
     if url := os.environ.get("PIP_INDEX_URL"):
         return url
     named = os.environ.get("PIP_CONFIG_FILE")
@@ -43,7 +42,7 @@ def index() -> str:
         for section in ("install", "global"):
             if url := config.get(section, "index-url", fallback=""):
                 return url
-    return PIP_DEFAULT_INDEX
+    raise ValueError("no registry is named: set PIP_INDEX_URL to the address of yours")
 
 
 def get(url: str) -> bytes:

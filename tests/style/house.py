@@ -99,8 +99,8 @@ def imports_no_peer(path: str) -> bool:
 
 
 def names_no_registry(path: str) -> bool:
-    """All text but the program that must know pip's default to fetch pip itself."""
-    return is_text(path) and path != "requirements/fetch_pip.py"
+    """All text."""
+    return is_text(path)
 
 
 def names_units(path: str) -> bool:

@@ -149,6 +149,14 @@ def test_the_registry_is_read_from_a_config_file(tmp_path, monkeypatch):
     assert fetch_pip.index() == "https://mirror.example/simple"
 
 
+def test_without_a_named_registry_there_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    monkeypatch.delenv("PIP_CONFIG_FILE", raising=False)
+    monkeypatch.setattr(fetch_pip, "CONFIGS", (str(tmp_path / "none.conf"),))
+    with pytest.raises(ValueError, match="set PIP_INDEX_URL"):
+        fetch_pip.index()
+
+
 def test_a_local_file_is_no_registry():
     with pytest.raises(ValueError, match="no web address"):
         fetch_pip.get("file:///etc/hostname")
