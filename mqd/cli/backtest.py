@@ -244,9 +244,7 @@ def _print(result: Result, document: dict[str, Any]) -> None:
     for name in ("log_sha256", "run", "report"):
         if document.get(name):
             print(f"{name}: {document[name]}")
-    n_denied = int((result.orders["status"] == "denied").sum())
-    if n_denied:
-        where = f"{document['run']}/mqd.jsonl" if document["run"] else "the run folder of --out"
-        output.say(f"{n_denied} more orders were refused before they were sent: {where} says why.")
     for note in result.notes:
         output.say(note)
+    if result.metrics["n_denied"] and document["run"]:
+        output.say(f"All refused orders: {document['run']}/mqd.jsonl")

@@ -98,7 +98,7 @@ def test_orders_that_were_refused_are_told_beside_the_table(tmp_path, capsys):
     lines = (folder / "mqd.jsonl").read_text(encoding="utf-8").splitlines()
     refused = [line for line in lines if '"order_denied"' in line]
     assert len(refused) > 3
-    assert told.startswith(f"{len(refused)} more orders were refused before they were sent: ")
+    assert told.startswith(f"{len(refused)} orders were refused; the first: ")
     assert str(folder / "mqd.jsonl") in told
     assert "refused" not in run(WORDS, capsys).err
 
