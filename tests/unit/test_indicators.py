@@ -1,4 +1,4 @@
-"""Indicators against published tables, pandas and hand-worked recursions."""
+"""Indicators against a published table (RSI), worked tables, pandas and hand-worked recursions."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_rsi_equals_the_published_worked_example() -> None:
 
 
 @pytest.mark.parametrize("name", ["sma", "ema"])
-def test_means_equal_the_published_worked_example(name: str) -> None:
+def test_means_equal_the_worked_example(name: str) -> None:
     expected = table("indicators_means.csv")
     found = getattr(indicators, name)(expected["close"], 10)
     same(found, expected[name], rel=0, within=0.0051)

@@ -1,8 +1,8 @@
-"""Order lives as the FIX 4.4 specification, appendix D, tells them (matrices A to L).
+"""Order lives after the FIX 4.4 specification, appendix D (groups A to L).
 
-Letters are the groups of the specification. Scenes and quantities are its own, retold in
-tests/tables/fix_matrices.csv as far as they concern one order (a replacement is an order of its
-own). J.1.a is its execution table with references C to H.
+Letters are the groups of the specification. tests/tables/fix_matrices.csv retells its scenes as
+far as they concern one order (a replacement is an order of its own). J.1.a was compared with the
+published table (references C to H); the others were not, and some numbers and suffixes are ours.
 """
 
 import csv
