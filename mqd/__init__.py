@@ -6,12 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from mqd import errors, indicators, testing
+    from mqd import errors, indicators, splits, statistics, testing
     from mqd.backtesting import Result, backtest
+    from mqd.checks.check import check
     from mqd.core.order import OrderClass, OrderRequest, OrderType, Side, TimeInForce
     from mqd.core.signal import HOLD
     from mqd.execution.costs import Costs
     from mqd.execution.fill_model import FillModel
+    from mqd.features import feature
     from mqd.market_data.bars import Bars, load_bars
     from mqd.portfolio.sizing import (
         FixedNotional,
@@ -25,10 +27,13 @@ if TYPE_CHECKING:
     from mqd.scenarios import stress
     from mqd.strategy.parameters import param
     from mqd.strategy.strategy import Strategy
+    from mqd.sweeps.result import Sweep
+    from mqd.sweeps.sweep import sweep
+    from mqd.sweeps.walkforward import walk_forward
 
 __version__: Final = "0.1.0"
 
-_MODULES: Final = ("errors", "indicators", "testing")
+_MODULES: Final = ("errors", "indicators", "splits", "statistics", "testing")
 _NAMES: Final = {
     "Bars": "mqd.market_data.bars",
     "Costs": "mqd.execution.costs",
@@ -47,11 +52,16 @@ _NAMES: Final = {
     "Strategy": "mqd.strategy.strategy",
     "TimeInForce": "mqd.core.order",
     "VolatilityTarget": "mqd.portfolio.sizing",
+    "Sweep": "mqd.sweeps.result",
     "backtest": "mqd.backtesting",
+    "check": "mqd.checks.check",
+    "feature": "mqd.features",
     "load_bars": "mqd.market_data.bars",
     "param": "mqd.strategy.parameters",
     "rule": "mqd.risk.declare",
     "stress": "mqd.scenarios",
+    "sweep": "mqd.sweeps.sweep",
+    "walk_forward": "mqd.sweeps.walkforward",
 }
 
 __all__ = [
@@ -70,16 +80,23 @@ __all__ = [
     "Result",
     "Side",
     "Strategy",
+    "Sweep",
     "TimeInForce",
     "VolatilityTarget",
     "backtest",
+    "check",
     "errors",
+    "feature",
     "indicators",
     "load_bars",
     "param",
     "rule",
+    "splits",
+    "statistics",
     "stress",
+    "sweep",
     "testing",
+    "walk_forward",
 ]
 
 

@@ -26,6 +26,11 @@ class Command(NamedTuple):
 
 COMMANDS: Final = {
     "backtest": Command("mqd.cli.backtest:backtest", "Replay a strategy over bars."),
+    "sweep": Command("mqd.cli.sweep:sweep", "Backtest every combination of a grid."),
+    "check": Command("mqd.cli.check:check", "Look for lookahead and other ways to fool oneself."),
+    "walk-forward": Command(
+        "mqd.cli.walk_forward:walk_forward", "Choose in each window, trade the next."
+    ),
     "data list": Command("mqd.cli.data:list_datasets", "List the datasets and what they hold."),
     "data verify": Command("mqd.cli.data:verify", "Recompute hashes and quality of the datasets."),
     "data build": Command("mqd.cli.data:build", "Rebuild datasets from their pinned sources."),

@@ -1,0 +1,1 @@
+"""Sweeps: many combinations of one strategy's parameters, searched, stored and judged."""
