@@ -24,6 +24,55 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mqd.significance import (
+    PboResult,
+    block_moments,
+    deflated_sharpe_ratio,
+    expected_max_sharpe,
+    kurtosis_of,
+    minimum_track_record,
+    n_returns_of,
+    pbo,
+    probabilistic_sharpe_ratio,
+    sharpe_of,
+    skew_of,
+)
+
+__all__ = [
+    "NAN",
+    "Floats",
+    "PboResult",
+    "block_moments",
+    "cagr_frac",
+    "calmar",
+    "deflated_sharpe_ratio",
+    "drawdown_series",
+    "expected_max_sharpe",
+    "expected_shortfall_frac",
+    "exposure_frac",
+    "kurtosis_of",
+    "max_drawdown_frac",
+    "metrics",
+    "minimum_track_record",
+    "n_returns_of",
+    "pbo",
+    "probabilistic_sharpe_ratio",
+    "profit_factor",
+    "returns_from_equity",
+    "rolling_sharpe",
+    "sharpe",
+    "sharpe_of",
+    "skew_of",
+    "sortino",
+    "tail_ratio",
+    "total_return_frac",
+    "turnover_frac",
+    "ulcer_index_frac",
+    "value_at_risk_frac",
+    "volatility_frac",
+    "win_rate_frac",
+]
+
 Floats = NDArray[np.float64]
 
 NAN = math.nan
