@@ -24,6 +24,13 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mqd.robustness import (
+    Interval,
+    NeighbourStability,
+    block_length,
+    bootstrap_interval,
+    neighbour_stability,
+)
 from mqd.significance import (
     PboResult,
     block_moments,
@@ -41,8 +48,12 @@ from mqd.significance import (
 __all__ = [
     "NAN",
     "Floats",
+    "Interval",
+    "NeighbourStability",
     "PboResult",
+    "block_length",
     "block_moments",
+    "bootstrap_interval",
     "cagr_frac",
     "calmar",
     "deflated_sharpe_ratio",
@@ -55,6 +66,7 @@ __all__ = [
     "metrics",
     "minimum_track_record",
     "n_returns_of",
+    "neighbour_stability",
     "pbo",
     "probabilistic_sharpe_ratio",
     "profit_factor",
