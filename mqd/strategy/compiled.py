@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from mqd.core.bar import Floats, Ints
 from mqd.core.signal import HOLD, PositionView
 from mqd.errors import StrategyError, did_you_mean
-from mqd.strategy import jit
+from mqd.strategy import fingerprints, jit
 from mqd.strategy.bytecode import Use, argument_uses, check_fields, refuse_writes
 from mqd.strategy.entries import Code, Shape, allocate_entry, scalar_entry, sweep_entry
 from mqd.strategy.feature_columns import BAR_FIELDS
+from mqd.strategy.reached import check_names
+from mqd.strategy.rebuild import rebuild
 from mqd.strategy.strategy import Strategy
 from mqd.strategy.weights import check_weight, rule_raised
 
@@ -172,7 +174,7 @@ def program(strategy: Strategy, feature_names: Sequence[str] | None = None) -> P
     """
     shape = _shape(strategy, feature_names)
     key = (
-        jit.code_key(shape.rule), shape.fields, shape.position_fields, shape.self_names,
+        fingerprints.code_key(shape.rule), shape.fields, shape.position_fields, shape.self_names,
         shape.state_names, tuple(type(getattr(strategy, n)) for n in shape.self_names),
         strategy.kind,
     )  # fmt: skip
@@ -190,7 +192,7 @@ def fingerprint(strategy: Strategy) -> str:
     """
     cls = type(strategy)
     names = sorted({"features", *cls.hooks(), *({strategy.kind} - {"event"})})
-    texts = [f"{n}={jit.fingerprint(getattr(cls, n))}" for n in names]
+    texts = [f"{n}={fingerprints.run_fingerprint(getattr(cls, n))}" for n in names]
     constants = {n: v for base in cls.__mro__ for n, v in vars(base).items() if _is_plain(v)}
     own = sorted(n for n in constants if n not in cls.declared() and not n.startswith("__"))
     texts += [f"{n}={getattr(cls, n)!r}" for n in own]
@@ -206,7 +208,7 @@ def _shape(strategy: Strategy, feature_names: Sequence[str] | None) -> Shape:
     if not isinstance(rule, FunctionType):
         raise StrategyError(f"{name}.{kind} is not a plain method: define it with def.")
     takes_state = _takes_state(strategy, rule)
-    jit.check_names(rule)
+    check_names(rule)
     uses = argument_uses(rule)
     code = rule.__code__
     names = code.co_varnames
@@ -287,7 +289,7 @@ def _compile(strategy: Strategy, shape: Shape) -> Code:
         what = f"self.{methods[0]} is no number; move a method out of the class as a plain function"
         return Code(shape, None, (), reason=f"{shape.rule.__qualname__}: {what}")
     types = tuple(jit.type_of(getattr(strategy, name)) for name in shape.self_names)
-    code = Code(shape, jit.rebuild(shape.rule), types)
+    code = Code(shape, rebuild(shape.rule), types)
     by_arrays = strategy.kind == "allocate"
     pure = not shape.position_fields and not shape.state_names
     build = allocate_entry if by_arrays else sweep_entry if pure else scalar_entry
@@ -295,9 +297,6 @@ def _compile(strategy: Strategy, shape: Shape) -> Code:
         build(code)
     except jit.NotCompiled as error:
         code.reason = str(error)
-    wrong = (jit.returns_weights if by_arrays else jit.returns_number)(code.dispatcher)
-    if wrong:
-        code.reason = f"{shape.rule.__qualname__}: {wrong}"
     return code
 
 

@@ -39,9 +39,9 @@ def _scope(code: Code) -> dict[str, object]:
     shape = code.shape
     return {
         "rule": code.dispatcher,
-        "Self": jit.tuple_type("Self", shape.self_names),
-        "Now": jit.tuple_type("Now", shape.fields),
-        "Position": jit.tuple_type("Position", shape.position_fields),
+        "Self": jit.argument_type("Self", shape.self_names),
+        "Now": jit.argument_type("Now", shape.fields),
+        "Position": jit.argument_type("Position", shape.position_fields),
     }
 
 
@@ -74,7 +74,7 @@ def scalar_entry(code: Code) -> Any:
     if shape.takes_state:
         record = np.zeros(1, dtype=[(name, np.float64) for name in shape.state_names])
         signature.append(jit.type_of(record))
-    made = jit.compile_entry(source, _scope(code), tuple(signature), shape.rule)
+    made = jit.compile_entry(source, _scope(code), tuple(signature), shape.rule, jit.returns_number)
     code.entries["scalar"] = made
     return made
 
@@ -95,7 +95,7 @@ def sweep_entry(code: Code) -> Any:
     column = types.Array(float64, 1, "C", readonly=True)
     flags = types.Array(boolean, 1, "C", readonly=True)
     signature = (*code.signature_self, *(column for _ in now), flags, float64[::1])
-    made = jit.compile_entry(source, _scope(code), signature, shape.rule)
+    made = jit.compile_entry(source, _scope(code), signature, shape.rule, jit.returns_number)
     code.entries["sweep"] = made
     return made
 
@@ -114,6 +114,6 @@ def allocate_entry(code: Code) -> Any:
     flags = types.Array(boolean, 1, "C", readonly=True)
     now_types = (flags if name == "tradable" else column for name in shape.fields)
     signature = (*code.signature_self, *now_types, *(column for _ in position))
-    made = jit.compile_entry(source, _scope(code), signature, shape.rule)
+    made = jit.compile_entry(source, _scope(code), signature, shape.rule, jit.returns_weights)
     code.entries["array"] = made
     return made

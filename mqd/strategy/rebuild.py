@@ -1,0 +1,84 @@
+"""A function and the plain functions that it reaches, copied to be compiled together.
+
+The copies' globals hold compiled copies in turn, so nothing of the user's modules changes, and a
+redefined helper or constant makes another key.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping
+from types import CellType, FunctionType, ModuleType
+from typing import Any
+
+from mqd.strategy.fingerprints import is_dispatcher
+from mqd.strategy.reached import NO_BINDINGS, attributes, is_library, reached
+
+
+def rebuild(function: Any, bindings: Mapping[str, object] = NO_BINDINGS, suffix: str = "") -> Any:
+    """Return a numba dispatcher (numpy error model, no fastmath, no GIL) over a copy.
+
+    ``function``, a plain function or a dispatcher, is copied with every plain function that it
+    reaches: globals, closure variables, ``module.helper``. Where a function reached reads a
+    global of its own module that ``bindings`` names, its copy reads the value given there:
+    a constant (frozen, so dead branches vanish), a plain function (copied in turn, under the
+    same bindings) or a dispatcher. No binding goes into a dispatcher: a user's function, whose
+    names could meet those of the bindings, is handed in as one.
+
+    ``suffix`` goes into the names of all copies, dispatchers too, and their module becomes
+    ``mqd_<suffix>``: numba's symbols are named by them.
+    """
+    return _Rebuilder(bindings, suffix).copied(function)
+
+
+class _Rebuilder:
+    """Copies functions so that every plain function they reach is a dispatcher."""
+
+    def __init__(self, bindings: Mapping[str, object], suffix: str) -> None:
+        self._bindings = bindings
+        self._suffix = suffix
+        self._functions: dict[object, Any] = {}
+
+    def copied(self, function: Any) -> Any:
+        """Return the dispatcher of a plain function's, or of a dispatcher's, copy."""
+        if function in self._functions:
+            return self._functions[function]
+        import numba
+
+        plain = function if isinstance(function, FunctionType) else function.py_func
+        scope: dict[str, object] = {"__builtins__": builtins, "__name__": __name__}
+        cells = tuple(CellType() for _ in plain.__closure__ or ())
+        copy = FunctionType(plain.__code__, scope, plain.__name__, None, cells or None)
+        copy.__defaults__ = plain.__defaults__
+        copy.__kwdefaults__ = plain.__kwdefaults__
+        copy.__module__ = f"mqd_{self._suffix}" if self._suffix else plain.__module__
+        ending = f"_{self._suffix}" if self._suffix else ""
+        copy.__name__ = f"{plain.__name__}{ending}"
+        copy.__qualname__ = f"{plain.__qualname__}{ending}"
+        if function is plain:
+            dispatcher = numba.njit(error_model="numpy", nogil=True)(copy)
+        else:
+            dispatcher = numba.jit(**function.targetoptions)(copy)
+        self._functions[function] = dispatcher
+        bindings = self._bindings if function is plain else NO_BINDINGS
+        for name, (value, chains) in reached(plain, bindings).items():
+            replaced = self._value(value, chains)
+            if name in plain.__code__.co_freevars:
+                cells[plain.__code__.co_freevars.index(name)].cell_contents = replaced
+            else:
+                scope[name] = replaced
+        return dispatcher
+
+    def _value(self, value: Any, chains: list[tuple[str, ...]]) -> object:
+        if isinstance(value, FunctionType) and not is_library(value.__module__):
+            return self.copied(value)
+        if is_dispatcher(value) and self._suffix:
+            return self.copied(value)
+        if isinstance(value, ModuleType) and not is_library(value.__name__):
+            proxy = ModuleType(value.__name__)
+            for attribute, inner, rest in attributes(value, chains):
+                setattr(proxy, attribute, self._value(inner, rest))
+            return proxy
+        if type(value) is tuple and any(callable(item) for item in value):
+            return tuple(self._value(item, []) for item in value)
+        return value
