@@ -65,7 +65,8 @@ def _parse(line: bytes) -> tuple[str, str, int] | None:
     match found:
         case {"kind": str(kind), "identity": str(identity), "n": int(n)} if n >= 0:
             return kind, identity, n
-    return None
+        case _:
+            return None
 
 
 def _records(content: bytes, path: Path) -> tuple[dict[tuple[str, str], int], list[str]]:
