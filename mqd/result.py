@@ -1,10 +1,10 @@
-"""What a run leaves: frames, metrics, pictures and a report, derived from the desk's records."""
+"""What a run leaves: frames, metrics, pictures and a report, each made when it is first read."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,17 @@ import pandas as pd
 
 from mqd import statistics
 from mqd.desk import frames
+from mqd.desk.assumptions import assumptions
+from mqd.desk.harvest import harvest
 from mqd.desk.loop import Desk
-from mqd.desk.market import unknown_volume
+from mqd.desk.source import Source, Terms
 from mqd.desk.wiring import Settings
 from mqd.errors import UsageError
+from mqd.execution.costs import Costs
 from mqd.execution.simulated_broker import SLIPPED
 from mqd.market_data.bars import Bars
 from mqd.report.data import ReportData
-from mqd.report.trades import SplitApplied, trades
+from mqd.report.trades import trades
 from mqd.strategy.strategy import Strategy
 
 if TYPE_CHECKING:
@@ -37,7 +40,8 @@ class Result:
     ``orders, fills, trades, equity, positions``: the columns of docs in ``mqd.report.data``.
     ``metrics``: a Series of floats (``mqd.statistics``). ``assumptions``: what the replay took
     for granted, each with how often it mattered. ``log_sha256`` covers decisions, orders,
-    reports, fills and ledger; ``run`` is the run folder or None.
+    reports, fills and ledger; ``run`` is the run folder or None. Frames and numbers are made
+    when first read; changing a frame changes nothing else here.
     """
 
     strategies: Named
@@ -45,18 +49,90 @@ class Result:
     engine: str
     log_sha256: str | None
     run: Path | None
-    metrics: pd.Series
-    orders: pd.DataFrame
-    fills: pd.DataFrame
-    trades: pd.DataFrame
-    equity: pd.DataFrame
-    positions: pd.DataFrame
-    per_strategy: pd.DataFrame
-    assumptions: tuple[tuple[str, int | None], ...]
-    costs: dict[str, float]
-    notes: tuple[str, ...] = field(default=())
-    starting_equity: float = 0.0
-    periods_per_year: float = 252.0
+    terms: Terms
+    source: Source
+
+    @cached_property
+    def orders(self) -> pd.DataFrame:
+        """Every order, in the order of decision."""
+        return self.source.orders.copy(deep=False)
+
+    @cached_property
+    def fills(self) -> pd.DataFrame:
+        """Every execution, in the order of the log."""
+        return self.source.fills.copy(deep=False)
+
+    @cached_property
+    def trades(self) -> pd.DataFrame:
+        """The closed round trips, in the order in which they closed."""
+        return self._trips.copy(deep=False)
+
+    @cached_property
+    def equity(self) -> pd.DataFrame:
+        """``equity, cash, gross, net`` at every bar's close."""
+        return self.source.equity.copy(deep=False)
+
+    @cached_property
+    def positions(self) -> pd.DataFrame:
+        """Signed quantities at every bar's close, one column a symbol."""
+        return self.source.positions.copy(deep=False)
+
+    @cached_property
+    def _trips(self) -> pd.DataFrame:
+        closes = {symbol: self.bars[symbol].ts_close for symbol in self.bars.symbols}
+        return trades(self.source.owned_fills, closes, self.source.splits)
+
+    @cached_property
+    def metrics(self) -> pd.Series:
+        """The run's numbers by name, each defined by its function in ``mqd.statistics``."""
+        source, counts = self.source, self.source.counts
+        equity, fills = source.equity, source.fills
+        metrics = statistics.metrics(
+            equity["equity"].to_numpy(), starting_equity=self.starting_equity,
+            periods_per_year=self.periods_per_year, gross=equity["gross"].to_numpy(),
+            fill_notional=(fills["qty"] * fills["px"]).to_numpy(dtype=np.float64),
+            trade_pnl=self._trips["pnl_usd"].to_numpy(dtype=np.float64),
+            fees_usd=counts.fees_quanta * self.terms.unit,
+            n_orders=int((source.orders["status"] != "denied").sum()), n_denied=counts.denied,
+            ambiguous_bars=counts.ambiguous_bars,
+            capped_fills=counts.capped_fills, trimmed_fills=counts.trimmed_fills,
+        )  # fmt: skip
+        return pd.Series(metrics, name="metrics")
+
+    @cached_property
+    def per_strategy(self) -> pd.DataFrame:
+        """One row a strategy: its share, profit, fees, trades and win rate."""
+        return _per_strategy(self.strategies, self.source.totals, self._trips, self.terms)
+
+    @cached_property
+    def assumptions(self) -> tuple[tuple[str, int | None], ...]:
+        """What the replay took for granted, each with how often it mattered."""
+        return assumptions(self.source, self.terms, self.bars)
+
+    @cached_property
+    def costs(self) -> dict[str, float]:
+        """USD by kind: fees, slippage and borrow paid, dividends received."""
+        counts, unit = self.source.counts, self.terms.unit
+        slippage = _slippage(self.source.orders, self.source.fills, self.terms.costs)
+        return {
+            "fees": counts.fees_quanta * unit, "slippage": slippage,
+            "borrow": counts.borrow_quanta * unit, "dividends": -counts.dividends_quanta * unit,
+        }  # fmt: skip
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Why a strategy did not run compiled, what was refused first, what looked wrong."""
+        return self.source.notes
+
+    @property
+    def starting_equity(self) -> float:
+        """The cash that the run began with."""
+        return self.terms.starting_equity
+
+    @cached_property
+    def periods_per_year(self) -> float:
+        """Bars a session x sessions a year of the calendar."""
+        return self.bars.bars_per_session * self.bars.sessions_per_year
 
     @property
     def figures(self) -> dict[str, float]:
@@ -176,56 +252,14 @@ def collect(
     folder: Path | None,
     log_sha256: str,
 ) -> Result:
-    """Derive a ``Result`` from a desk that has run."""
-    ppy = bars.bars_per_session * bars.sessions_per_year
-    unit = float(desk.parts.valuation.quantum)
-    equity, positions = frames.curves(desk, int(settings.cash / desk.parts.valuation.quantum))
-    orders, fills = frames.orders(desk), frames.fills(desk)
-    owned = frames.owned_fills(desk, fills)
-    closes = {symbol: bars[symbol].ts_close for symbol in bars.symbols}
-    trips = trades(owned, closes, _splits(desk))
-    counts = desk.parts.broker.counts
-    ledger = desk.parts.valuation.ledger
-    start = float(settings.cash)
-    metrics = statistics.metrics(
-        equity["equity"].to_numpy(), starting_equity=start, periods_per_year=ppy,
-        gross=equity["gross"].to_numpy(),
-        fill_notional=(fills["qty"] * fills["px"]).to_numpy(dtype=np.float64),
-        trade_pnl=trips["pnl_usd"].to_numpy(dtype=np.float64), fees_usd=ledger.fees * unit,
-        n_orders=int((orders["status"] != "denied").sum()), n_denied=desk.parts.gate.n_denied,
-        ambiguous_bars=counts.ambiguous_bars,
-        capped_fills=counts.capped_fills, trimmed_fills=counts.trimmed_fills,
-    )  # fmt: skip
-    slippage = _slippage(orders, fills, settings)
-    return Result(
-        named, bars, "event", log_sha256, folder, pd.Series(metrics, name="metrics"),
-        orders, fills, trips, equity, positions,
-        _per_strategy(desk, named, trips, start),
-        _assumptions(
-            desk, settings, bars, shorts=bool((positions < 0).any(axis=None)),
-            rejected=int((orders["status"] == "rejected").sum()),
-            lost=int((equity["equity"] <= 0).sum()),
-        ),
-        {
-            "fees": ledger.fees * unit, "slippage": slippage, "borrow": ledger.borrow * unit,
-            "dividends": -ledger.dividends * unit,
-        },
-        _notes(desk), start, ppy,
-    )  # fmt: skip
+    """Derive a ``Result`` from a desk that has run; the desk itself is let go."""
+    terms = Terms.of(settings, desk.parts.valuation.quantum)
+    return Result(named, bars, "event", log_sha256, folder, terms, harvest(desk, terms))
 
 
-def _splits(desk: Desk) -> list[SplitApplied]:
-    out = []
-    for action, done in desk.split_log:
-        unit = float(desk.parts.valuation.quantum)
-        ratio = done.lots_after / done.lots_before
-        out.append(SplitApplied(action.ts_ex, action.symbol, ratio, done.cash * unit))
-    return out
-
-
-def _slippage(orders: pd.DataFrame, fills: pd.DataFrame, settings: Settings) -> float:
+def _slippage(orders: pd.DataFrame, fills: pd.DataFrame, costs: Costs) -> float:
     """Return what slippage cost in USD: the part of each slipped price that was against us."""
-    frac = settings.costs.slippage_bps / 10_000
+    frac = costs.slippage_bps / 10_000
     worsened = orders.loc[orders["type"].isin(SLIPPED), "id"]
     slipped = fills[fills["order_id"].isin(worsened)]
     side = np.where(slipped["side"] == "buy", 1.0, -1.0)
@@ -233,93 +267,21 @@ def _slippage(orders: pd.DataFrame, fills: pd.DataFrame, settings: Settings) -> 
     return float((notional * frac / (1.0 + side * frac)).sum())
 
 
-def _per_strategy(desk: Desk, named: Named, trips: pd.DataFrame, start: float) -> pd.DataFrame:
+def _per_strategy(
+    named: Named, totals: Mapping[str, tuple[float, float]], trips: pd.DataFrame, terms: Terms
+) -> pd.DataFrame:
     """Return one row a strategy: its share, profit, fees, trades and win rate."""
     rows = {}
-    unit = float(desk.parts.valuation.quantum)
-    valuation, attribution = desk.parts.valuation, desk.parts.portfolio.attribution
-    marks = desk.parts.market.marks()
-    values = {s: ticks * valuation.scales[s].tick_lot_quanta for s, ticks in marks.items()}
     for name, _, share in named:
-        mine = trips[trips["strategy"] == name]
-        pnl = mine["pnl_usd"].to_numpy(dtype=np.float64)
-        if len(named) > 1:
-            book = attribution.books[name]
-            total, fees = book.pnl(values) * unit, book.fees * unit
-        else:
-            total = valuation.equity() * unit - start
-            fees = valuation.ledger.fees * unit
+        pnl = trips.loc[trips["strategy"] == name, "pnl_usd"].to_numpy(dtype=np.float64)
+        total, fees = totals[name]
         rows[name] = {
             "allocation": share,
             "pnl_usd": total,
-            "total_return_frac": total / (start * share),
+            "total_return_frac": total / (terms.starting_equity * share),
             "fees_usd": fees,
             "n_trades": float(len(pnl)),
             "win_rate_frac": statistics.win_rate_frac(pnl),
             "profit_factor": statistics.profit_factor(pnl),
         }
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def _assumptions(
-    desk: Desk, settings: Settings, bars: Bars, *, shorts: bool, rejected: int, lost: int
-) -> tuple[tuple[str, int | None], ...]:
-    """Return what the replay took for granted, and how often each assumption mattered."""
-    counts, model = desk.parts.broker.counts, settings.fills
-    said: list[tuple[str, int | None]] = [
-        ("Decided at a close, filled at the next open with volume.", None),
-        (f"Costs: {settings.costs!r}.", None),
-        (
-            f"Fills take at most {model.participation_frac:g} of a bar's volume: so many were cut.",
-            counts.capped_fills,
-        ),
-        ("Market fills cut to what buying power paid at the open.", counts.trimmed_fills),
-        (
-            "Limits fill when the price touches them."
-            if model.touch_fills
-            else "A limit fills only when the price trades through it.",
-            None,
-        ),
-        ("Stop and target inside one bar: the stop is taken first.", counts.ambiguous_bars),
-        ("Stops that filled at an open beyond their level.", counts.gap_fills),
-        ("Follow-ups of a decision at the same open.", counts.follow_ups),
-        ("Targets whose size rounded to no lots.", desk.parts.targets.n_zero_sizes),
-        ("Orders that a control refused.", desk.parts.gate.n_denied),
-        ("Orders that the venue rejected.", rejected),
-        ("Bars that the calendar has and the data have not.", sum(bars.gaps.values())),
-    ]
-    if not model.latency_ns:
-        said.append(("Orders reach the venue at once: optimistic.", None))
-    if bars.close_only:
-        said.append(("The data hold closes only: opens, highs and lows are the close.", None))
-    if any(unknown_volume(bars, symbol) for symbol in bars.symbols):
-        said.append(("The data hold no volume: fills are not capped by it.", None))
-    if not (settings.costs.fee_bps or settings.costs.fee_per_share or settings.costs.regulatory):
-        said.append(("No fee is charged: name your venue's with mqd.Costs(fee_bps=...).", None))
-    if lost:
-        said.append(("Closes with no equity left: no margin call was simulated.", lost))
-    if shorts:
-        said.append(("Shortability assumed: no locate file was given.", None))
-    if desk.parts.protection.n_fractional_targets:
-        said.append(
-            (
-                "Take-profit left out beside a stop on a fractional position.",
-                desk.parts.protection.n_fractional_targets,
-            )
-        )
-    if settings.limits.is_research:
-        said.append(("Research limits: well-formed orders and buying power only.", None))
-    return tuple(said)
-
-
-def _notes(desk: Desk) -> tuple[str, ...]:
-    """Return why a strategy did not run compiled, what was refused first, what looked wrong."""
-    notes = [
-        f"{trader.name} runs as plain Python: {trader.runner.program.reason}"
-        for trader in desk.traders
-        if trader.runner is not None and not trader.runner.program.compiled
-    ]
-    gate = desk.parts.gate
-    if gate.n_denied:
-        notes.append(f"{gate.n_denied} orders were refused; the first: {gate.first_denial}.")
-    return (*notes, *desk.parts.hearing.anomalies)

@@ -1,28 +1,85 @@
-"""Pandas frames of a desk that has run; the integers become floats here and nowhere before."""
+"""Pandas frames of a run from its columns; the integers become floats here and nowhere before.
+
+Desk and compiled loop leave the same columns (``Orders``, ``Fills``, cash and lots a step), so
+their frames cannot differ in anything but ids.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from pandas.api.extensions import ExtensionArray
 
 from mqd.core.bar import Floats, Ints
 from mqd.core.money import Scale
-from mqd.core.order import Side
-from mqd.desk.loop import Desk
-from mqd.desk.records import SIDE_WORD
-from mqd.portfolio.attribution import Share
 
-ORDER_COLUMNS = (
-    "id", "strategy", "symbol", "side", "qty", "type", "limit_px", "stop_px", "time_in_force",
-    "reason", "decided", "status", "filled_qty", "avg_px",
-)  # fmt: skip
-FILL_COLUMNS = (
-    "execution_id", "order_id", "strategy", "symbol", "side", "qty", "px", "fee_usd", "ts_fill",
-    "ts_known", "reason",
-)  # fmt: skip
+_SIDES = ("buy", "sell")
+_FLOAT_EXACT = 2**53
+
+
+class Orders(NamedTuple):
+    """Columns over a run's orders, in the order of decision.
+
+    Text columns are pandas string arrays; the others int64: ``place`` the symbol's place in the
+    run, ``side`` +1 or -1, prices in ticks (0: none), quantities in lots, times in ns.
+    ``booked_lots`` and ``notional_ticks`` (sum of lots x ticks) are those of its executions.
+    """
+
+    id: ExtensionArray
+    strategy: ExtensionArray
+    place: Ints
+    side: Ints
+    lots: Ints
+    type: ExtensionArray
+    limit_ticks: Ints
+    stop_ticks: Ints
+    time_in_force: ExtensionArray
+    reason: ExtensionArray
+    decided_ns: Ints
+    status: ExtensionArray
+    filled_lots: Ints
+    booked_lots: Ints
+    notional_ticks: Ints
+
+
+class Fills(NamedTuple):
+    """Columns over a run's executions, in the order of the log; units as in ``Orders``."""
+
+    execution_id: ExtensionArray
+    order_id: ExtensionArray
+    strategy: ExtensionArray
+    place: Ints
+    side: Ints
+    lots: Ints
+    ticks: Ints
+    fee_quanta: Ints
+    ts_fill: Ints
+    ts_known: Ints
+    reason: ExtensionArray
+
+
+class Units:
+    """What a run's integers are divided by to become shares, prices and USD, by place."""
+
+    def __init__(self, scales: Mapping[str, Scale]) -> None:
+        self.symbols = tuple(scales)
+        self.scales = tuple(scales.values())
+        self.lots: Floats = np.array([float(1 / scale.lot) for scale in self.scales])
+        self.ticks: Floats = np.array([float(1 / scale.tick) for scale in self.scales])
+        self.quanta = float(1 / self.scales[0].quantum)
+
+
+def words(values: Sequence[str]) -> ExtensionArray:
+    """Return text as the array that a frame keeps it in, whether there is any or not."""
+    return pd.array(values, dtype="str")
+
+
+def coded(table: Sequence[str], codes: Ints) -> ExtensionArray:
+    """Return the text at each place of ``table``."""
+    return words(table).take(codes)
 
 
 def stamps(ts_ns: Any) -> pd.DatetimeIndex:
@@ -30,122 +87,92 @@ def stamps(ts_ns: Any) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(np.asarray(ts_ns, dtype="datetime64[ns]")).tz_localize("UTC")
 
 
-def _frame(
-    rows: Sequence[tuple[Any, ...]], columns: Sequence[str], times: Sequence[str]
-) -> pd.DataFrame:
-    values = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
-    held: dict[str, Any] = dict(zip(columns, map(list, values), strict=True))
-    for name in times:
-        held[name] = stamps(np.array(held[name], dtype=np.int64))
-    return pd.DataFrame(held)
+def _side(side: Ints) -> ExtensionArray:
+    return coded(_SIDES, (side < 0).astype(np.intp))
 
 
-class _Units(NamedTuple):
-    """What one symbol's integers are divided by to become shares, prices and USD."""
-
-    lots: float
-    ticks: float
-    quanta: float
-
-    @staticmethod
-    def of(scale: Scale) -> _Units:
-        return _Units(float(1 / scale.lot), float(1 / scale.tick), float(1 / scale.quantum))
+def _prices(ticks: Ints, per: Floats) -> Floats:
+    """Return prices, NaN where there are 0 ticks: none."""
+    prices: Floats = np.where(ticks != 0, ticks / per, np.nan)
+    return prices
 
 
-def _units(desk: Desk) -> dict[str, _Units]:
-    return {symbol: _Units.of(scale) for symbol, scale in desk.parts.valuation.scales.items()}
+def _average(notional: Ints, lots: Ints) -> Floats:
+    """Return notional / lots, rounded once; NaN without lots.
+
+    Above 2**53 a float cannot hold either of them, and Python divides the integers.
+    """
+    ratio = np.full(len(lots), np.nan)
+    np.divide(notional, lots, out=ratio, where=lots != 0)
+    for row in np.flatnonzero((notional > _FLOAT_EXACT) & (lots != 0)).tolist():
+        ratio[row] = int(notional[row]) / int(lots[row])
+    return ratio
 
 
-def orders(desk: Desk) -> pd.DataFrame:
+def order_frame(orders: Orders, units: Units) -> pd.DataFrame:
     """Return every order, in the order of decision; quantities and prices as float."""
-    rows, units = [], _units(desk)
-    nan = float("nan")
-    for state in desk.parts.machine.states():
-        order = state.order
-        unit = units[order.symbol]
-        limit, stop = order.limit_ticks, order.stop_ticks
-        booked = state.booked_lots
-        rows.append(
-            (
-                order.client_order_id, order.strategy, order.symbol, SIDE_WORD[order.side],
-                order.lots / unit.lots, str(order.type), limit / unit.ticks if limit else nan,
-                stop / unit.ticks if stop else nan, str(order.time_in_force), str(order.reason),
-                order.decided_ns, str(state.status), state.cum_lots / unit.lots,
-                state.notional / booked / unit.ticks if booked else nan,
-            )
-        )  # fmt: skip
-    return _frame(rows, ORDER_COLUMNS, ("decided",))
+    lots, ticks = units.lots[orders.place], units.ticks[orders.place]
+    return pd.DataFrame(
+        {
+            "id": orders.id,
+            "strategy": orders.strategy,
+            "symbol": coded(units.symbols, orders.place),
+            "side": _side(orders.side),
+            "qty": orders.lots / lots,
+            "type": orders.type,
+            "limit_px": _prices(orders.limit_ticks, ticks),
+            "stop_px": _prices(orders.stop_ticks, ticks),
+            "time_in_force": orders.time_in_force,
+            "reason": orders.reason,
+            "decided": stamps(orders.decided_ns),
+            "status": orders.status,
+            "filled_qty": orders.filled_lots / lots,
+            "avg_px": _average(orders.notional_ticks, orders.booked_lots) / ticks,
+        }
+    )
 
 
-def fills(desk: Desk) -> pd.DataFrame:
+def fill_frame(fills: Fills, units: Units) -> pd.DataFrame:
     """Return every execution in the order of the log."""
-    rows, units = [], _units(desk)
-    for report, order in desk.parts.hearing.fills:
-        unit = units[order.symbol]
-        rows.append(
-            (
-                report.execution_id, order.client_order_id, order.strategy, order.symbol,
-                SIDE_WORD[order.side], report.last_lots / unit.lots,
-                report.last_ticks / unit.ticks, report.fee_quanta / unit.quanta,
-                report.ts_fill, report.ts_ns, str(order.reason),
-            )
-        )  # fmt: skip
-    return _frame(rows, FILL_COLUMNS, ("ts_fill", "ts_known"))
+    return pd.DataFrame(
+        {
+            "execution_id": fills.execution_id,
+            "order_id": fills.order_id,
+            "strategy": fills.strategy,
+            "symbol": coded(units.symbols, fills.place),
+            "side": _side(fills.side),
+            "qty": fills.lots / units.lots[fills.place],
+            "px": fills.ticks / units.ticks[fills.place],
+            "fee_usd": fills.fee_quanta / units.quanta,
+            "ts_fill": stamps(fills.ts_fill),
+            "ts_known": stamps(fills.ts_known),
+            "reason": fills.reason,
+        }
+    )
 
 
-def owned_fills(desk: Desk, market_fills: pd.DataFrame) -> pd.DataFrame:
-    """Return the fills by the strategy they belong to: netted orders split, crosses included."""
-    shares = desk.parts.hearing.shares
-    if not shares and not desk.crossed:
-        return market_fills
-    reasons = dict(zip(market_fills["order_id"], market_fills["reason"], strict=True))
-    rows = [
-        _share_row(desk, share, report.execution_id, (report.ts_fill, report.ts_ns), reason)
-        for report, share in shares
-        for reason in (reasons[report.client_order_id],)
-    ]
-    rows += [_share_row(desk, share, "", when, "target") for when, share in desk.crossed]
-    rows.sort(key=lambda row: row[9])
-    return _frame(rows, FILL_COLUMNS, ("ts_fill", "ts_known"))
+def known_closes(closes: Ints, last_rows: Ints) -> Ints:
+    """Return a symbol's last known close in ticks at every step, 0 before its first bar."""
+    known: Ints = np.where(last_rows >= 0, closes[np.maximum(last_rows, 0)], 0)
+    return known
 
 
-def _share_row(
-    desk: Desk, share: Share, name: str, when: tuple[int, int], reason: str
-) -> tuple[Any, ...]:
-    scale = desk.parts.valuation.scales[share.symbol]
-    ticks = share.lot_quanta // scale.tick_lot_quanta
-    side = Side.BUY if share.lots > 0 else Side.SELL
-    return (
-        name, "", share.strategy, share.symbol, SIDE_WORD[side], float(abs(share.lots) * scale.lot),
-        float(ticks * scale.tick), float(share.fee * scale.quantum), *when, reason,
-    )  # fmt: skip
+def curves(
+    ts_close: Ints, cash: Ints, lots: Ints, closes: Sequence[Ints], units: Units
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return equity (``equity, cash, gross, net`` in USD) and positions at every bar's close.
 
-
-def curves(desk: Desk, start_cash: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return equity (``equity, cash, gross, net`` in USD) and positions at every bar's close."""
-    market, valuation = desk.parts.market, desk.parts.valuation
-    cash, lots = desk.curve.spread(market.n_steps, start_cash)
-    net = np.zeros(market.n_steps, dtype=np.int64)
-    gross = np.zeros(market.n_steps, dtype=np.int64)
-    quantities: dict[str, Floats] = {}
-    for place, symbol in enumerate(market.symbols):
-        scale = valuation.scales[symbol]
-        value = lots[:, place] * _closes(desk, place, symbol) * scale.tick_lot_quanta
+    ``cash`` in quanta, ``lots`` (n_steps, n_symbols), ``closes`` in ticks a symbol and step.
+    """
+    net = np.zeros(len(ts_close), dtype=np.int64)
+    gross = np.zeros(len(ts_close), dtype=np.int64)
+    for place, scale in enumerate(units.scales):
+        value = lots[:, place] * closes[place] * scale.tick_lot_quanta
         net += value
         gross += np.abs(value)
-        quantities[symbol] = lots[:, place] / float(1 / scale.lot)
-    index = stamps(np.asarray(market.ts_close))
+    index = stamps(ts_close)
     index.name = "ts_close"
-    units = float(1 / valuation.quantum)
     columns = {"equity": cash + net, "cash": cash, "gross": gross, "net": net}
-    equity = pd.DataFrame({name: column / units for name, column in columns.items()}, index=index)
-    return equity, pd.DataFrame(quantities, index=index)
-
-
-def _closes(desk: Desk, place: int, symbol: str) -> Ints:
-    """Return a symbol's last known close in ticks at every step, 0 before its first bar."""
-    market = desk.parts.market
-    rows = market.last_rows_of(place)
-    closes = np.asarray(market.tapes[symbol].close)[np.maximum(rows, 0)]
-    out: Ints = np.where(rows >= 0, closes, 0)
-    return out
+    money = {name: column / units.quanta for name, column in columns.items()}
+    quantities = dict(zip(units.symbols, (lots / units.lots).T, strict=True))
+    return pd.DataFrame(money, index=index), pd.DataFrame(quantities, index=index)
