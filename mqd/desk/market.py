@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mqd.core.bar import CorporateAction, Ints
+from mqd.core.bar import Ints
 from mqd.core.money import Scale
 from mqd.execution.tape import Tape, tape_of
 from mqd.market_data.bars import Bars
-from mqd.market_data.feed import ReplayFeed
+from mqd.market_data.feed import ReplayFeed, Steps
+from mqd.market_data.sessions import action_steps, session_steps, unknown_volume
 
 VOLUME_SESSIONS = 20
 RECENT_BARS = 20
@@ -21,11 +22,6 @@ NEVER = 2**62
 def _after(steps: list[int], step: int) -> int:
     place = bisect_right(steps, step)
     return steps[place] if place < len(steps) else NEVER
-
-
-def unknown_volume(bars: Bars, symbol: str) -> bool:
-    """Return True for closes without any volume: data that do not say how much traded."""
-    return bars.close_only and not bars[symbol].volume.any()
 
 
 class Market:
@@ -58,46 +54,25 @@ class Market:
         self.present_rows: Sequence[int] = [-1] * len(self.symbols)
         self._known_rows: Sequence[int] = self.present_rows
         self._restated: dict[str, int] = {}
-        self._sessions(bars)
-        self.actions = self._action_steps(bars)
+        self._sessions(bars, steps)
+        self.actions = action_steps(bars, ts_close)
         self._action_list = sorted(self.actions)
         self._volume: dict[str, Sequence[int]] = {}
 
-    def _sessions(self, bars: Bars) -> None:
+    def _sessions(self, bars: Bars, steps: Steps) -> None:
         """Find the last step of each session and the calendar days until the next one."""
         calendar = bars.trading_calendar
         self.session_closes: Sequence[int] = calendar.closes.tolist()
         self.session_opens: Sequence[int] = calendar.opens.tolist()
         self.session_days: tuple[int, ...] = tuple(calendar.sessions.tolist())
-        day = np.full(self.n_steps, -1, dtype=np.int64)
-        to_close = np.full(self.n_steps, np.inf)
-        for place, symbol in enumerate(self.symbols):
-            rows = self._rows[:, place]
-            there = rows >= 0
-            day[there] = np.maximum(day[there], bars[symbol].session[rows[there]])
-            to_close[there] = np.minimum(
-                to_close[there], bars[symbol].minutes_to_close[rows[there]]
-            )
-        ends = np.append(day[1:] != day[:-1], to_close[-1] <= 0)
-        following = np.searchsorted(calendar.sessions, day, side="right")
-        following = np.minimum(following, len(calendar.sessions) - 1)
-        self.day = day.data
-        self.ends_session = ends.tolist()
-        self._session_ends: list[int] = np.flatnonzero(ends).tolist()
-        self.days_to_next = np.maximum(calendar.sessions[following] - day, 1).data
+        sessions = session_steps(bars, steps)
+        self.day = sessions.day.data
+        self.ends_session = sessions.ends.tolist()
+        self._session_ends: list[int] = np.flatnonzero(sessions.ends).tolist()
+        self.days_to_next = sessions.days_to_next.data
         self._at_close = {
             symbol: (bars[symbol].minutes_to_close <= 0).tolist() for symbol in self.symbols
         }
-
-    def _action_steps(self, bars: Bars) -> dict[int, list[CorporateAction]]:
-        steps: dict[int, list[CorporateAction]] = {}
-        for symbol in self.symbols:
-            for action in bars[symbol].actions:
-                row = int(np.searchsorted(bars[symbol].ts_open, action.ts_ex))
-                if 0 < row < len(bars[symbol]):
-                    step = self.step_of(symbol, row)
-                    steps.setdefault(step, []).append(action)
-        return steps
 
     def rows(self, step: int) -> Sequence[int]:
         """Return each symbol's row in a step, -1 where it has no bar."""
