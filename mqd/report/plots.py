@@ -31,28 +31,29 @@ TEAL, ORANGE, GREY = "#12756b", "#c4662d", "#8a95a3"
 _HOUR_NS = 3_600_000_000_000
 
 
-def _stamps(index: pd.DatetimeIndex) -> pd.DatetimeIndex:
+def stamps(index: pd.DatetimeIndex) -> pd.DatetimeIndex:
     """Return UTC times without a zone, which plotly draws as they are."""
     return index.tz_convert("UTC").tz_localize(None) if index.tz is not None else index
 
 
-def _gaps(index: pd.DatetimeIndex) -> list[dict[str, Any]]:
+def gaps(index: pd.DatetimeIndex) -> list[dict[str, Any]]:
     """Return plotly range breaks for the weekends and nights in which there is no bar."""
-    stamps = _stamps(index)
-    if len(stamps) < 2:
+    utc = stamps(index)
+    if len(utc) < 2:
         return []
     breaks: list[dict[str, Any]] = []
-    if not np.isin(stamps.day_of_week, (5, 6)).any():
+    if not np.isin(utc.day_of_week, (5, 6)).any():
         breaks.append({"bounds": ["sat", "mon"]})
-    minute_of_day = np.asarray(stamps.hour * 60 + stamps.minute)
-    steps = np.diff(stamps.as_unit("ns").asi8)
+    minute_of_day = np.asarray(utc.hour * 60 + utc.minute)
+    steps = np.diff(utc.as_unit("ns").asi8)
     first, last = int(minute_of_day.min()), int(minute_of_day.max())
     if np.median(steps) < 6 * _HOUR_NS and last - first < 20 * 60:
         breaks.append({"bounds": [last / 60 + 0.02, first / 60 - 0.02], "pattern": "hour"})
     return breaks
 
 
-def _style(figure: Figure, height: int, title: str = "", *, legend: bool = False) -> Figure:
+def style(figure: Figure, height: int, title: str = "", *, legend: bool = False) -> Figure:
+    """Give a figure the house's colours, margins and font; return it."""
     figure.update_layout(
         template="plotly_white",
         title={"text": title, "x": 0, "xanchor": "left", "font": {"size": 14}} if title else None,
@@ -77,7 +78,7 @@ def _line(
     rows = keep_extremes(values, POINTS_MAX)
     line = {"color": colour, "width": 1.4}
     return go.Scatter(
-        x=_stamps(index)[rows], y=values[rows], name=name, mode="lines", line=line, **more
+        x=stamps(index)[rows], y=values[rows], name=name, mode="lines", line=line, **more
     )
 
 
@@ -113,10 +114,10 @@ def equity_figure(data: ReportData) -> Figure:
     money, below = _equity_traces(data)
     figure.add_trace(money, row=1, col=1)
     figure.add_trace(below, row=2, col=1)
-    _style(figure, 440)
+    style(figure, 440)
     figure.update_yaxes(title_text="USD", tickformat=",.0f", row=1, col=1)
     figure.update_yaxes(title_text="Drawdown", tickformat=".2~%", row=2, col=1)
-    figure.update_xaxes(rangebreaks=_gaps(_index(data.equity)))
+    figure.update_xaxes(rangebreaks=gaps(_index(data.equity)))
     return figure
 
 
@@ -127,7 +128,7 @@ def _price_trace(prices: pd.DataFrame, symbol: str) -> Any:
     if len(prices) > CANDLES_MAX:
         return _line(index, _column(prices, "close"), f"{escape(symbol)} close", GREY)
     return go.Candlestick(
-        x=_stamps(index), open=_column(prices, "open"), high=_column(prices, "high"),
+        x=stamps(index), open=_column(prices, "open"), high=_column(prices, "high"),
         low=_column(prices, "low"), close=_column(prices, "close"), name=escape(symbol),
         increasing={"line": {"color": GREY, "width": 1}, "fillcolor": "#ffffff"},
         decreasing={"line": {"color": GREY, "width": 1}, "fillcolor": GREY},
@@ -154,7 +155,7 @@ def _fill_traces(fills: pd.DataFrame) -> list[Any]:
         ]  # fmt: skip
         traces.append(
             go.Scatter(
-                x=_stamps(pd.DatetimeIndex(chosen["ts_known"])), y=_column(chosen, "px"),
+                x=stamps(pd.DatetimeIndex(chosen["ts_known"])), y=_column(chosen, "px"),
                 name=name, mode="markers", text=texts,
                 hovertemplate="%{x}<br>%{text}<extra></extra>",
                 marker={"symbol": mark, "size": 10, "color": colour,
@@ -176,8 +177,8 @@ def _trip_traces(trades: pd.DataFrame) -> list[Any]:
         chosen = trades[rows].tail(MARKERS_MAX)
         if chosen.empty:
             continue
-        entries = _stamps(pd.DatetimeIndex(chosen["entry_ts"]))
-        exits = _stamps(pd.DatetimeIndex(chosen["exit_ts"]))
+        entries = stamps(pd.DatetimeIndex(chosen["entry_ts"]))
+        exits = stamps(pd.DatetimeIndex(chosen["exit_ts"]))
         xs: list[Any] = []
         ys: list[float | None] = []
         for entry, leave, entry_px, exit_px in zip(
@@ -207,9 +208,9 @@ def trades_figure(data: ReportData, symbol: str) -> Figure:
     from plotly import graph_objects as go
 
     figure = go.Figure(_price_traces(data, symbol))
-    _style(figure, 380, escape(symbol), legend=True)
+    style(figure, 380, escape(symbol), legend=True)
     figure.update_yaxes(title_text="Price")
-    figure.update_xaxes(rangebreaks=_gaps(_index(data.prices[symbol])))
+    figure.update_xaxes(rangebreaks=gaps(_index(data.prices[symbol])))
     return figure
 
 
@@ -228,8 +229,8 @@ def exposure_figure(data: ReportData) -> Figure:
         shown = {"hovertemplate": "%{x}<br>%{y:.1%}", "line_shape": "hv", **more}
         figure.add_trace(_line(index, held, name.capitalize(), colour, **shown))
     figure.update_yaxes(tickformat=".2~%", title_text="Of equity")
-    figure.update_xaxes(rangebreaks=_gaps(index))
-    return _style(figure, 260, legend=True)
+    figure.update_xaxes(rangebreaks=gaps(index))
+    return style(figure, 260, legend=True)
 
 
 def rolling_sharpe_figure(data: ReportData) -> Figure:
@@ -242,8 +243,8 @@ def rolling_sharpe_figure(data: ReportData) -> Figure:
     figure = go.Figure(_line(_index(data.equity), values, "Sharpe", BLUE))
     figure.add_hline(y=0, line={"color": GREY, "width": 1})
     figure.update_yaxes(title_text=f"Sharpe, last {window:,} bars")
-    figure.update_xaxes(rangebreaks=_gaps(_index(data.equity)))
-    return _style(figure, 260)
+    figure.update_xaxes(rangebreaks=gaps(_index(data.equity)))
+    return style(figure, 260)
 
 
 def returns_figure(data: ReportData) -> Figure:
@@ -264,7 +265,7 @@ def returns_figure(data: ReportData) -> Figure:
         )  # fmt: skip
     figure.update_xaxes(tickformat=".1%", title_text="Return of a trade, net of fees")
     figure.update_yaxes(title_text="Trades")
-    return _style(figure, 260)
+    return style(figure, 260)
 
 
 def costs_figure(data: ReportData) -> Figure:
@@ -286,7 +287,7 @@ def costs_figure(data: ReportData) -> Figure:
     shown = [low - room if low < 0 else 0.0, high + room]
     figure.update_xaxes(title_text="USD (negative: paid)", tickformat=",.0f", range=shown)
     figure.update_yaxes(autorange="reversed", automargin=True)
-    return _style(figure, 120 + 36 * len(kinds))
+    return style(figure, 120 + 36 * len(kinds))
 
 
 def monthly_returns(data: ReportData) -> pd.DataFrame:
@@ -294,7 +295,7 @@ def monthly_returns(data: ReportData) -> pd.DataFrame:
 
     A month without bars is NaN. The first month starts from the starting equity.
     """
-    index = _stamps(_index(data.equity))
+    index = stamps(_index(data.equity))
     growth = pd.Series(1.0 + _returns(data), index=index)
     months = growth.groupby([index.year, index.month]).prod().unstack() - 1.0
     table = months.reindex(columns=range(1, 13))
@@ -318,7 +319,7 @@ def monthly_figure(data: ReportData) -> Figure:
         )
     )  # fmt: skip
     figure.update_yaxes(autorange="reversed", type="category")
-    return _style(figure, 100 + 28 * len(table))
+    return style(figure, 100 + 28 * len(table))
 
 
 def plot(data: ReportData) -> Figure:
@@ -334,10 +335,10 @@ def plot(data: ReportData) -> Figure:
         figure.add_trace(trace, row=row, col=1)
     for trace in _price_traces(data, symbol) if symbol is not None else ():
         figure.add_trace(trace, row=3, col=1)
-    _style(figure, 720 if symbol is not None else 440, escape(data.title))
+    style(figure, 720 if symbol is not None else 440, escape(data.title))
     figure.update_yaxes(title_text="USD", tickformat=",.0f", row=1, col=1)
     figure.update_yaxes(title_text="Drawdown", tickformat=".2~%", row=2, col=1)
     if symbol is not None:
         figure.update_yaxes(title_text=escape(symbol), row=3, col=1)
-    figure.update_xaxes(rangebreaks=_gaps(_index(data.equity)))
+    figure.update_xaxes(rangebreaks=gaps(_index(data.equity)))
     return figure

@@ -84,13 +84,13 @@ def test_long_runs_become_thin_lines() -> None:
 def test_nights_and_weekends_without_bars_are_cut_out() -> None:
     sessions = pd.bdate_range("2024-01-02", periods=5, tz="UTC")
     minutes = [day + pd.Timedelta(minutes=m) for day in sessions for m in range(871, 1261)]
-    breaks = plots._gaps(pd.DatetimeIndex(minutes))
+    breaks = plots.gaps(pd.DatetimeIndex(minutes))
     assert breaks[0]["bounds"] == ["sat", "mon"]
     assert breaks[1]["pattern"] == "hour"
     assert breaks[1]["bounds"] == pytest.approx([21.0, 14.52], abs=0.03)
-    assert [b["bounds"] for b in plots._gaps(closes_of(50))] == [["sat", "mon"]]
+    assert [b["bounds"] for b in plots.gaps(closes_of(50))] == [["sat", "mon"]]
     always = pd.date_range("2024-01-01", periods=14 * 1440, freq="min", tz="UTC")
-    assert plots._gaps(always) == []
+    assert plots.gaps(always) == []
 
 
 def test_monthly_returns_compound_to_the_total() -> None:
