@@ -17,13 +17,19 @@ returns for it: 1 a finding or refusal, 2 usage or configuration, 3 the state fo
     │   ├── ParameterOutOfRange
     │   ├── BadFeatures
     │   ├── BadWeight
-    │   └── StrategyRaised
+    │   ├── StrategyRaised
+    │   └── NotCompilable
     ├── ConfigError
     │   ├── UsageError
+    │   ├── GridTooLarge
+    │   ├── EmptyGrid
+    │   ├── SweepFileDiffers
     │   ├── BadLimits
     │   ├── RunFolderExists
     │   └── RunFolderUnusable
     ├── StateFolderTaken
+    │   └── SweepFileTaken
+    ├── SweepWriteFailed
     ├── OrderError
     │   ├── IllegalTransition
     │   ├── OrderRefused
@@ -46,7 +52,7 @@ returns for it: 1 a finding or refusal, 2 usage or configuration, 3 the state fo
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -193,6 +199,10 @@ class StrategyRaised(StrategyError):
         )
 
 
+class NotCompilable(StrategyError):
+    """A strategy that the compiled loop cannot run; the text says why."""
+
+
 class ConfigError(MqdError):
     """Wrong words in a call, a command or a file of settings."""
 
@@ -201,6 +211,37 @@ class ConfigError(MqdError):
 
 class UsageError(ConfigError):
     """An argument that makes no sense."""
+
+
+class GridTooLarge(ConfigError):
+    """More combinations than a sweep goes through one by one."""
+
+    def __init__(self, count: int, axes: Mapping[str, int], count_max: int) -> None:
+        self.count = count
+        product = " × ".join(f"{name} {n:,}" for name, n in axes.items())
+        super().__init__(
+            f"The grid has {count:,} combinations ({product}); a sweep takes at most"
+            f" {count_max:,}. Take larger steps, or draw some: search='random', n=10_000."
+        )
+
+
+class EmptyGrid(ConfigError):
+    """No combination is left to run."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"There is nothing to sweep: {why}.")
+
+
+class SweepFileDiffers(ConfigError):
+    """The file to resume belongs to another sweep; nothing in it was touched."""
+
+    def __init__(self, file: str, differences: Iterable[str]) -> None:
+        self.file, self.differences = file, list(differences)
+        listed = "\n  ".join(self.differences)
+        super().__init__(
+            f"{file} holds another sweep and was left as it is. It differs in:\n  {listed}\n"
+            "Name another file, or sweep with the words of that one."
+        )
 
 
 class BadLimits(ConfigError):
@@ -232,6 +273,28 @@ class StateFolderTaken(MqdError):
 
     def __init__(self, folder: str) -> None:
         super().__init__(f"Another process holds {folder}. Stop it first, or use another folder.")
+
+
+class SweepFileTaken(StateFolderTaken):
+    """Another sweep writes the same file."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        MqdError.__init__(
+            self, f"Another sweep writes {file}. Wait until it ends, or name another file."
+        )
+
+
+class SweepWriteFailed(MqdError):
+    """The disk refused a part of a sweep's results; what was written before is kept."""
+
+    def __init__(self, file: str, n_kept: int, cause: OSError) -> None:
+        self.file, self.n_kept = file, n_kept
+        super().__init__(
+            f"{file}: results could not be written ({cause.strerror or cause})."
+            f" {n_kept:,} combinations are kept: free the disk and run the same sweep again with"
+            " resume= that file."
+        )
 
 
 class OrderError(MqdError):

@@ -1,0 +1,261 @@
+"""``Sweep``: what came of many combinations; a table, its luck, its pictures, and a proof."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mqd import significance
+from mqd.backtesting import backtest
+from mqd.errors import UsageError
+from mqd.market_data.bars import Bars
+from mqd.report.tables import format_metric, label
+from mqd.result import Result
+from mqd.significance import PboResult
+from mqd.strategy.strategy import Strategy
+from mqd.sweeps.assembly import moments_of, sharpes_of, table_of
+from mqd.sweeps.evaluate import METRICS, Job
+from mqd.sweeps.metrics import check_metric, scores
+from mqd.sweeps.parts import Layout
+from mqd.sweeps.store import Store
+
+Floats = NDArray[np.float64]
+Row = int | pd.Series
+SHOWN = ("total_return_frac", "sharpe", "max_drawdown_frac", "n_trades")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Ran:
+    """What a sweep leaves behind for ``Sweep`` to show."""
+
+    jobs: tuple[Job, ...]
+    layout: Layout
+    parameters: tuple[str, ...]
+    store: Store
+    n_combinations: int
+    whole: bool
+    engine: str
+    seconds: float
+    bar_evaluations_per_s: float
+    peak_mb: float
+    n_trials: int
+    notes: tuple[str, ...]
+    metric: str
+
+
+class Sweep:
+    """The results of a sweep; made by ``mqd.sweep``.
+
+    ``table``: one row a combination, and symbol when apart, and dataset when there are several:
+    the parameters, ``dataset``, ``symbol``, the metrics of ``mqd.statistics`` by name and
+    ``failed`` ("" or why the row has no numbers: NaN, counts 0). Rows are ordered by dataset,
+    combination (the grid's order, last parameter fastest; else the order of the search), symbol.
+    ``moments``: float64 (rows, 16, 5), see ``mqd.significance``. ``trials``: how many were tried,
+    by the study's count when there is one, else the rows. ``bar_evaluations_per_s``, ``seconds``
+    (all of the call), ``peak_mb`` (of the process, MiB), ``engine`` ("compiled" or "event").
+    """
+
+    def __init__(self, ran: Ran) -> None:
+        self._ran = ran
+        self.parameters = ran.parameters
+        self.n_combinations = ran.n_combinations
+        self.engine = ran.engine
+        self.trials = ran.n_trials
+        self.bar_evaluations_per_s = ran.bar_evaluations_per_s
+        self.seconds = ran.seconds
+        self.peak_mb = ran.peak_mb
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """One row a combination (and symbol, and dataset); see the class."""
+        return table_of(self._ran.store, self._ran.layout, self.parameters, self.n_combinations)
+
+    @cached_property
+    def moments(self) -> Floats:
+        """Per row and time block n and the sums of r, r^2, r^3, r^4: (rows, 16, 5), read-only.
+
+        Larger than a quarter of ``memory_mb`` they are a memory-mapped temporary file.
+        """
+        ran = self._ran
+        budget = ran.jobs[0].settings.memory_mb * 2**20 // 4
+        return moments_of(ran.store, ran.layout, self.n_combinations, budget)
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know: an engine that was not compiled, failed rows, an early end."""
+        failed = self.table["failed"]
+        rows = np.flatnonzero((failed != "").to_numpy())
+        if not len(rows):
+            return self._ran.notes
+        first = f"the first, row {rows[0]}: {failed.iloc[rows[0]]}"
+        return (*self._ran.notes, f"{len(rows):,} of {len(failed):,} rows failed; {first}")
+
+    def best(self, metric: str = "sharpe", n: int | None = None) -> Any:
+        """Return the row (a Series) with the best ``metric``, or the ``n`` best rows (a frame).
+
+        Best is highest, but lowest for volatility, turnover, fees, refusals and counted
+        assumptions. Rows without a number are left out; ties keep the table's order. Raises
+        ``UsageError`` when no row has one.
+        """
+        order = self._ordered(metric)
+        if n is None:
+            return self.table.iloc[order[0]]
+        if type(n) is not int or n < 1:
+            raise UsageError(f"best: n = {n!r}; it must be a number of rows.")
+        return self.table.iloc[order[:n]]
+
+    def _ordered(self, metric: str) -> NDArray[np.int64]:
+        found = scores(check_metric(metric), self.table[metric].to_numpy())
+        order = np.argsort(-found, kind="stable")
+        order = order[np.isfinite(found[order])]
+        if not len(order):
+            why = self.notes[-1] if self.notes else "nothing was traded."
+            raise UsageError(f"No row of this sweep has a {metric}. {why}")
+        return order
+
+    def strategy(self, row: Row) -> Strategy:
+        """Return the strategy of a row (its label, or the row itself) as an instance."""
+        place = self._place(row)
+        values = {name: self.table[name].iloc[place] for name in self.parameters}
+        return self._ran.jobs[0].strategy_cls(**{k: _plain(v) for k, v in values.items()})
+
+    def bars(self, row: Row) -> Bars:
+        """Return the bars that a row was run on: its dataset's, its symbol's when apart."""
+        place = self._place(row)
+        dataset = 0
+        if self._ran.layout.datasets:
+            dataset = self._ran.layout.datasets.index(str(self.table["dataset"].iloc[place]))
+        bars = self._ran.jobs[dataset].bars
+        if self._ran.layout.symbols[dataset]:
+            return bars.select([str(self.table["symbol"].iloc[place])])
+        return bars
+
+    def result(self, row: Row, engine: str = "auto") -> Result:
+        """Return the backtest of a row, with orders, fills and equity."""
+        words = self._ran.jobs[0].settings.backtest_words()
+        return backtest(self.strategy(row), self.bars(row), engine=engine, **words)  # type: ignore[arg-type]
+
+    def _place(self, row: Row) -> int:
+        label_ = row.name if isinstance(row, pd.Series) else row
+        if not isinstance(label_, int | np.integer) or not 0 <= label_ < len(self.table):
+            raise UsageError(
+                f"{row!r} is no row of this sweep: rows are 0 to {len(self.table) - 1}."
+            )
+        return int(label_)
+
+    def to_vectorbt(self, rows: Any) -> Any:
+        """Return a ``vbt.Portfolio`` for a row, or a dict of them by row label for several.
+
+        ``rows``: a row, a list of rows, or a frame such as ``best(n=3)``. Built from the fills
+        of each row's backtest; needs the extra ``research``.
+        """
+        if isinstance(rows, int | np.integer | pd.Series):
+            return self.result(rows).to_vectorbt()
+        labels = list(rows.index) if isinstance(rows, pd.DataFrame) else list(rows)
+        return {self._place(row): self.result(row).to_vectorbt() for row in labels}
+
+    def deflated_sharpe(self, row: Row | None = None, n_trials: int | None = None) -> float:
+        """Return the probability that a row's Sharpe ratio is more than the best of luck.
+
+        ``row`` defaults to the best by Sharpe. ``n_trials`` defaults to ``trials``; pass fewer
+        when many of them are near copies. See ``significance.deflated_sharpe_ratio``.
+        """
+        place = self._ordered("sharpe")[0] if row is None else self._place(row)
+        moments = np.array(self.moments[place])
+        sharpes = self._sharpes[np.isfinite(self._sharpes)]
+        variance = float(np.var(sharpes, ddof=1)) if len(sharpes) > 1 else 0.0
+        return float(
+            significance.deflated_sharpe_ratio(
+                float(significance.sharpe_of(moments)),
+                int(significance.n_returns_of(moments)),
+                float(significance.skew_of(moments)),
+                float(significance.kurtosis_of(moments)),
+                variance,
+                self.trials if n_trials is None else n_trials,
+            )
+        )
+
+    @cached_property
+    def _sharpes(self) -> Floats:
+        """Sharpe ratios a period, one a row."""
+        return sharpes_of(self._ran.store, self._ran.layout, self.n_combinations)
+
+    def pbo(self, dataset: str | None = None, symbol: str | None = None) -> PboResult:
+        """Return the probability of backtest overfitting (CSCV) of one symbol and dataset.
+
+        Combinations are compared over the same bars, so a sweep of several symbols apart, or
+        of several datasets, must be told which; ``pbo_by_unit`` has all. See
+        ``significance.pbo``.
+        """
+        chosen = np.ones(len(self.table), dtype=np.bool_)
+        for name, value in (("dataset", dataset), ("symbol", symbol)):
+            known = list(self.table[name].unique()) if name in self.table else []
+            if value is None and len(known) > 1:
+                raise UsageError(f"pbo compares rows over the same bars: say {name}={known[0]!r}.")
+            if value is not None:
+                if value not in known:
+                    raise UsageError(f"There is no {name} {value!r} in this sweep: {known}.")
+                chosen &= (self.table[name] == value).to_numpy()
+        return significance.pbo(self.moments if chosen.all() else self.moments[chosen])
+
+    def pbo_by_unit(self) -> dict[str, float]:
+        """Return PBO by unit: "AAPL", "train", "train AAPL", or "all" when there is but one."""
+        names = [name for name in ("dataset", "symbol") if name in self.table]
+        units = self.table[names].drop_duplicates().astype(str)
+        if len(units) < 2:
+            return {"all": self.pbo().pbo}
+        found = {}
+        for unit in units.to_dict("records"):
+            found[" ".join(unit.values())] = self.pbo(**{str(k): v for k, v in unit.items()}).pbo
+        return found
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def title(self) -> str:
+        """What was swept, in one line."""
+        name = self._ran.jobs[0].strategy_cls.__name__
+        return (
+            f"{name} over {', '.join(self.parameters)}: {self.n_combinations:,} combinations,"
+            f" {len(self.table):,} rows, {self.engine} engine"
+        )
+
+    @property
+    def speed(self) -> str:
+        """How fast it was, in one line."""
+        rate = self.bar_evaluations_per_s / 1e6
+        return (
+            f"{self.seconds:,.2f} s, {rate:,.2f} M bar-evaluations/s, peak {self.peak_mb:,.0f} MB"
+        )
+
+    def _best_shown(self) -> pd.DataFrame:
+        if not np.isfinite(self.table["sharpe"].to_numpy()).any():
+            return self.table.iloc[:0]
+        names = [n for n in ("dataset", "symbol") if n in self.table]
+        best = self.best(n=5)[[*self.parameters, *names, *SHOWN]]
+        for name in SHOWN:
+            best = best.assign(**{name: [format_metric(name, float(v)) for v in best[name]]})
+        return best.rename(columns={name: label(name) for name in SHOWN})
+
+    def __repr__(self) -> str:
+        best = self._best_shown()
+        lines = [self.title, self.speed]
+        lines += [best.to_string()] if len(best) else ["No row has a Sharpe ratio."]
+        return "\n".join([*lines, *self.notes])
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        best = self._best_shown()
+        notes = "".join(f"<div>{escape(note)}</div>" for note in self.notes)
+        return f"<b>{escape(self.title)}</b><br>{escape(self.speed)}{best.to_html(border=0)}{notes}"
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,314 @@
+"""``sweep``: every combination of a grid, or a search of it, backtested and told apart from luck."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from mqd import trials
+from mqd.core.clock import NS_PER_S, WallClock
+from mqd.errors import EmptyBars, UsageError
+from mqd.execution.costs import Costs
+from mqd.execution.fill_model import FillModel
+from mqd.market_data.bars import Bars
+from mqd.portfolio.sizing import Sizer
+from mqd.risk.declare import Rule
+from mqd.risk.limits import Limits
+from mqd.strategy.compiled import fingerprint
+from mqd.strategy.strategy import Strategy
+from mqd.sweeps.constraint import Constraint, Where
+from mqd.sweeps.evaluate import Evaluator, Job, evaluator
+from mqd.sweeps.grid import Grid, grid_of
+from mqd.sweeps.metrics import check_metric, scores
+from mqd.sweeps.parts import RESERVED, Layout, Part
+from mqd.sweeps.progress import Progress, peak_mb
+from mqd.sweeps.result import Ran, Sweep
+from mqd.sweeps.search import Block, Search, SearchName, search_of
+from mqd.sweeps.settings import Engine, Symbols, SweepSettings, sweep_settings
+from mqd.sweeps.store import FileStore, MemoryStore, Store
+
+COMPILED_CHUNK: Final = 50e6
+EVENT_CHUNK: Final = 100e3
+"""Bars that one chunk evaluates: a fraction of a second, then the rows are kept."""
+ROW_BYTES: Final = 2_000
+"""What a row takes on its way: metrics, moments, and their copies."""
+
+
+def sweep(
+    strategy_cls: type[Strategy],
+    bars: Bars | Mapping[str, Bars],
+    grid: Mapping[str, Any],
+    *,
+    where: Where = None,
+    symbols: Symbols = "apart",
+    search: SearchName = "grid",
+    n: int | None = None,
+    resume: str | os.PathLike[str] | None = None,
+    memory_mb: int = 400,
+    workers: int | None = None,
+    cash: float | Decimal = 100_000,
+    sizer: Sizer | None = None,
+    costs: Costs | None = None,
+    fills: FillModel | None = None,
+    limits: Limits | None = None,
+    rules: Sequence[Rule] = (),
+    account: Literal["margin", "cash"] = "margin",
+    multiplier: int = 1,
+    rebalance_band_frac: float | None = None,
+    seed: int = 0,
+    engine: Engine = "auto",
+    study: str | os.PathLike[str] | None = None,
+    progress: bool | None = None,
+    metric: str = "sharpe",
+) -> Sweep:
+    """Backtest ``strategy_cls`` with many combinations of parameters and return all their results.
+
+    ``grid`` maps parameters to values (``mqd.sweeps.grid``): ranges, lists, arrays, or single
+    values; what it leaves out has the strategy's default. ``where`` keeps the combinations for
+    which it is true: a function of a dict (``lambda p: p["fast"] < p["slow"]``) or a text
+    (``"fast < slow"``). ``bars``: the data, or several named datasets ``{"train": ...}``.
+    ``symbols="apart"`` runs each symbol with its own account, ``"pooled"`` all with one.
+
+    ``search="grid"`` runs all; ``"random"`` draws ``n`` by ``seed`` without replacement;
+    ``"optuna"`` asks Optuna's TPE sampler for ``n``, to make ``metric`` better (its mean over
+    symbols and datasets). With those two ``(low, high)`` is a range of values.
+
+    ``resume="x.parquet"`` keeps results in that file while they come in: after a kill or Ctrl-C
+    the same call goes on where it stopped and returns the table of a sweep that was never
+    stopped; a file of another strategy, grid, setting or data is refused. Without it, results
+    beyond ``memory_mb`` (MiB, for features and results together) wait in a temporary folder.
+
+    ``cash ... seed`` are those of ``mqd.backtest``. ``engine="auto"`` is the compiled loop, and
+    the desk when the strategy cannot be compiled (``Sweep.notes`` say why, and what it costs).
+    ``workers``: threads; None takes all cores. ``study``: a folder in which every combination
+    tried is counted (``mqd.trials``). ``progress``: a bar on stderr; None shows it on a terminal
+    and in notebooks.
+
+    A combination whose rule raises or returns no weight ends as a failed row. Ctrl-C returns
+    what is done, with a note. Raises ``ConfigError``, ``StrategyError``, ``DataError``,
+    ``MoneyError``; ``SweepFileTaken`` while another sweep writes the file; ``SweepWriteFailed``
+    when the disk is full: what was written is kept.
+    """
+    began_ns = WallClock().monotonic_ns()
+    settings = sweep_settings(
+        cash=cash, sizer=sizer, costs=costs, fills=fills, limits=limits, rules=rules,
+        account=account, multiplier=multiplier, rebalance_band_frac=rebalance_band_frac,
+        seed=seed, engine=engine, workers=workers, memory_mb=memory_mb,
+    )  # fmt: skip
+    check_metric(metric)
+    plan = _plan(strategy_cls, bars, grid, where, symbols, search, n, metric, settings)
+    return _run(plan, _store(plan, resume), study, progress, began_ns)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """All that is decided before the first combination runs."""
+
+    jobs: tuple[Job, ...]
+    layout: Layout
+    grid: Grid
+    constraint: Constraint
+    search: Search
+    evaluators: tuple[Evaluator, ...]
+    metric: str
+
+    @property
+    def n_bars(self) -> int:
+        """Bars that one combination evaluates, over all datasets."""
+        return sum(job.bars.n_bars for job in self.jobs)
+
+    @property
+    def engine(self) -> str:
+        """What computes: "compiled", or "event" when any dataset needs the desk."""
+        engines = {one.engine for one in self.evaluators}
+        return "compiled" if engines == {"compiled"} else "event"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the evaluators have to say by now, each sentence once."""
+        return tuple(dict.fromkeys(note for one in self.evaluators for note in one.notes))
+
+    @property
+    def chunk(self) -> int:
+        """Combinations a chunk."""
+        settings = self.jobs[0].settings
+        compiled = self.engine == "compiled"
+        threads = settings.workers or os.cpu_count() or 1
+        by_time = COMPILED_CHUNK * threads if compiled else EVENT_CHUNK
+        n_units = max(len(symbols) or 1 for symbols in self.layout.symbols)
+        by_memory = settings.memory_mb * 2**20 / 8 / (ROW_BYTES * n_units)
+        return max(int(min(by_time / max(self.n_bars, 1), by_memory)), 1)
+
+    def identity(self) -> dict[str, str]:
+        """Return what decides the numbers of this sweep, by name, as text."""
+        job = self.jobs[0]
+        first = next(self.search.blocks(1)).columns
+        strategy = job.strategy_cls(**{k: v[0].item() for k, v in first.items()})
+        names = self.layout.datasets or ("data",)
+        from mqd import __version__
+
+        return {
+            "mqd": __version__,
+            "strategy": job.strategy_cls.__name__,
+            "code": fingerprint(strategy),
+            "engine": self.engine,
+            **{f"grid of {name}": axis.text for name, axis in self.grid.axes.items()},
+            "where": self.constraint.text,
+            "search": self.search.text,
+            "symbols": job.symbols,
+            **job.settings.identity(),
+            **{
+                f"bars of {name}": f"{','.join(one.bars.symbols)} {one.bars.sha256}"
+                for name, one in zip(names, self.jobs, strict=True)
+            },
+        }
+
+
+def _plan(
+    strategy_cls: type[Strategy],
+    bars: Bars | Mapping[str, Bars],
+    grid: Mapping[str, Any],
+    where: Where,
+    symbols: Symbols,
+    search: SearchName,
+    n: int | None,
+    metric: str,
+    settings: SweepSettings,
+) -> Plan:
+    if symbols not in ("apart", "pooled"):
+        raise UsageError(f"symbols = {symbols!r}; it must be 'apart' or 'pooled'.")
+    axes = grid_of(strategy_cls, grid, ranges=search != "grid")
+    for name in axes.axes:
+        if name in RESERVED:
+            raise UsageError(f"The parameter {name!r} is named like a column of the table.")
+    datasets = _datasets(bars)
+    constraint = Constraint(where, tuple(axes.axes))
+    found = search_of(search, axes, constraint, n=n, seed=settings.seed, metric=metric)
+    jobs = tuple(
+        Job(strategy_cls, one, settings, symbols, tuple(axes.axes)) for one in datasets.values()
+    )
+    named = () if isinstance(bars, Bars) else tuple(datasets)
+    units = tuple(one.symbols if symbols == "apart" else () for one in datasets.values())
+    return Plan(
+        jobs, Layout(named, units), axes, constraint, found,
+        tuple(evaluator(job) for job in jobs), metric,
+    )  # fmt: skip
+
+
+def _datasets(bars: Bars | Mapping[str, Bars]) -> dict[str, Bars]:
+    named = {"": bars} if isinstance(bars, Bars) else bars
+    if not isinstance(named, Mapping) or not named:
+        raise UsageError(
+            f"bars is {bars!r}: give Bars (mqd.load_bars(path)), or named ones {{'train': bars}}."
+        )
+    for name, one in named.items():
+        if not isinstance(one, Bars) or not isinstance(name, str):
+            raise UsageError(f"bars[{name!r}] is {type(one).__name__}; names go with Bars.")
+        if not one.symbols or any(len(one[symbol]) == 0 for symbol in one.symbols):
+            raise EmptyBars(name or one.source, "nothing is there to replay")
+    return dict(named)
+
+
+def _store(plan: Plan, resume: str | os.PathLike[str] | None) -> Store:
+    if resume is None:
+        return MemoryStore(plan.layout, plan.jobs[0].settings.memory_mb / 4)
+    return FileStore(resume, plan.layout, plan.identity())
+
+
+def _run(
+    plan: Plan,
+    store: Store,
+    study: str | os.PathLike[str] | None,
+    progress: bool | None,
+    began_ns: int,
+) -> Sweep:
+    notes: list[str] = []
+    counted = _Counted(plan, study)
+    n_done = n_new = 0
+    whole = False
+    try:
+        with Progress(plan.search.total, plan.n_bars, progress) as bar:
+            for block in plan.search.blocks(plan.chunk):
+                n_new += _block(plan, store, block)
+                n_done = block.first + block.n
+                counted.reached(n_done)
+                bar.reached(block.seen, n_new, plan.notes)
+        whole = True
+    except KeyboardInterrupt:
+        n_done = min(store.done(place) for place in range(len(plan.jobs)))
+        if not n_done:
+            raise
+        notes.append(_stopped(n_done, store))
+    finally:
+        store.finish(whole=whole)
+    seconds = max(WallClock().monotonic_ns() - began_ns, 1) / NS_PER_S
+    return Sweep(
+        Ran(
+            jobs=plan.jobs, layout=plan.layout, parameters=tuple(plan.grid.axes), store=store,
+            n_combinations=n_done, whole=whole, engine=plan.engine, seconds=seconds,
+            bar_evaluations_per_s=n_new * plan.n_bars / seconds, peak_mb=peak_mb(),
+            n_trials=counted.n, notes=(*notes, *plan.notes), metric=plan.metric,
+        )
+    )  # fmt: skip
+
+
+def _block(plan: Plan, store: Store, block: Block) -> int:
+    """Evaluate what of a block is not kept yet, keep it, and return how many were new."""
+    n_new = 0
+    outcomes = []
+    for place, evaluate in enumerate(plan.evaluators):
+        skipped = min(max(store.done(place) - block.first, 0), block.n)
+        if skipped < block.n:
+            columns = {name: values[skipped:] for name, values in block.columns.items()}
+            outcome = evaluate(columns)
+            store.add(Part(place, block.first + skipped, columns, outcome))
+            n_new = max(n_new, block.n - skipped)
+        else:
+            outcome = (
+                next(
+                    part.outcome
+                    for part in store.parts(place, moments=False)
+                    if part.first == block.first
+                )
+                if plan.search.adaptive
+                else None
+            )
+        outcomes.append(outcome)
+    if plan.search.adaptive:
+        found = [
+            scores(plan.metric, one.columns[plan.metric]).reshape(block.n, -1) for one in outcomes
+        ]
+        plan.search.tell(block, np.concatenate(found, axis=1).mean(axis=1))
+    return n_new
+
+
+def _stopped(n_done: int, store: Store) -> str:
+    kept = f"Stopped by Ctrl-C: the first {n_done:,} combinations are kept"
+    if isinstance(store, FileStore):
+        return f"{kept} in {store.folder}; the same call with resume= goes on from there."
+    return f"{kept}."
+
+
+class _Counted:
+    """The trials of this sweep in its study's folder: every row is one."""
+
+    def __init__(self, plan: Plan, study: str | os.PathLike[str] | None) -> None:
+        self._folder = None if study is None else Path(study)
+        self._n_rows = sum(len(symbols) or 1 for symbols in plan.layout.symbols)
+        self.n = 0
+        if self._folder is not None:
+            same = {k: v for k, v in plan.identity().items() if k not in ("engine", "mqd")}
+            self._identity = hashlib.sha256(repr(sorted(same.items())).encode()).hexdigest()
+
+    def reached(self, n_combinations: int) -> None:
+        """Count the rows of the combinations so far; ``n`` is the study's count then."""
+        self.n = n_combinations * self._n_rows
+        if self._folder is not None:
+            self.n = trials.record(self._folder, "sweep", self.n, self._identity).n
