@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from mqd.core.bar import Floats, SymbolBars
 from mqd.errors import StrategyError, did_you_mean
+from mqd.features import mark
 
 
 class Bands(NamedTuple):
@@ -42,11 +43,16 @@ class Macd(NamedTuple):
     histogram: Floats
 
 
+_indicator = mark(fresh=True)
+
+
+@_indicator
 def sma(values: ArrayLike, n: int) -> Floats:
     """Simple moving average of the last ``n`` values; NaN for the first ``n - 1``."""
     return _apply("sma", _talib().SMA, [values], _window("sma", n, 1))
 
 
+@_indicator
 def ema(values: ArrayLike, n: int) -> Floats:
     """Exponential moving average, smoothing 2 / (n + 1), seeded by the mean of the first ``n``.
 
@@ -55,6 +61,7 @@ def ema(values: ArrayLike, n: int) -> Floats:
     return _apply("ema", _talib().EMA, [values], _window("ema", n, 2))
 
 
+@_indicator
 def rsi(values: ArrayLike, n: int = 14) -> Floats:
     """Relative strength index in [0, 100] with Wilder's smoothing; NaN for the first ``n``.
 
@@ -64,6 +71,7 @@ def rsi(values: ArrayLike, n: int = 14) -> Floats:
     return _apply("rsi", _talib().RSI, [values], _window("rsi", n, 2))
 
 
+@_indicator
 def true_range(high: ArrayLike, low: ArrayLike, close: ArrayLike) -> Floats:
     """Largest of high - low, |high - previous close|, |low - previous close|; first NaN.
 
@@ -72,6 +80,7 @@ def true_range(high: ArrayLike, low: ArrayLike, close: ArrayLike) -> Floats:
     return _apply("true_range", _talib().TRANGE, [high, low, close])
 
 
+@_indicator
 def atr(high: ArrayLike, low: ArrayLike, close: ArrayLike, n: int = 14) -> Floats:
     """Average true range, Wilder's smoothing, price units; NaN for the first ``n``.
 
@@ -81,6 +90,7 @@ def atr(high: ArrayLike, low: ArrayLike, close: ArrayLike, n: int = 14) -> Float
     return _apply("atr", _talib().ATR, [high, low, close], _window("atr", n, 1))
 
 
+@_indicator
 def stddev(values: ArrayLike, n: int, ddof: int = 0) -> Floats:
     """Standard deviation of the last ``n`` values, divisor ``n - ddof`` (0 = population).
 
@@ -91,6 +101,7 @@ def stddev(values: ArrayLike, n: int, ddof: int = 0) -> Floats:
     return _apply("stddev", _stddev, [values], window) * scale
 
 
+@mark(Bands._fields, fresh=True)
 def bollinger(values: ArrayLike, n: int = 20, width: float = 2.0) -> Bands:
     """Bands ``width`` population standard deviations around the mean of ``n`` values.
 
@@ -100,26 +111,30 @@ def bollinger(values: ArrayLike, n: int = 20, width: float = 2.0) -> Bands:
     return Bands(middle + spread, middle, middle - spread)
 
 
+@_indicator
 def zscore(values: ArrayLike, n: int) -> Floats:
     """Distance from the mean of ``n`` values in population standard deviations.
 
     NaN for the first ``n - 1`` and wherever all values of the window are equal.
     """
     deviation = stddev(values, n)
-    distance = np.asarray(values, dtype=np.float64) - sma(values, n)
+    distance: Floats = np.asarray(values, dtype=np.float64) - sma(values, n)
     return np.divide(distance, deviation, out=_blank(distance), where=deviation > 0.0)
 
 
+@_indicator
 def highest(values: ArrayLike, n: int) -> Floats:
     """Maximum of the last ``n`` values, its own bar's included; NaN for the first ``n - 1``."""
     return _extreme("highest", _talib().MAX, values, n)
 
 
+@_indicator
 def lowest(values: ArrayLike, n: int) -> Floats:
     """Minimum of the last ``n`` values, its own bar's included; NaN for the first ``n - 1``."""
     return _extreme("lowest", _talib().MIN, values, n)
 
 
+@mark(Channel._fields, fresh=True)
 def donchian(high: ArrayLike, low: ArrayLike, n: int = 20) -> Channel:
     """Highest high and lowest low of the ``n`` bars *before* each bar; NaN for the first ``n``.
 
@@ -129,6 +144,7 @@ def donchian(high: ArrayLike, low: ArrayLike, n: int = 20) -> Channel:
     return Channel(_previous(highest(high, n)), _previous(lowest(low, n)))
 
 
+@mark(Macd._fields, fresh=True)
 def macd(values: ArrayLike, fast: int = 12, slow: int = 26, signal: int = 9) -> Macd:
     """MACD: fast minus slow EMA, its EMA, and the difference; NaN for ``slow + signal - 2``.
 
@@ -144,12 +160,14 @@ def macd(values: ArrayLike, fast: int = 12, slow: int = 26, signal: int = 9) -> 
     return Macd(*parts)
 
 
+@_indicator
 def momentum(values: ArrayLike, n: int) -> Floats:
     """Difference to the value ``n`` bars earlier; NaN for the first ``n``."""
     window = _window("momentum", n, 1)
     return _apply("momentum", lambda v, w: v[w:] - v[:-w], [values], window)
 
 
+@_indicator
 def roc(values: ArrayLike, n: int) -> Floats:
     """Rate of change as a fraction: value / value ``n`` bars earlier - 1; NaN for the first ``n``.
 
@@ -158,11 +176,13 @@ def roc(values: ArrayLike, n: int) -> Floats:
     return _apply("roc", lambda v, w: _ratio(v[w:], v[:-w]) - 1.0, [values], _window("roc", n, 1))
 
 
+@_indicator
 def returns(values: ArrayLike) -> Floats:
     """Simple return of each bar as a fraction; the first is NaN."""
     return roc(values, 1)
 
 
+@_indicator
 def log_returns(values: ArrayLike) -> Floats:
     """Natural logarithm of value / previous value; the first is NaN, as is one of a value <= 0."""
 
@@ -173,6 +193,7 @@ def log_returns(values: ArrayLike) -> Floats:
     return _apply("log_returns", logs, [values], 1)
 
 
+@_indicator
 def realised_vol(values: ArrayLike, n: int) -> Floats:
     """Sample standard deviation (ddof 1) of the last ``n`` log returns, a bar, not annualised.
 
@@ -181,6 +202,7 @@ def realised_vol(values: ArrayLike, n: int) -> Floats:
     return stddev(log_returns(values), n, ddof=1)
 
 
+@_indicator
 def session_vwap(bars: SymbolBars) -> Floats:
     """Volume-weighted mean of (high + low + close) / 3 since the session's open, this bar included.
 

@@ -48,8 +48,8 @@ def compute_features(strategy: Strategy, bars: SymbolBars) -> Features:
         raise BadFeatures(name, bars.symbol, what)
     columns = []
     for key, value in returned.items():
-        _check_name(name, bars.symbol, key)
-        columns.append(_column(name, bars, key, value))
+        check_feature_name(name, bars.symbol, key)
+        columns.append(checked_column(name, bars, key, value))
     ready = np.ones(len(bars), dtype=np.bool_)
     for column in columns:
         ready &= np.isfinite(column)
@@ -88,7 +88,8 @@ def _raised(name: str, bars: SymbolBars, error: Exception) -> StrategyRaised:
     return StrategyRaised(name, "features", bars.symbol, last, error)
 
 
-def _check_name(strategy: str, symbol: str, key: object) -> None:
+def check_feature_name(strategy: str, symbol: str, key: object) -> None:
+    """Raise ``BadFeatures`` for a name that ``now.<name>`` cannot read or that is a bar field."""
     if not isinstance(key, str) or not key.isidentifier() or keyword.iskeyword(key):
         raise BadFeatures(strategy, symbol, f"{key!r} is no name that now.<name> can read")
     if key.startswith("_"):
@@ -99,7 +100,8 @@ def _check_name(strategy: str, symbol: str, key: object) -> None:
         )
 
 
-def _column(strategy: str, bars: SymbolBars, key: str, value: object) -> Floats:
+def checked_column(strategy: str, bars: SymbolBars, key: str, value: object) -> Floats:
+    """Return a read-only float64 copy of a feature, or raise ``BadFeatures``."""
     if not isinstance(value, np.ndarray):
         value = np.asarray(value) if hasattr(value, "to_numpy") else value
     if not isinstance(value, np.ndarray):
