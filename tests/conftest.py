@@ -1,8 +1,15 @@
-"""Profiles of the property tests: `ci` repeats exactly, `nightly` searches further."""
+"""Profiles of the property tests: `ci` repeats exactly, `nightly` searches further.
+
+Compiled code of the tests is kept in the checkout, never in the user's own folder.
+"""
 
 import os
+from pathlib import Path
 
 from hypothesis import HealthCheck, settings
+
+KEPT_CODE = Path(__file__).parents[1] / ".pytest_cache" / "mqd-code"
+os.environ.setdefault("MQD_CACHE_DIR", str(KEPT_CODE))
 
 SLOW_MACHINE = [HealthCheck.too_slow]
 

@@ -24,14 +24,16 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any, Final
 
 from mqd import logs
 from mqd.strategy import fingerprints, reached
 from mqd.strategy.fingerprints import Unnameable, exact_text, module_text
 from mqd.strategy.reached import NO_BINDINGS
-from mqd.strategy.rebuild import rebuild
+from mqd.strategy.rebuild import rebuild, rebuild_scope
+
+__all__ = ["compile_cached", "fingerprint", "folder", "rebuild"]
 
 BYTES_MAX: Final = 256_000_000
 FILES_MAX: Final = 2_000
@@ -105,13 +107,19 @@ def compile_cached(
     return dispatcher
 
 
-def folder() -> Path:
-    """Return the folder of compiled code; it need not exist."""
+def folder() -> Path | None:
+    """Return the folder of compiled code, which need not exist; None for a user without a home.
+
+    It holds machine code that is run as it is: nobody else may write there. When it is made, it
+    is made for its owner alone.
+    """
     said = os.environ.get("MQD_CACHE_DIR")
     if said:
         return Path(said)
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "mqd" / "code"
+    with suppress(RuntimeError):
+        return (Path(base) if base else Path.home() / ".cache") / "mqd" / "code"
+    return None
 
 
 class _Unit:
@@ -130,35 +138,39 @@ class _Unit:
 
     def load_overload(self, _signature: object, target: Any) -> Any:
         """Return the compile result kept on disk, or None and prepare to compile."""
-        target.refresh()
-        payload = _read(self._path(target)) if self._name else b""
+        path = self._path(target)
+        payload = _read(path) if path else b""
         if payload:
             with suppress(Exception):  # a file that is whole but cannot be used is replaced
-                return _implementation().rebuild(target, pickle.loads(payload))  # noqa: S301
+                symbols, reduced = pickle.loads(payload)  # noqa: S301 - the user's own folder
+                _prepare(target, symbols)
+                return _implementation().rebuild(target, reduced)
         suffix = self.short if self._name else ""
-        for name, value in self._scope.items():
-            self.module.__dict__[name] = _renamed(value, suffix)
+        self.module.__dict__.update(rebuild_scope(self._scope, suffix))
         return None
 
     def save_overload(self, _signature: object, result: Any) -> None:
         """Keep a compile result, unless it refers to addresses of this process."""
         self.ask()
-        if not self._name or result.library.has_dynamic_globals or result.lifted:
+        path = self._path(result.target_context)
+        if path is None or result.library.has_dynamic_globals or result.lifted:
             return
         from numba.core import serialize
 
         dumps: Any = serialize.dumps
-        payload = dumps(_implementation().reduce(result))
-        _write(self._path(result.target_context), payload)
+        symbols = _symbols(result.library)
+        payload = dumps((symbols, _implementation().reduce(result)))
+        _write(path, payload)
 
     def ask(self) -> None:
         """Run the caller's check on the compiled scope."""
         if self._check is not None:
             self._check(self.module.__dict__)
 
-    def _path(self, target: Any) -> Path:
-        machine = _sha256(repr(target.codegen().magic_tuple()))
-        return folder() / f"mqd_{_sha256(self._name, machine)}.code"
+    def _path(self, target: Any) -> Path | None:
+        place = folder() if self._name else None
+        machine = repr(target.codegen().magic_tuple())
+        return place and place / f"mqd_{_sha256(self._name, machine)}.code"
 
 
 def _name(source: str, scope: Mapping[str, object], signature: tuple[Any, ...], key: str) -> str:
@@ -182,17 +194,34 @@ def _is_data(kind: Any) -> bool:
     return isinstance(kind, types.Number | types.Boolean | types.UnicodeType | types.Record)
 
 
-def _renamed(value: Any, suffix: str) -> object:
-    if fingerprints.is_dispatcher(value) or isinstance(value, FunctionType):
-        return rebuild(value, suffix=suffix) if suffix or isinstance(value, FunctionType) else value
-    return value
-
-
 def _implementation() -> Any:
     """Return what takes compile results apart and puts them together; it has no state."""
     from numba.core.caching import CompileResultCacheImpl
 
     return object.__new__(CompileResultCacheImpl)
+
+
+def _symbols(library: Any) -> tuple[str, ...]:
+    """Return the names of the functions and values that machine code takes from its process."""
+    module = library._final_module
+    named = (*module.functions, *module.global_variables)
+    return tuple(
+        item.name for item in named if item.is_declaration and not item.name.startswith("llvm.")
+    )
+
+
+def _prepare(target: Any, symbols: tuple[str, ...]) -> None:
+    """Make the process ready for loaded code.
+
+    numba's runtime always; the implementations of its library, which take 0.4 s to import and
+    are for compiling, only when they bring a symbol that the code needs.
+    """
+    from llvmlite import binding
+    from numba.core.runtime.nrt import rtsys
+
+    rtsys.initialize(target)
+    if any(binding.address_of_symbol(name) is None for name in symbols):
+        target.refresh()
 
 
 @cache

@@ -48,8 +48,10 @@ def exact_text(value: object, bindings: Mapping[str, object] = NO_BINDINGS) -> s
     """Return a text that two values share only when they compile to the same machine code.
 
     Raises ``Unnameable`` for a value, or a function that reaches one, that has no such text:
-    an object known by its identity alone.
+    an object known by its identity alone, or a user's module as a whole.
     """
+    if isinstance(value, ModuleType) and not is_library(value.__name__):
+        raise Unnameable(f"the module {value.__name__}")
     return _exact(_value_key(value, [], {}, bindings))
 
 

@@ -25,10 +25,19 @@ def rebuild(function: Any, bindings: Mapping[str, object] = NO_BINDINGS, suffix:
     same bindings) or a dispatcher. No binding goes into a dispatcher: a user's function, whose
     names could meet those of the bindings, is handed in as one.
 
-    ``suffix`` goes into the names of all copies, dispatchers too, and their module becomes
-    ``mqd_<suffix>``: numba's symbols are named by them.
+    ``suffix`` goes into the names of all copies, dispatchers too, and their module (that of the
+    functions defined inside them too) becomes ``mqd_<suffix>``: numba's symbols are named so.
     """
     return _Rebuilder(bindings, suffix).copied(function)
+
+
+def rebuild_scope(scope: Mapping[str, object], suffix: str) -> dict[str, object]:
+    """Return a generated function's globals with their functions rebuilt, shared ones once.
+
+    Without a suffix dispatchers stay as they are.
+    """
+    rebuilder = _Rebuilder(NO_BINDINGS, suffix)
+    return {name: rebuilder.replaced(value, []) for name, value in scope.items()}
 
 
 class _Rebuilder:
@@ -46,12 +55,13 @@ class _Rebuilder:
         import numba
 
         plain = function if isinstance(function, FunctionType) else function.py_func
-        scope: dict[str, object] = {"__builtins__": builtins, "__name__": __name__}
+        module = f"mqd_{self._suffix}" if self._suffix else plain.__module__
+        scope: dict[str, object] = {"__builtins__": builtins, "__name__": module}
         cells = tuple(CellType() for _ in plain.__closure__ or ())
         copy = FunctionType(plain.__code__, scope, plain.__name__, None, cells or None)
         copy.__defaults__ = plain.__defaults__
         copy.__kwdefaults__ = plain.__kwdefaults__
-        copy.__module__ = f"mqd_{self._suffix}" if self._suffix else plain.__module__
+        copy.__module__ = module
         ending = f"_{self._suffix}" if self._suffix else ""
         copy.__name__ = f"{plain.__name__}{ending}"
         copy.__qualname__ = f"{plain.__qualname__}{ending}"
@@ -62,14 +72,15 @@ class _Rebuilder:
         self._functions[function] = dispatcher
         bindings = self._bindings if function is plain else NO_BINDINGS
         for name, (value, chains) in reached(plain, bindings).items():
-            replaced = self._value(value, chains)
+            replaced = self.replaced(value, chains)
             if name in plain.__code__.co_freevars:
                 cells[plain.__code__.co_freevars.index(name)].cell_contents = replaced
             else:
                 scope[name] = replaced
         return dispatcher
 
-    def _value(self, value: Any, chains: list[tuple[str, ...]]) -> object:
+    def replaced(self, value: Any, chains: list[tuple[str, ...]]) -> object:
+        """Return what a copy reads in the place of ``value``."""
         if isinstance(value, FunctionType) and not is_library(value.__module__):
             return self.copied(value)
         if is_dispatcher(value) and self._suffix:
@@ -77,8 +88,8 @@ class _Rebuilder:
         if isinstance(value, ModuleType) and not is_library(value.__name__):
             proxy = ModuleType(value.__name__)
             for attribute, inner, rest in attributes(value, chains):
-                setattr(proxy, attribute, self._value(inner, rest))
+                setattr(proxy, attribute, self.replaced(inner, rest))
             return proxy
         if type(value) is tuple and any(callable(item) for item in value):
-            return tuple(self._value(item, []) for item in value)
+            return tuple(self.replaced(item, []) for item in value)
         return value
