@@ -8,10 +8,15 @@ from decimal import Decimal
 from typing import Any, Literal
 
 from mqd.backtesting import backtest, name_strategies
+from mqd.checks.costs import bar_time_ambiguity, breakeven_cost
 from mqd.checks.decisions import decision_lookahead, price_level
+from mqd.checks.determinism import feature_determinism, hash_determinism, run_determinism
+from mqd.checks.engines import engine_parity, frames_apart, plain_python
 from mqd.checks.lookahead import feature_lookahead
+from mqd.checks.purity import hash_dependent, purity
 from mqd.checks.report import CheckReport, Finding, in_order
-from mqd.errors import UsageError
+from mqd.checks.warm_up import warm_up
+from mqd.errors import StrategyError, UsageError
 from mqd.execution.costs import Costs
 from mqd.execution.fill_model import FillModel
 from mqd.market_data.bars import Bars
@@ -83,16 +88,62 @@ class Task:
 
 
 def _findings(task: Task) -> Iterator[Finding]:
+    """Yield everything found; what stands on features that cannot be trusted is left out."""
+    found = list(purity(task.strategy))
+    yield from found
+    features: dict[str, Features] = {}
+    if task.strategy.kind != "event":
+        about, features = _about_features(task, impure=bool(found))
+        yield from about
+        found += about
+    if any(one.severity == "finding" for one in found):
+        yield Finding(
+            "not checked",
+            "Decisions, engines and costs were not looked at: the findings above come first.",
+        )
+        return
+    yield from _about_runs(task, features)
+
+
+def _about_features(task: Task, *, impure: bool) -> tuple[list[Finding], dict[str, Features]]:
+    """Return what the features of all symbols show, and the features on all bars."""
+    strategy, bars = task.strategy, task.bars
     features: dict[str, Features] = {}
     found: list[Finding] = []
-    if task.strategy.kind != "event":
-        for symbol in task.bars.symbols:
-            one = task.bars[symbol]
-            features[symbol] = compute_features(task.strategy, one)
-            found += feature_lookahead(task.strategy, one, features[symbol], task.n_cuts, task.seed)
-    yield from found
-    if any(one.severity == "finding" for one in found):
-        return
-    full = task.run(task.bars)
-    yield from decision_lookahead(task.run, task.bars, full, task.seed)
-    yield from price_level(task.strategy, task.bars, features)
+    try:
+        for symbol in bars.symbols:
+            features[symbol] = compute_features(strategy, bars[symbol])
+        for symbol in bars.symbols:
+            one = bars[symbol], features[symbol]
+            found += feature_lookahead(strategy, *one, task.n_cuts, task.seed)
+        found += feature_determinism(strategy, bars, features)
+    except StrategyError as error:
+        if not impure:
+            raise
+        return [Finding("impurity", f"features cannot be computed: {error}")], {}
+    if not any(one.severity == "finding" for one in found):
+        longest = max(bars.symbols, key=lambda symbol: len(bars[symbol]))
+        found += warm_up(strategy, bars[longest], features[longest], task.seed)
+    return found, features
+
+
+def _about_runs(task: Task, features: dict[str, Features]) -> Iterator[Finding]:
+    """Yield what whole runs show: decisions, chance, engines, costs."""
+
+    def again(**words: Any) -> Result:
+        return task.run(task.bars, **words)
+
+    full = again(engine="event")
+    yield from decision_lookahead(
+        lambda bars: task.run(bars, engine="event"), task.bars, full, task.seed
+    )
+    yield from run_determinism(again, full, frames_apart)
+    if hash_dependent(task.strategy):
+        yield from hash_determinism(task.strategy, task.bars)
+    yield from engine_parity(again, full)
+    if features:
+        yield from price_level(task.strategy, task.bars, features)
+        longest = max(task.bars.symbols, key=lambda symbol: len(task.bars[symbol]))
+        yield from plain_python(task.strategy, task.bars[longest], features[longest], task.seed)
+    yield from bar_time_ambiguity(full)
+    yield from breakeven_cost(again, full)
