@@ -47,9 +47,8 @@ def table_of(store: Store, layout: Layout, parameters: tuple[str, ...], n: int) 
     columns: dict[str, Any] = {}
     for name in list(pieces):
         whole = np.concatenate(pieces.pop(name))
-        if name in known:
-            whole = pd.Categorical.from_codes(whole, categories=list(known[name]))
-        columns[name] = whole
+        kind = pd.CategoricalDtype(list(known[name])) if name in known else None
+        columns[name] = whole if kind is None else pd.Categorical.from_codes(whole, dtype=kind)
     columns["failed"] = pd.array(columns["failed"], dtype="str")
     return pd.DataFrame(columns, copy=False)
 

@@ -114,6 +114,7 @@ _COMPARE: dict[type, Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
     ast.Eq: operator.eq, ast.NotEq: operator.ne,
 }  # fmt: skip
+_MEMBER = (ast.In, ast.NotIn)
 _CALLS: dict[str, Callable[..., Any]] = {
     "abs": np.abs,
     "min": lambda *values: functools.reduce(np.minimum, values),
@@ -164,9 +165,7 @@ class _Expression:
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
                 self._check_all([left, right])
             case ast.Compare(left=left, ops=ops, comparators=others):
-                if not all(
-                    type(op) in _COMPARE or isinstance(op, ast.In | ast.NotIn) for op in ops
-                ):
+                if not all(type(op) in _COMPARE or type(op) in _MEMBER for op in ops):
                     self._refuse(node)
                 self._check_all([left, *others])
             case ast.Call(func=ast.Name(id=name), args=[_, *_] as parts, keywords=[]) if (
@@ -214,7 +213,7 @@ class _Expression:
 
 
 def _compare(left: Any, op: ast.cmpop, right: Any) -> Any:
-    if isinstance(op, ast.In | ast.NotIn):
+    if isinstance(op, _MEMBER):
         members = right if isinstance(right, list) else [right]
         found = functools.reduce(np.logical_or, (np.equal(left, one) for one in members), False)
         return np.logical_not(found) if isinstance(op, ast.NotIn) else found

@@ -133,11 +133,12 @@ class DeskEvaluator:
         if not self._why or not self._bars_per_s:
             return ()
         times = max(COMPILED_RATE_MIN / self._bars_per_s, 1.0)
-        return (
+        told = (
             f"{self._job.strategy_cls.__name__} is swept by the event engine: {self._why} It"
             f" evaluates about {self._bars_per_s:,.0f} bars/s, at least {times:,.0f} times slower"
-            " than the compiled loop.",
+            " than the compiled loop."
         )
+        return (told,)
 
     def __call__(self, columns: Columns) -> Outcome:
         """Return the rows of a chunk, in order."""

@@ -2,7 +2,7 @@
 
 A grid is a mapping from parameter to values::
 
-    {"fast": range(5, 61), "slow": [20, 50, 100], "band": np.linspace(0, 0.1, 11), "long_only": True}
+    {"fast": range(5, 61), "slow": [20, 50, 100], "band": np.linspace(0, 0.1, 11), "short": True}
 
 ``range``, lists, tuples, numpy arrays, pandas Series and indexes are values to try; a single
 value is fixed. The last parameter changes fastest. Nothing of the size of the grid is ever made:
@@ -17,10 +17,10 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Mapping, Sized
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,7 +121,7 @@ class Grid:
         """
         rest = places
         columns = {}
-        for name, axis in reversed(self.axes.items()):
+        for name, axis in reversed(list(self.axes.items())):
             assert not isinstance(axis, Continuous)
             rest, place = np.divmod(rest, axis.n)
             columns[name] = axis.take(place)
@@ -141,11 +141,13 @@ def grid_of(strategy_cls: type[Strategy], grid: Mapping[str, Any], *, ranges: bo
     ``EmptyGrid``, ``UnknownParameter``, ``ParameterOutOfRange`` (naming the value) and
     ``UsageError``.
     """
-    if not (isinstance(strategy_cls, type) and issubclass(strategy_cls, Strategy)):
+    kind: object = strategy_cls
+    if not (isinstance(kind, type) and issubclass(kind, Strategy)):
         raise UsageError(
             f"sweep takes a strategy class, not {strategy_cls!r}: write SmaCross, not SmaCross()."
         )
-    if not isinstance(grid, Mapping):
+    shape: object = grid
+    if not isinstance(shape, Mapping):
         raise UsageError(
             f"grid is {type(grid).__name__}, not a mapping: write {{'fast': range(5, 61)}}."
         )
@@ -233,7 +235,7 @@ class _Reader:
 
     def _values(self, values: Any) -> list[Any]:
         unordered = isinstance(values, Mapping | set | frozenset)
-        if unordered or not isinstance(values, Sized) or np.ndim(values) > 1:
+        if unordered or not isinstance(values, Collection) or np.ndim(cast(Any, values)) > 1:
             raise UsageError(
                 f"{self._what}: {type(values).__name__} is no list of values. Write a range, a"
                 " list, a flat array, or one value."

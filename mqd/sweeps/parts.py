@@ -63,15 +63,22 @@ class Part(NamedTuple):
 
     def head(self, n: int) -> Part:
         """Return the part cut to its first ``n`` combinations."""
-        if n >= self.n:
-            return self
-        rows = n * (len(self.outcome.failed) // self.n)
+        return self if n >= self.n else self._cut(0, n)
+
+    def tail(self, n: int) -> Part:
+        """Return the part without its first ``n`` combinations."""
+        return self._cut(n, self.n) if n else self
+
+    def _cut(self, start: int, stop: int) -> Part:
+        n_units = len(self.outcome.failed) // self.n
+        rows = slice(start * n_units, stop * n_units)
         cut = Outcome(
-            {name: values[:rows] for name, values in self.outcome.columns.items()},
-            self.outcome.moments[:rows],
-            self.outcome.failed[:rows],
+            {name: values[rows] for name, values in self.outcome.columns.items()},
+            self.outcome.moments[rows],
+            self.outcome.failed[rows],
         )
-        return Part(self.dataset, self.first, {k: v[:n] for k, v in self.parameters.items()}, cut)
+        parameters = {name: values[start:stop] for name, values in self.parameters.items()}
+        return Part(self.dataset, self.first + start, parameters, cut)
 
     @property
     def n_bytes(self) -> int:

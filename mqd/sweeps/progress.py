@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from mqd.core.clock import NS_PER_S, WallClock
 
@@ -42,7 +42,7 @@ class Progress:
 
             self._bar = tqdm(total=total, desc="sweep", bar_format=FORMAT, file=sys.stderr)
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,13 +21,17 @@ from mqd.result import Result
 from mqd.significance import PboResult
 from mqd.strategy.strategy import Strategy
 from mqd.sweeps.assembly import moments_of, sharpes_of, table_of
-from mqd.sweeps.evaluate import METRICS, Job
-from mqd.sweeps.metrics import check_metric, scores
+from mqd.sweeps.evaluate import Job
+from mqd.sweeps.metrics import LOW_IS_BETTER, check_metric, scores
 from mqd.sweeps.parts import Layout
 from mqd.sweeps.store import Store
+from mqd.sweeps.verify import Verification, verify
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
 
 Floats = NDArray[np.float64]
-Row = int | pd.Series
+Row = int | np.integer[Any] | pd.Series
 SHOWN = ("total_return_frac", "sharpe", "max_drawdown_frac", "n_trades")
 
 
@@ -38,14 +44,12 @@ class Ran:
     parameters: tuple[str, ...]
     store: Store
     n_combinations: int
-    whole: bool
     engine: str
     seconds: float
     bar_evaluations_per_s: float
     peak_mb: float
     n_trials: int
     notes: tuple[str, ...]
-    metric: str
 
 
 class Sweep:
@@ -214,6 +218,98 @@ class Sweep:
             found[" ".join(unit.values())] = self.pbo(**{str(k): v for k, v in unit.items()}).pbo
         return found
 
+    def verify(self, n: int = 20, seed: int = 0) -> Verification:
+        """Run the best row and ``n`` random ones again in the desk and compare.
+
+        Of a compiled sweep the rows are also run alone in the compiled loop: orders, fills,
+        trades, equity and positions must equal the desk's in every value but ids. The row's
+        metrics must too: counts and final equity exactly, the others to 1e-9. The answer prints
+        "equal: 21 combinations ...", or the first difference; ``ok`` says which.
+        """
+        return verify(self, n, seed)
+
+    def heatmap(self, x: str, y: str, metric: str = "sharpe", **fixed: object) -> Figure:
+        """Return a metric over two parameters; ``fixed`` names values of other columns.
+
+        Each cell is the best of its rows: ``heatmap("fast", "slow", "sharpe", symbol="AAPL")``.
+        """
+        from mqd.report import sweep_plots
+
+        good = _good(metric)
+        return sweep_plots.heatmap_figure(self.table, x, y, metric, fixed=fixed, best=good)
+
+    def parallel(self, metric: str = "sharpe") -> Figure:
+        """Return parallel coordinates: a line a combination, an axis a parameter."""
+        from mqd.report import sweep_plots
+
+        good = _good(metric)
+        return sweep_plots.parallel_figure(self.table, self.parameters, metric, best=good)
+
+    def stability(
+        self, metric: str = "sharpe", x: str | None = None, y: str | None = None
+    ) -> Figure:
+        """Return the metric averaged with its neighbours: plateaus, not spikes.
+
+        ``mqd.robustness.neighbour_stability`` has the numbers.
+        """
+        from mqd.report import sweep_plots
+
+        return sweep_plots.stability_figure(
+            self.table, self.parameters, metric, x=x, y=y, best=_good(metric)
+        )
+
+    def sharpe_distribution(self, n_trials: int | None = None) -> Figure:
+        """Return the histogram of Sharpe ratios, with what the best of ``trials`` by luck has."""
+        from mqd.report import sweep_plots
+
+        n_trials = self.trials if n_trials is None else n_trials
+        return sweep_plots.sharpe_distribution_figure(self.table, n_trials)
+
+    def equity_fan(self, n: int = 20, metric: str = "sharpe") -> Figure:
+        """Return the equity of the ``n`` best rows, run again, over the bars of the best one."""
+        from mqd.report import sweep_plots
+
+        return sweep_plots.equity_fan_figure(self.equity_curves(n, metric))
+
+    def equity_curves(self, n: int = 20, metric: str = "sharpe") -> pd.DataFrame:
+        """Return the equity at each close of the ``n`` best rows on the best row's bars.
+
+        One column a row, the best first, named by its parameters; USD.
+        """
+        best = self.best(metric)
+        rows = self.best(metric, n=len(self.table))
+        for name in ("dataset", "symbol"):
+            if name in rows:
+                rows = rows[rows[name] == best[name]]
+        curves = {}
+        for row in rows.index[:n]:
+            values = ", ".join(f"{name}={self.table[name].iloc[row]}" for name in self.parameters)
+            curves[values] = self.result(int(row)).equity["equity"]
+        return pd.DataFrame(curves)
+
+    def report(self, path: str | os.PathLike[str], metric: str = "sharpe") -> Path:
+        """Write one self-contained HTML page: best rows, luck, pictures; return its path."""
+        from mqd.report import sweep_page
+
+        jobs = self._ran.jobs
+        data = {
+            f"bars {name}".strip(): f"{', '.join(job.bars.symbols)}, {job.bars.sha256[:16]}"
+            for name, job in zip(self._ran.layout.datasets or ("",), jobs, strict=True)
+        }
+        pbo = ", ".join(f"{value:.2f}" for value in self.pbo_by_unit().values())
+        ranked = bool(np.isfinite(self.table[check_metric(metric)].to_numpy()).any())
+        curves = self.equity_curves(metric=metric) if ranked else None
+        deflated = f"{self.deflated_sharpe():.2f}" if ranked else "none"
+        return sweep_page.write(
+            sweep_page.SweepData(
+                title=self.title, subtitle=self.speed, table=self.table,
+                parameters=self.parameters, n_trials=self.trials, metric=metric,
+                best=_good(metric), notes=self.notes, identity=data, curves=curves,
+                luck={"Deflated Sharpe": deflated, "PBO": pbo, "Trials": f"{self.trials:,}"},
+            ),
+            Path(path),
+        )  # fmt: skip
+
     def __len__(self) -> int:
         return len(self.table)
 
@@ -238,7 +334,7 @@ class Sweep:
         if not np.isfinite(self.table["sharpe"].to_numpy()).any():
             return self.table.iloc[:0]
         names = [n for n in ("dataset", "symbol") if n in self.table]
-        best = self.best(n=5)[[*self.parameters, *names, *SHOWN]]
+        best: pd.DataFrame = self.best(n=5)[[*self.parameters, *names, *SHOWN]]
         for name in SHOWN:
             best = best.assign(**{name: [format_metric(name, float(v)) for v in best[name]]})
         return best.rename(columns={name: label(name) for name in SHOWN})
@@ -255,6 +351,10 @@ class Sweep:
         best = self._best_shown()
         notes = "".join(f"<div>{escape(note)}</div>" for note in self.notes)
         return f"<b>{escape(self.title)}</b><br>{escape(self.speed)}{best.to_html(border=0)}{notes}"
+
+
+def _good(metric: str) -> Literal["max", "min"]:
+    return "min" if check_metric(metric) in LOW_IS_BETTER else "max"
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ their order do not depend on these lengths, nor on where a sweep was interrupted
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -51,6 +52,9 @@ class Search(Protocol):
     def text(self) -> str:
         """What tells this search from another."""
 
+    def write_to(self, journal: Path) -> None:
+        """Keep the search's own record beside the results, when it has one."""
+
     def blocks(self, size: int) -> Iterator[Block]:
         """Yield blocks of at most ``size`` combinations, in order, from the first."""
 
@@ -80,6 +84,9 @@ class GridSearch:
     def text(self) -> str:
         """The name of the search."""
         return "grid"
+
+    def write_to(self, journal: Path) -> None:
+        """A grid keeps no record."""
 
     def blocks(self, size: int) -> Iterator[Block]:
         """Yield the combinations in the order of the grid, the last parameter fastest."""
@@ -116,6 +123,9 @@ class RandomSearch:
     def text(self) -> str:
         """The search, its number and its seed."""
         return f"random, n={self._n}, seed={self._seed}"
+
+    def write_to(self, journal: Path) -> None:
+        """A draw keeps no record."""
 
     def blocks(self, size: int) -> Iterator[Block]:
         """Yield the drawn combinations in the order of the draw."""

@@ -51,7 +51,7 @@ class SweepSettings:
     def identity(self) -> dict[str, str]:
         """Return, by name, what of the settings decides the numbers of a sweep, as text."""
         words = self.backtest_words()
-        words["cash"] = Decimal(str(self.cash)).normalize()
+        words["cash"] = f"{Decimal(str(self.cash)).normalize():f}"
         words["rules"] = [_rule_text(rule) for rule in self.rules]
         return {name: str(value) for name, value in words.items()}
 

@@ -18,7 +18,7 @@ import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from mqd.errors import (
     RunFolderUnusable,
@@ -39,6 +39,10 @@ MIB: Final = 2**20
 
 class Store(Protocol):
     """Takes parts in order of combinations, gives them back by dataset."""
+
+    @property
+    def is_whole(self) -> bool:
+        """True when the whole sweep is there already."""
 
     def done(self, dataset: int) -> int:
         """Return how many combinations of a dataset are kept, counted from the first."""
@@ -63,6 +67,8 @@ class MemoryStore:
         self._held: dict[Span, Part | Path] = {}
         self._reached: dict[int, int] = {}
         self._folder: Path | None = None
+
+    is_whole = False
 
     def done(self, dataset: int) -> int:
         """Return how many combinations of a dataset are kept."""
@@ -177,7 +183,7 @@ class FileStore:
             while self._lock is None:
                 fd = lock_folder(self.folder)
                 try:
-                    there = os.stat(self.folder / "lock").st_ino == os.fstat(fd).st_ino
+                    there = (self.folder / "lock").stat().st_ino == os.fstat(fd).st_ino
                 except FileNotFoundError:
                     there = False
                 if there:

@@ -1,10 +1,10 @@
-"""``sweep``: every combination of a grid, or a search of it, backtested and told apart from luck."""
+"""``sweep``: every combination of a grid, or a search of it, backtested."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -24,14 +24,14 @@ from mqd.risk.limits import Limits
 from mqd.strategy.compiled import fingerprint
 from mqd.strategy.strategy import Strategy
 from mqd.sweeps.constraint import Constraint, Where
-from mqd.sweeps.evaluate import Evaluator, Job, evaluator
+from mqd.sweeps.evaluate import Evaluator, Job, Outcome, evaluator
 from mqd.sweeps.grid import Grid, grid_of
 from mqd.sweeps.metrics import check_metric, scores
 from mqd.sweeps.parts import RESERVED, Layout, Part
 from mqd.sweeps.progress import Progress, peak_mb
 from mqd.sweeps.result import Ran, Sweep
 from mqd.sweeps.search import Block, Search, SearchName, search_of
-from mqd.sweeps.settings import Engine, Symbols, SweepSettings, sweep_settings
+from mqd.sweeps.settings import Engine, SweepSettings, Symbols, sweep_settings
 from mqd.sweeps.store import FileStore, MemoryStore, Store
 
 COMPILED_CHUNK: Final = 50e6
@@ -132,8 +132,8 @@ class Plan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the evaluators have to say by now, each sentence once."""
-        return tuple(dict.fromkeys(note for one in self.evaluators for note in one.notes))
+        """What the evaluators have to say by now: those of the first dataset that has any."""
+        return next((one.notes for one in self.evaluators if one.notes), ())
 
     @property
     def chunk(self) -> int:
@@ -204,12 +204,14 @@ def _plan(
 
 def _datasets(bars: Bars | Mapping[str, Bars]) -> dict[str, Bars]:
     named = {"": bars} if isinstance(bars, Bars) else bars
-    if not isinstance(named, Mapping) or not named:
+    shape: object = named
+    if not isinstance(shape, Mapping) or not shape:
         raise UsageError(
             f"bars is {bars!r}: give Bars (mqd.load_bars(path)), or named ones {{'train': bars}}."
         )
     for name, one in named.items():
-        if not isinstance(one, Bars) or not isinstance(name, str):
+        pair: tuple[object, object] = (name, one)
+        if not (isinstance(pair[0], str) and isinstance(pair[1], Bars)):
             raise UsageError(f"bars[{name!r}] is {type(one).__name__}; names go with Bars.")
         if not one.symbols or any(len(one[symbol]) == 0 for symbol in one.symbols):
             raise EmptyBars(name or one.source, "nothing is there to replay")
@@ -219,7 +221,10 @@ def _datasets(bars: Bars | Mapping[str, Bars]) -> dict[str, Bars]:
 def _store(plan: Plan, resume: str | os.PathLike[str] | None) -> Store:
     if resume is None:
         return MemoryStore(plan.layout, plan.jobs[0].settings.memory_mb / 4)
-    return FileStore(resume, plan.layout, plan.identity())
+    store = FileStore(resume, plan.layout, plan.identity())
+    if not store.is_whole:
+        plan.search.write_to(store.path.with_suffix(".optuna.journal"))
+    return store
 
 
 def _run(
@@ -231,15 +236,18 @@ def _run(
 ) -> Sweep:
     notes: list[str] = []
     counted = _Counted(plan, study)
-    n_done = n_new = 0
+    kept = [_Kept(store.parts(place, moments=False)) for place in range(len(plan.jobs))]
+    n_new = 0
     whole = False
     try:
         with Progress(plan.search.total, plan.n_bars, progress) as bar:
-            for block in plan.search.blocks(plan.chunk):
-                n_new += _block(plan, store, block)
+            n_done = store.done(0) if store.is_whole else 0
+            for block in () if store.is_whole else plan.search.blocks(plan.chunk):
+                n_new += _block(plan, store, kept, block)
                 n_done = block.first + block.n
                 counted.reached(n_done)
                 bar.reached(block.seen, n_new, plan.notes)
+            counted.reached(n_done)
         whole = True
     except KeyboardInterrupt:
         n_done = min(store.done(place) for place in range(len(plan.jobs)))
@@ -252,14 +260,14 @@ def _run(
     return Sweep(
         Ran(
             jobs=plan.jobs, layout=plan.layout, parameters=tuple(plan.grid.axes), store=store,
-            n_combinations=n_done, whole=whole, engine=plan.engine, seconds=seconds,
+            n_combinations=n_done, engine=plan.engine, seconds=seconds,
             bar_evaluations_per_s=n_new * plan.n_bars / seconds, peak_mb=peak_mb(),
-            n_trials=counted.n, notes=(*notes, *plan.notes), metric=plan.metric,
+            n_trials=counted.n, notes=(*notes, *plan.notes),
         )
     )  # fmt: skip
 
 
-def _block(plan: Plan, store: Store, block: Block) -> int:
+def _block(plan: Plan, store: Store, kept: Sequence[_Kept], block: Block) -> int:
     """Evaluate what of a block is not kept yet, keep it, and return how many were new."""
     n_new = 0
     outcomes = []
@@ -270,23 +278,30 @@ def _block(plan: Plan, store: Store, block: Block) -> int:
             outcome = evaluate(columns)
             store.add(Part(place, block.first + skipped, columns, outcome))
             n_new = max(n_new, block.n - skipped)
-        else:
-            outcome = (
-                next(
-                    part.outcome
-                    for part in store.parts(place, moments=False)
-                    if part.first == block.first
-                )
-                if plan.search.adaptive
-                else None
-            )
-        outcomes.append(outcome)
+            outcomes.append(outcome)
+        elif plan.search.adaptive:
+            outcomes.append(kept[place].block(block))
     if plan.search.adaptive:
         found = [
             scores(plan.metric, one.columns[plan.metric]).reshape(block.n, -1) for one in outcomes
         ]
         plan.search.tell(block, np.concatenate(found, axis=1).mean(axis=1))
     return n_new
+
+
+class _Kept:
+    """What is kept of blocks that a resumed search asks for again, one after the other."""
+
+    def __init__(self, parts: Iterator[Part]) -> None:
+        self._parts = parts
+        self._part: Part | None = None
+
+    def block(self, block: Block) -> Outcome:
+        """Return the rows of a block, which lies in one part."""
+        part = self._part
+        while part is None or block.first >= part.first + part.n:
+            part = self._part = next(self._parts)
+        return part.tail(block.first - part.first).head(block.n).outcome
 
 
 def _stopped(n_done: int, store: Store) -> str:
