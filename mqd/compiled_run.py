@@ -7,8 +7,9 @@ executions "x1", "x2", ..., by row. Nothing is computed before it is read.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,6 @@ from mqd.desk.frames import (
     words,
 )
 from mqd.desk.source import Terms, refused, split_applied
-from mqd.desk.wiring import Settings
 from mqd.kernel.records import (
     FILL_FIELDS,
     ORDER_FIELDS,
@@ -40,6 +40,7 @@ from mqd.kernel.records import (
     Counts,
     Records,
 )
+from mqd.desk.wiring import Settings
 from mqd.market_data.bars import Bars
 from mqd.market_data.feed import ReplayFeed
 from mqd.report.trades import SplitApplied
@@ -56,7 +57,7 @@ def compiled_result(
     """Return the ``Result`` of one strategy's compiled run over ``bars``.
 
     ``settings`` are those of the run (``costs`` as charged), ``scales`` those of
-    ``mqd.desk.wiring.scales_of``.
+    ``mqd.kernel.settings.scales_of``.
     """
     ((name, _, _),) = named
     scales = {symbol: scales[symbol] for symbol in bars.symbols}
@@ -90,6 +91,10 @@ class CompiledSource:
     records: Records
     controls: tuple[str, ...]
     terms: Terms
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what can be made again."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def counts(self) -> Counts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,10 @@ from mqd.desk.assumptions import assumptions
 from mqd.desk.harvest import harvest
 from mqd.desk.loop import Desk
 from mqd.desk.source import Source, Terms
-from mqd.desk.wiring import Settings
 from mqd.errors import UsageError
 from mqd.execution.costs import Costs
 from mqd.execution.simulated_broker import SLIPPED
+from mqd.desk.wiring import Settings
 from mqd.market_data.bars import Bars
 from mqd.report.data import ReportData
 from mqd.report.trades import trades
@@ -51,6 +51,10 @@ class Result:
     run: Path | None
     terms: Terms
     source: Source
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what can be made again."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
     def orders(self) -> pd.DataFrame:
