@@ -2,96 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from decimal import Decimal
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from mqd.cli import output
-from mqd.errors import UsageError, did_you_mean
+from mqd.cli.words import (
+    ACCOUNT,
+    COSTS,
+    FILLS,
+    AccountWords,
+    CostWords,
+    DataWords,
+    FillWords,
+    bars_of,
+    pairs_of,
+    settings_of,
+)
+from mqd.errors import UsageError
 
 if TYPE_CHECKING:
-    from mqd import Bars, Result
-    from mqd.portfolio.sizing import Sizer
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class DataWords:
-    """Which bars: ``--data`` and how they are read."""
-
-    data: Path
-    """File of bars, .parquet or .csv."""
-    symbols: str | None = None
-    """Symbols, separated by commas; all of the file when left out."""
-    start: str | None = None
-    """First session, such as 2010-01-04."""
-    end: str | None = None
-    """Last session, included."""
-    adjust: Literal["none", "split", "split+dividend"] = "split"
-    """What corporate actions do to prices on read."""
-    dividends: Literal["yahoo", "wiki"] = "yahoo"
-    """Convention of dividend adjustment."""
-    calendar: str = "XNYS"
-    """Exchange calendar; 24/7 for crypto."""
-    tick: str | None = None
-    """Price step, such as 0.01; by default 0.0001, for coins their own."""
-    lot: str | None = None
-    """Quantity step, such as 0.000001 for fractions of shares; by default 1."""
-    on_bad: Literal["refuse", "drop"] = "refuse"
-    """What to do with rows that break a rule of bars."""
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class CostWords:
-    """What trading costs. With none of these: 1 bp slippage, regulatory fees, 50 bp borrow."""
-
-    fee_bps: float | None = None
-    """Fee, basis points of notional."""
-    fee_per_share: float | None = None
-    """Fee a share."""
-    slippage_bps: float | None = None
-    """Worsens market and stop fills, basis points."""
-    borrow_bps_per_year: float | None = None
-    """Cost of holding a short position, basis points a year."""
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class FillWords:
-    """What a simulated fill may assume."""
-
-    participation_frac: float = 0.1
-    """Largest share of a bar's volume that our fills take."""
-    touch_fills: bool = False
-    """A limit that is only touched fills."""
-    latency_ns: int = 0
-    """Delay of every order, nanoseconds."""
-    close_only: bool = False
-    """Admit data that hold closes only."""
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class AccountWords:
-    """The account and the size of its orders."""
-
-    cash: float = 100_000
-    """Starting cash, USD."""
-    sizer: str = "fraction"
-    """fraction, quantity=10, notional=5000, volatility=0.1 or kelly=0.5."""
-    account: Literal["margin", "cash"] = "margin"
-    """cash enforces settlement."""
-    multiplier: int = 1
-    """Buying power as a multiple of equity."""
-    rebalance_band_frac: float | None = None
-    """Send an order when a weight drifted further than this from its target."""
-    limits: Path | None = None
-    """Limits file (TOML); research limits when left out."""
+    from mqd import Result
 
 
 @Parameter(name="*")
@@ -119,9 +52,9 @@ def backtest(
     *,
     data: DataWords,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", show_default=False)] = (),
-    costs: CostWords = CostWords(),
-    fills: FillWords = FillWords(),
-    account: AccountWords = AccountWords(),
+    costs: CostWords = COSTS,
+    fills: FillWords = FILLS,
+    account: AccountWords = ACCOUNT,
     run: RunWords = RunWords(),
 ) -> int:
     """Replay a strategy over bars and print what came of it.
@@ -138,9 +71,9 @@ def backtest(
 
     _check(run)
     kind = resolve(strategy)
-    chosen = kind(**parameters_from_text(kind, _pairs(set_)))
-    settings = _settings(costs, fills, account, run)
-    bars = _bars(data)
+    chosen = kind(**parameters_from_text(kind, pairs_of(set_, "--set", "fast=20")))
+    settings = settings_of(costs, fills, account, run.engine, run.seed)
+    bars = bars_of(data)
     result = mqd.backtest(chosen, bars, out=run.out, **settings)
     document = dict(result.summary())
     if run.out is not None and run.report is not False:
@@ -159,79 +92,6 @@ def _check(run: RunWords) -> None:
     """Refuse what cannot be done before anything is loaded."""
     if run.report and run.out is None:
         raise UsageError("--report writes into the run folder; name one with --out FOLDER.")
-
-
-def _pairs(texts: tuple[str, ...]) -> dict[str, str]:
-    """Return ``name=value`` texts as a dict; refuse one without an equals sign."""
-    pairs = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--set {text!r} is not name=value, such as --set fast=20.")
-        pairs[name.strip()] = value.strip()
-    return pairs
-
-
-def _bars(words: DataWords) -> Bars:
-    """Load the bars that the words describe."""
-    import mqd
-
-    symbols = [name.strip() for name in (words.symbols or "").split(",") if name.strip()]
-    return mqd.load_bars(
-        words.data,
-        symbols=symbols or None,
-        start=words.start,
-        end=words.end,
-        adjust=words.adjust,
-        calendar=words.calendar,
-        dividends=words.dividends,
-        tick=words.tick,
-        lot=words.lot,
-        on_bad=words.on_bad,
-    )
-
-
-def _settings(
-    costs: CostWords, fills: FillWords, account: AccountWords, run: RunWords
-) -> dict[str, Any]:
-    """Return the keyword arguments of ``mqd.backtest``, without the run folder."""
-    import mqd
-
-    own = {name: value for name, value in asdict(costs).items() if value is not None}
-    return {
-        "cash": account.cash,
-        "sizer": _sizer(account.sizer),
-        "costs": mqd.Costs(**own) if own else None,
-        "fills": mqd.FillModel(**asdict(fills)),
-        "limits": mqd.Limits.from_toml(str(account.limits)) if account.limits else None,
-        "account": account.account,
-        "multiplier": account.multiplier,
-        "rebalance_band_frac": account.rebalance_band_frac,
-        "engine": run.engine,
-        "seed": run.seed,
-    }
-
-
-def _sizer(text: str) -> Sizer:
-    """Return the sizer of ``name`` or ``name=size``."""
-    import mqd
-
-    makers: dict[str, Callable[..., Sizer]] = {
-        "fraction": mqd.FractionOfEquity,
-        "quantity": mqd.FixedQuantity,
-        "notional": mqd.FixedNotional,
-        "volatility": mqd.VolatilityTarget,
-        "kelly": mqd.Kelly,
-    }
-    name, equals, size = text.partition("=")
-    if name not in makers:
-        raise UsageError(f"There is no sizer {name!r}.{did_you_mean(name, makers)}")
-    if not equals:
-        return makers[name]()
-    try:
-        return makers[name](float(size) if name in {"volatility", "kelly"} else Decimal(size))
-    except (ValueError, ArithmeticError, TypeError) as error:
-        raise UsageError(f"--sizer {text!r}: {size!r} is no size for {name}.") from error
 
 
 def _print(result: Result, document: dict[str, Any]) -> None:

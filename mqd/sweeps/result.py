@@ -49,6 +49,7 @@ class Ran:
     bar_evaluations_per_s: float
     peak_mb: float
     n_trials: int
+    is_whole: bool
     notes: tuple[str, ...]
 
 
@@ -60,14 +61,16 @@ class Sweep:
     ``failed`` ("" or why the row has no numbers: NaN, counts 0). Rows are ordered by dataset,
     combination (the grid's order, last parameter fastest; else the order of the search), symbol.
     ``moments``: float64 (rows, 16, 5), see ``mqd.significance``. ``trials``: how many were tried,
-    by the study's count when there is one, else the rows. ``bar_evaluations_per_s``, ``seconds``
-    (all of the call), ``peak_mb`` (of the process, MiB), ``engine`` ("compiled" or "event").
+    by the study's count when there is one, else the rows. ``is_whole``: False after Ctrl-C.
+    ``bar_evaluations_per_s``, ``seconds`` (all of the call), ``peak_mb`` (of the process, MiB),
+    ``engine`` ("compiled" or "event").
     """
 
     def __init__(self, ran: Ran) -> None:
         self._ran = ran
         self.parameters = ran.parameters
         self.n_combinations = ran.n_combinations
+        self.is_whole = ran.is_whole
         self.engine = ran.engine
         self.trials = ran.n_trials
         self.bar_evaluations_per_s = ran.bar_evaluations_per_s

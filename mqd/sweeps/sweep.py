@@ -262,7 +262,7 @@ def _run(
             jobs=plan.jobs, layout=plan.layout, parameters=tuple(plan.grid.axes), store=store,
             n_combinations=n_done, engine=plan.engine, seconds=seconds,
             bar_evaluations_per_s=n_new * plan.n_bars / seconds, peak_mb=peak_mb(),
-            n_trials=counted.n, notes=(*notes, *plan.notes),
+            n_trials=counted.n, is_whole=whole, notes=(*notes, *plan.notes),
         )
     )  # fmt: skip
 

@@ -8,7 +8,7 @@ import pytest
 
 import mqd
 from mqd.cli import main as cli
-from mqd.cli.backtest import AccountWords, CostWords, FillWords, RunWords, _settings, _sizer
+from mqd.cli.words import AccountWords, CostWords, FillWords, settings_of, sizer_of
 from mqd.strategy.library.sma_cross import SmaCross
 from tests.unit.cli.test_cli import SHORT, strict_json
 
@@ -50,11 +50,12 @@ def test_the_command_is_the_library(capsys):
 
 
 def test_words_reach_the_library():
-    settings = _settings(
+    settings = settings_of(
         CostWords(slippage_bps=2),
         FillWords(participation_frac=0.5, touch_fills=True, latency_ns=3),
         AccountWords(cash=5, sizer="quantity=3", account="cash", rebalance_band_frac=0.1),
-        RunWords(engine="event", seed=4),
+        "event",
+        4,
     )
     assert settings["costs"] == mqd.Costs(slippage_bps=2)
     assert settings["fills"] == mqd.FillModel(
@@ -63,7 +64,7 @@ def test_words_reach_the_library():
     assert settings["sizer"] == mqd.FixedQuantity(Decimal(3))
     assert (settings["cash"], settings["account"], settings["seed"]) == (5, "cash", 4)
     assert settings["rebalance_band_frac"] == 0.1
-    plain = _settings(CostWords(), FillWords(), AccountWords(), RunWords())
+    plain = settings_of(CostWords(), FillWords(), AccountWords(), "auto", 0)
     assert plain["costs"] is None
     assert plain["limits"] is None
 
@@ -79,7 +80,7 @@ def test_words_reach_the_library():
     ],
 )
 def test_every_sizer_has_a_word(text, kind):
-    assert isinstance(_sizer(text), kind)
+    assert isinstance(sizer_of(text), kind)
 
 
 def test_the_table_tells_where_the_record_is(finished, capsys):
