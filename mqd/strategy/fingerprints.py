@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from mqd.strategy.reached import NO_BINDINGS, attributes, is_library, reached
+from mqd.strategy.reached import NO_BINDINGS, Proxy, attributes, is_library, reached
 
 _PLAIN: Final = (int, float, bool, str, bytes, complex, type(None), type(Ellipsis))
 _FUNCTIONS: Final = (FunctionType, BuiltinFunctionType, type(np.sum))
@@ -126,7 +126,8 @@ def _value_key(
         inner = [
             (n, _value_key(v, rest, seen, bindings)) for n, v, rest in attributes(value, chains)
         ]
-        return value.__name__, tuple(sorted(inner, key=lambda item: item[0]))
+        name = value.origin if isinstance(value, Proxy) else value.__name__
+        return name, tuple(sorted(inner, key=lambda item: item[0]))
     if isinstance(value, tuple) and any(callable(item) for item in value):
         return type(value), tuple(_value_key(item, [], seen, bindings) for item in value)
     return _constant(value)

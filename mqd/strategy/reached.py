@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import dis
+import itertools
 import sys
 from collections.abc import Mapping
 from types import CellType, CodeType, FunctionType, MappingProxyType, ModuleType
@@ -15,6 +16,20 @@ from mqd.strategy.bytecode import place
 NO_BINDINGS: Final[Mapping[str, object]] = MappingProxyType({})
 _LIBRARIES = sys.stdlib_module_names | {"numpy", "numba", "pandas", "scipy", "talib", "sklearn"}
 _FREE = frozenset({"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"})
+
+
+class Proxy(ModuleType):
+    """Stands in a copied function for a module, and holds what is read from it.
+
+    numba takes two modules of one name for one, so each stand-in has a name of its own;
+    ``origin`` is the module's.
+    """
+
+    _made = itertools.count()
+
+    def __init__(self, module: ModuleType) -> None:
+        self.origin: str = module.origin if isinstance(module, Proxy) else module.__name__
+        super().__init__(f"{self.origin}#{next(Proxy._made)}")
 
 
 def reached(

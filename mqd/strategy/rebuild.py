@@ -12,7 +12,7 @@ from types import CellType, FunctionType, ModuleType
 from typing import Any
 
 from mqd.strategy.fingerprints import is_dispatcher
-from mqd.strategy.reached import NO_BINDINGS, attributes, is_library, reached
+from mqd.strategy.reached import NO_BINDINGS, Proxy, attributes, is_library, reached
 
 
 def rebuild(function: Any, bindings: Mapping[str, object] = NO_BINDINGS, suffix: str = "") -> Any:
@@ -86,7 +86,7 @@ class _Rebuilder:
         if is_dispatcher(value) and self._suffix:
             return self.copied(value)
         if isinstance(value, ModuleType) and not is_library(value.__name__):
-            proxy = ModuleType(value.__name__)
+            proxy = Proxy(value)
             for attribute, inner, rest in attributes(value, chains):
                 setattr(proxy, attribute, self.replaced(inner, rest))
             return proxy
