@@ -24,6 +24,7 @@ from mqd.portfolio.sizing import Sizer
 from mqd.result import Result
 from mqd.risk.declare import Rule
 from mqd.risk.limits import Limits
+from mqd.strategy.compiled import program
 from mqd.strategy.feature_columns import Features, compute_features
 from mqd.strategy.strategy import Strategy
 
@@ -135,8 +136,9 @@ def _about_runs(task: Task, features: dict[str, Features]) -> Iterator[Finding]:
 
     full = again(engine="event")
     yield from decision_lookahead(
-        lambda bars: task.run(bars, engine="event"), task.bars, full, task.seed
-    )
+        lambda bars: task.run(bars, engine="event"), task.bars, full, task.seed,
+        thorough=not _is_compiled(task.strategy, features),
+    )  # fmt: skip
     yield from run_determinism(again, full, frames_apart)
     if hash_dependent(task.strategy):
         yield from hash_determinism(task.strategy, task.bars)
@@ -147,3 +149,7 @@ def _about_runs(task: Task, features: dict[str, Features]) -> Iterator[Finding]:
         yield from plain_python(task.strategy, task.bars[longest], features[longest], task.seed)
     yield from bar_time_ambiguity(full)
     yield from breakeven_cost(again, full)
+
+
+def _is_compiled(strategy: Strategy, features: dict[str, Features]) -> bool:
+    return bool(features) and program(strategy, next(iter(features.values())).names).compiled
