@@ -119,7 +119,8 @@ def zscore(values: ArrayLike, n: int) -> Floats:
     """
     deviation = stddev(values, n)
     distance: Floats = np.asarray(values, dtype=np.float64) - sma(values, n)
-    return np.divide(distance, deviation, out=_blank(distance), where=deviation > 0.0)
+    score: Floats = np.divide(distance, deviation, out=_blank(distance), where=deviation > 0.0)
+    return score
 
 
 @_indicator

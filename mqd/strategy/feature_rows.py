@@ -1,0 +1,164 @@
+"""Combinations as columns: typed, grouped by equal values, cut into chunks; and rows of numbers."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mqd.core.bar import Floats, Ints
+from mqd.strategy.parameters import Declared, ParameterValue
+
+Columns = Mapping[str, NDArray[Any]]
+
+_BLOCK_NUMBERS = 1 << 20
+
+
+class Groups(NamedTuple):
+    """``inverse``: each combination's group; ``firsts``: each group's first combination.
+
+    Groups are numbered by their first combination.
+    """
+
+    inverse: Ints
+    firsts: Ints
+
+
+def typed_column(strategy: str, declared: Declared, column: NDArray[Any]) -> NDArray[Any]:
+    """Return values as the parameter's type: int64, float64, bool, or object for texts.
+
+    Raises ``ParameterOutOfRange`` for a value that the strategy would refuse.
+    """
+    kinds = {int: "iu", float: "fiu", bool: "b", str: ""}[declared.kind]
+    if column.dtype.kind in kinds and declared.choices is None:
+        for extreme in (column.min(), column.max()):
+            declared.check(strategy, extreme.item())
+        return column.astype(declared.kind)
+    values = column.tolist()
+    checked = {value: declared.check(strategy, value) for value in dict.fromkeys(values)}
+    kind = object if declared.kind is str else declared.kind
+    return np.array([checked[value] for value in values], dtype=kind)
+
+
+def grouped(columns: Columns, names: Sequence[str], count: int) -> Groups:
+    """Group ``count`` combinations by their values of ``names``; floats by their bits."""
+    if not names:
+        return Groups(np.zeros(count, dtype=np.int64), np.zeros(1, dtype=np.int64))
+    inverse, n_groups = _codes(columns[names[0]])
+    for name in names[1:]:
+        more, n_more = _codes(columns[name])
+        inverse, n_groups = _codes(inverse * n_more + more)
+    firsts = np.empty(n_groups, dtype=np.int64)
+    firsts[inverse[::-1]] = np.arange(count - 1, -1, -1)  # the last write stays
+    return Groups(inverse, firsts)
+
+
+def _codes(column: NDArray[Any]) -> tuple[Ints, int]:
+    from pandas import factorize
+
+    values = column.view(np.int64) if column.dtype == np.float64 else column
+    codes, distinct = factorize(values, use_na_sentinel=False)
+    return codes.astype(np.int64, copy=False), len(distinct)
+
+
+def combinations(
+    columns: Columns, names: Sequence[str], at: Ints
+) -> Iterator[dict[str, ParameterValue]]:
+    """Return the values of ``names`` of the combinations ``at``, as Python's own types."""
+    if not names:
+        return iter([{} for _ in range(len(at))])
+    values = (columns[name][at].tolist() for name in names)
+    return (dict(zip(names, one, strict=True)) for one in zip(*values, strict=True))
+
+
+def split(codes: Sequence[Ints], start: int, rows_max: int, count_max: int) -> Iterator[slice]:
+    """Cut combinations from ``start`` on, in order, into the longest chunks that fit.
+
+    ``codes``: one array a feature, which row each combination reads. A chunk's rows over all
+    features number at most ``rows_max``, its combinations ``count_max``; one always goes.
+    """
+    count = len(codes[0])
+    previous = [_previous(code) for code in codes]
+    while start < count:
+        stop, rows, width = start, 0, max(1, rows_max // len(codes))
+        end = min(count, start + count_max)
+        while stop < end:
+            block = slice(stop, min(stop + width, end))
+            new = np.sum([before[block] < start for before in previous], axis=0)
+            total = rows + np.cumsum(new)
+            fitting = int(np.searchsorted(total, rows_max, side="right"))
+            stop += fitting
+            if fitting < len(total):
+                break
+            rows, width = int(total[-1]), width * 2
+        stop = max(stop, start + 1)
+        yield slice(start, stop)
+        start = stop
+
+
+def _previous(codes: Ints) -> Ints:
+    """Return the place of the previous equal code, -1 for the first of its kind."""
+    order = np.argsort(codes, kind="stable")
+    before = np.full(len(codes), -1, dtype=np.int64)
+    same = codes[order[1:]] == codes[order[:-1]]
+    before[order[1:][same]] = order[:-1][same]
+    return before
+
+
+class Rows:
+    """One feature's distinct rows: (rows, bars), as many as ``capacity``.
+
+    Memory is taken as rows are written. An array that is the very object of an earlier row, and
+    that nobody can write to, gets that row.
+    """
+
+    def __init__(self, capacity: int, n_bars: int) -> None:
+        self._matrix = np.empty((capacity, n_bars))
+        self._count = 0
+        self._places: dict[int, tuple[weakref.ref[Any], int]] = {}
+
+    def add(self, column: Floats) -> int:
+        """Return the row of ``column`` (float64, read-only, one number a bar)."""
+        found = self._places.get(id(column))
+        if found is not None and found[0]() is column:
+            return found[1]
+        if self._count == len(self._matrix):
+            self._grow()
+        row = self._count
+        self._matrix[row] = column
+        self._places[id(column)] = (weakref.ref(column), row)
+        self._count += 1
+        return row
+
+    def matrix(self) -> Floats:
+        """Return the rows written so far."""
+        return self._matrix[: self._count]
+
+    def _grow(self) -> None:
+        larger = np.empty((2 * len(self._matrix) + 1, self._matrix.shape[1]))
+        larger[: self._count] = self._matrix
+        self._matrix = larger
+
+
+def first_finite(matrix: Floats) -> tuple[Ints, bool]:
+    """Return for each row the place from which on all is finite, and whether a row has holes.
+
+    The place is the row's length where its last value is not finite. A hole is a value that is
+    not finite after one that is.
+    """
+    count, length = matrix.shape
+    first = np.zeros(count, dtype=np.int64)
+    if not length:
+        return first, False
+    holes = False
+    height = max(1, _BLOCK_NUMBERS // length)
+    for start in range(0, count, height):
+        bad = ~np.isfinite(matrix[start : start + height])
+        last = length - np.argmax(bad[:, ::-1], axis=1)
+        found = np.where(bad.any(axis=1), last, 0)
+        first[start : start + height] = found
+        holes = holes or bool((bad.sum(axis=1) != found).any())
+    return first, holes
