@@ -97,11 +97,12 @@ def walk_forward(
       is first asked at the close of the first tested bar and starts flat, with ``state`` at its
       start. A strategy with event hooks sees the tested bars alone, cold.
     - What is held at the last tested close is sold (bought back) at that close, worsened by
-      slippage, with fees. The money left is the next window's cash.
+      slippage, with fees; a short has paid its borrow for the night after, as at every close.
+      The money left is the next window's cash.
 
-    Raises ``UsageError`` for wrong words or when no window fits, and what ``mqd.sweep`` and
-    ``mqd.backtest`` raise. Source: R. Pardo, "The Evaluation and Optimization of Trading
-    Strategies" (2008), chapter 11.
+    Ctrl-C ends it: a window is never chosen from a part of its grid. Raises ``UsageError`` for
+    wrong words or when no window fits, and what ``mqd.sweep`` and ``mqd.backtest`` raise.
+    Source: R. Pardo, "The Evaluation and Optimization of Trading Strategies" (2008), chapter 11.
     """
     _check(strategy_cls, bars, settings)
     check_metric(metric)
@@ -156,6 +157,8 @@ class _Walk:
             self._grid, where=self._where, symbols="pooled", metric=self._metric, cash=money,
             **self._search, **self._both,
         )  # fmt: skip
+        if not found.is_whole:
+            raise KeyboardInterrupt
         self._names = tuple(found.parameters)
         chosen = _best(found, self._metric)
         tested = self._bars.between(span.test_first, span.test_last)

@@ -11,6 +11,7 @@ import pytest
 import mqd
 from mqd.cli import output
 from mqd.errors import UsageError
+from mqd.sweeps import walkforward
 from mqd.sweeps.walkforward import silent_until
 
 FREE = mqd.Costs()
@@ -80,6 +81,7 @@ def walk(n, seed):
 
 CLOSES = walk(160, 5)
 BARS = bars_of(frame_of(CLOSES))
+BARS_FIRST = pd.Timestamp("2024-01-01", tz="UTC")
 
 
 @pytest.fixture(scope="module")
@@ -153,10 +155,13 @@ def test_the_stitched_equity_is_the_product_of_the_windows_returns(walked):
     assert short == pytest.approx(-borrowed(walked), abs=1e-4)
 
 
-def borrowed(walked):
-    """What shorts paid: 50 bp a year of the short value at each close but the closing one."""
-    short = -walked.equity["net"].clip(upper=0.0)
-    return math.fsum(short * 0.005 / 360)
+def borrowed(found):
+    """What shorts paid: 50 bp a year of the short value at each close, the closing one too."""
+    short = -found.equity["net"].clip(upper=0.0)
+    bought = found.fills[(found.fills["reason"] == "window_end") & (found.fills["side"] == "buy")]
+    row = (bought["ts_known"] - BARS_FIRST).dt.days - 1
+    at_the_end = bought["qty"] * np.round(CLOSES[row], 2)
+    return math.fsum([*short, *at_the_end]) * 0.005 / 360
 
 
 @pytest.mark.parametrize("window", [0, 2])
@@ -388,6 +393,17 @@ def test_wrong_words_are_a_sentence(words, expected):
     with pytest.raises(mqd.errors.MqdError) as caught:
         mqd.walk_forward(Cross, BARS, GRID, **{"train": 60, "test": 20, **words})
     assert expected in str(caught.value)
+
+
+def test_a_sweep_that_was_stopped_chooses_nothing(monkeypatch):
+    def stopped(*args, **words):
+        found = mqd.sweep(*args, **words)
+        monkeypatch.setattr(type(found), "is_whole", False)
+        return found
+
+    monkeypatch.setattr(walkforward, "sweep", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        mqd.walk_forward(Cross, BARS, GRID, train=60, test=20)
 
 
 def test_wrong_objects_are_a_sentence():
