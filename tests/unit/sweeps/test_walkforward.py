@@ -398,7 +398,7 @@ def test_wrong_words_are_a_sentence(words, expected):
 def test_a_sweep_that_was_stopped_chooses_nothing(monkeypatch):
     def stopped(*args, **words):
         found = mqd.sweep(*args, **words)
-        monkeypatch.setattr(type(found), "is_whole", False)
+        found.is_whole = False
         return found
 
     monkeypatch.setattr(walkforward, "sweep", stopped)
