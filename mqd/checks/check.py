@@ -10,8 +10,8 @@ from typing import Any, Literal
 from mqd.backtesting import backtest, name_strategies
 from mqd.checks.costs import bar_time_ambiguity, breakeven_cost
 from mqd.checks.decisions import decision_lookahead, price_level
-from mqd.checks.determinism import feature_determinism, hash_determinism, run_determinism
-from mqd.checks.engines import engine_parity, frames_apart, plain_python
+from mqd.checks.determinism import feature_determinism, hash_determinism
+from mqd.checks.engines import plain_python, second_run
 from mqd.checks.lookahead import feature_lookahead
 from mqd.checks.purity import hash_dependent, purity
 from mqd.checks.report import CheckReport, Finding, in_order
@@ -139,10 +139,9 @@ def _about_runs(task: Task, features: dict[str, Features]) -> Iterator[Finding]:
         lambda bars: task.run(bars, engine="event"), task.bars, full, task.seed,
         thorough=not _is_compiled(task.strategy, features),
     )  # fmt: skip
-    yield from run_determinism(again, full, frames_apart)
+    yield from second_run(again, full)
     if hash_dependent(task.strategy):
         yield from hash_determinism(task.strategy, task.bars)
-    yield from engine_parity(again, full)
     if features:
         yield from price_level(task.strategy, task.bars, features)
         longest = max(task.bars.symbols, key=lambda symbol: len(task.bars[symbol]))

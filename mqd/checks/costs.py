@@ -13,6 +13,7 @@ from mqd.result import Result
 
 RUNS_MAX: Final = 5
 BPS_MAX: Final = 1000.0
+NEAR_ZERO_FRAC: Final = 0.02
 
 
 def breakeven_cost(run: Callable[..., Result], full: Result) -> Iterator[Finding]:
@@ -57,11 +58,11 @@ def _turnover(full: Result) -> float:
 def _zero(
     gain: Callable[[float], float], first: tuple[float, float], guess: float, free: float
 ) -> float:
-    """Return where ``gain`` is zero within a hundredth of its value without slippage."""
+    """Return where ``gain`` is zero within a fiftieth of its value without slippage."""
     (x0, y0), x1 = first, min(max(guess, 0.0), BPS_MAX)
     for _ in range(RUNS_MAX):
         y1 = gain(x1)
-        if abs(y1) <= 0.01 * free or x0 == x1 or y0 == y1 or (x1 == BPS_MAX and y1 > 0):
+        if abs(y1) <= NEAR_ZERO_FRAC * free or x0 == x1 or y0 == y1 or (x1 == BPS_MAX and y1 > 0):
             break
         x0, y0, x1 = x1, y1, min(max(x1 - y1 * (x1 - x0) / (y1 - y0), 0.0), BPS_MAX)
     return x1

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +17,6 @@ from mqd.checks.lookahead import differences
 from mqd.checks.report import Finding
 from mqd.core.clock import iso
 from mqd.market_data.bars import Bars
-from mqd.result import Result
 from mqd.strategy.feature_columns import Features, compute_features
 from mqd.strategy.strategy import Strategy
 
@@ -50,20 +49,6 @@ def feature_determinism(
                 symbol, when, apart.frac,
             )  # fmt: skip
             return
-
-
-def run_determinism(
-    run: Callable[..., Result], event: Result, apart: Callable[..., str]
-) -> Iterator[Finding]:
-    """Yield a difference between two runs of fresh instances; ``apart`` tells it of frames."""
-    again = run(engine="event")
-    if again.log_sha256 != event.log_sha256:
-        said = apart(event, again) or "their logs differ."
-        yield Finding(
-            "non-determinism",
-            f"Two runs over the same bars differ: {said} Look for chance, a clock, or something"
-            " kept between runs.",
-        )
 
 
 def hash_determinism(strategy: Strategy, bars: Bars) -> Iterator[Finding]:

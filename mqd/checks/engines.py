@@ -1,4 +1,4 @@
-"""Engines: the compiled loop against the event loop, and the compiled rule against plain Python."""
+"""Engines: the compiled loop against the event loop, the compiled rule against plain Python."""
 
 from __future__ import annotations
 
@@ -25,38 +25,41 @@ FRAMES: Final = ("orders", "fills", "trades", "equity", "positions")
 IDS: Final = frozenset({"id", "execution_id", "order_id"})
 
 
-def engine_parity(run: Callable[..., Result], event: Result) -> Iterator[Finding]:
-    """Yield a difference between the two engines' frames, exact but for ids.
+def second_run(run: Callable[..., Result], event: Result) -> Iterator[Finding]:
+    """Yield what a second run of a fresh instance shows: frames must be equal, exact but for ids.
 
-    Where the compiled loop cannot run the strategy a note tells why, and the event loop is
-    compared with itself taking each step one by one.
+    The second run is that of the compiled engine. Where it cannot run the strategy a note tells
+    why, and the event engine takes each step one by one instead. When the two differ, a third
+    run like the first tells an engine difference from chance.
     """
     try:
-        compiled = run(engine="compiled")
+        other, what = run(engine="compiled"), "The compiled engine"
     except MqdError as error:
         yield Finding("not checked", f"The compiled engine does not run this: {error}")
-        yield from _every_step(run, event)
+        other, what = _every_step(run), "The event engine, taking each step,"
+    said = frames_apart(event, other)
+    if not said:
         return
-    said = frames_apart(event, compiled)
-    if said:
+    chance = frames_apart(event, run(engine="event"))
+    if chance:
         yield Finding(
-            "engine difference",
-            f"The compiled engine gives other results than the event engine: {said} Trust"
-            " neither: run with engine='event' and report this strategy with its data.",
+            "non-determinism",
+            f"Two runs over the same bars differ: {chance} Look for chance, a clock, or something"
+            " kept between runs.",
         )
+        return
+    yield Finding(
+        "engine difference",
+        f"{what} gives other results than the event engine: {said} Trust neither: report this"
+        " strategy with its data.",
+    )
 
 
-def _every_step(run: Callable[..., Result], event: Result) -> Iterator[Finding]:
+def _every_step(run: Callable[..., Result]) -> Result:
+    """Run with a listener of bars: then no step is passed over."""
     bus = OrderEventBus()
     bus.subscribe(Topic.BAR, lambda _: None, name="every step")
-    stepped = run(engine="event", bus=bus)
-    said = frames_apart(event, stepped)
-    if said:
-        yield Finding(
-            "engine difference",
-            f"The event engine gives other results when it takes each step: {said} Report this"
-            " strategy with its data.",
-        )
+    return run(engine="event", bus=bus)
 
 
 def frames_apart(event: Result, other: Result) -> str:

@@ -54,10 +54,16 @@ def feature_lookahead(
             return
         for found in differences(features, other, end):
             known = worst.get(found.feature)
-            if known is None or (found.frac > ROUNDING_FRAC >= known[0].frac):
+            if known is None or _is_worse(found, known[0]):
                 worst[found.feature] = found, what(end)
     for found, what_was_done in worst.values():
         yield _finding(bars, found, what_was_done)
+
+
+def _is_worse(found: Difference, known: Difference) -> bool:
+    """True for a leak where rounding was known, and for an earlier bar of the same sort."""
+    leaks, leaked = (one.frac > ROUNDING_FRAC for one in (found, known))
+    return leaks > leaked or (leaks == leaked and found.row < known.row)
 
 
 def _retold(

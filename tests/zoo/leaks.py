@@ -343,6 +343,13 @@ class RareEvent(Leak):
         return np.append(np.diff(bars.close) / bars.close[:-1], 0.0) < -0.08
 
 
+class Dormant(Leak):
+    """Would see a halving ahead; the sample has none, so no cut of it changes anything."""
+
+    def signal(self, bars):
+        return np.append(np.diff(bars.close) / bars.close[:-1], 0.0) < -0.5
+
+
 class PeaksWhenTheyHappen(Leak):
     def signal(self, bars):
         peaks = np.zeros(len(bars))
