@@ -45,7 +45,12 @@ class _Purged:
         """The blocks that each split tests."""
         raise NotImplementedError
 
-    def split(self, X: Any = None, y: Any = None, groups: Any = None) -> Iterator[Split]:  # noqa: ARG002, N803
+    def split(
+        self,
+        X: Any = None,  # noqa: N803
+        y: Any = None,  # noqa: ARG002
+        groups: Any = None,  # noqa: ARG002
+    ) -> Iterator[Split]:
         """Yield ``(train rows, test rows)``; X may be None, else it must have the labels' length.
 
         Raises ``UsageError`` when purge and embargo leave a split nothing to train on.
@@ -61,7 +66,12 @@ class _Purged:
                 train = train[apart(self._labels, train, first, last, self.embargo_ns)]
             yield not_empty(train, number), self._tested(blocks)
 
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:  # noqa: ARG002, N803
+    def get_n_splits(
+        self,
+        X: Any = None,  # noqa: ARG002, N803
+        y: Any = None,  # noqa: ARG002
+        groups: Any = None,  # noqa: ARG002
+    ) -> int:
         """Return the number of splits; the arguments are not read."""
         return len(self._choices)
 

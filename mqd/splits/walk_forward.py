@@ -78,7 +78,12 @@ class WalkForward:
         self._sessions = bound.get("sessions")
         self._n_rows = one_length(bound)
 
-    def split(self, X: Any = None, y: Any = None, groups: Any = None) -> Iterator[Split]:  # noqa: ARG002, N803
+    def split(
+        self,
+        X: Any = None,  # noqa: N803
+        y: Any = None,  # noqa: ARG002
+        groups: Any = None,  # noqa: ARG002
+    ) -> Iterator[Split]:
         """Yield ``(train rows, test rows)`` in order of time; X may be None when times are bound.
 
         Raises ``UsageError`` when the rows do not fill one window or purging leaves no row.
@@ -96,7 +101,12 @@ class WalkForward:
                 kept = kept[apart(self._labels, kept, test_first, test_last, 0)]
             yield not_empty(kept, number), test
 
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:  # noqa: ARG002, N803
+    def get_n_splits(
+        self,
+        X: Any = None,  # noqa: N803
+        y: Any = None,  # noqa: ARG002
+        groups: Any = None,  # noqa: ARG002
+    ) -> int:
         """Return the number of windows; X is needed when no times are bound."""
         return len(self._windows(X))
 
