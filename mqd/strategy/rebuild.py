@@ -55,7 +55,8 @@ class _Rebuilder:
         import numba
 
         plain = function if isinstance(function, FunctionType) else function.py_func
-        module = f"mqd_{self._suffix}" if self._suffix else plain.__module__
+        # A module that can be imported: else numba leaves calls back and forth unresolved.
+        module = f"mqd_{self._suffix}" if self._suffix else __name__
         scope: dict[str, object] = {"__builtins__": builtins, "__name__": module}
         cells = tuple(CellType() for _ in plain.__closure__ or ())
         copy = FunctionType(plain.__code__, scope, plain.__name__, None, cells or None)
