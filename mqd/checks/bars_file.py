@@ -50,7 +50,7 @@ def _symbol(bars: SymbolBars) -> dict[str, Any]:
         for a in bars.actions
     ]
     words = {"symbol": bars.symbol, "tick": str(bars.tick), "lot": str(bars.lot)}
-    return {**words, "actions": actions}
+    return {**words, "actions": actions, "shown_splits": bars.shown_splits}
 
 
 def _symbol_bars(words: dict[str, Any], place: int, columns: Any) -> SymbolBars:
@@ -64,4 +64,5 @@ def _symbol_bars(words: dict[str, Any], place: int, columns: Any) -> SymbolBars:
     made = SymbolBars(
         symbol=words["symbol"], tick=Decimal(words["tick"]), lot=Decimal(words["lot"]), **found
     )
-    return replace(made, actions=actions)
+    shown = tuple((int(ts), float(ratio)) for ts, ratio in words["shown_splits"])
+    return replace(made, actions=actions, shown_splits=shown)

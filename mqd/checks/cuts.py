@@ -93,11 +93,10 @@ def poisoned(bars: SymbolBars, end: int, seed: int) -> dict[str, SymbolBars]:
     }
 
 
-def levelled(bars: SymbolBars, end: int) -> SymbolBars:
-    """Return the bars with prices eight times higher and volumes eight times lower up to a row."""
-    factor = np.ones(len(bars))
-    factor[:end] = POISON_FACTOR
-    return _scaled(bars, factor, 1.0 / factor)
+def levelled(bars: SymbolBars, ratio: float) -> SymbolBars:
+    """Return the bars with prices ``ratio`` times as high and volumes as many times lower."""
+    by = np.full(len(bars), ratio)
+    return _scaled(bars, by, 1.0 / by)
 
 
 def _known(bars: SymbolBars) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -11,12 +11,13 @@ import pandas as pd
 
 from mqd.checks.cuts import decision_cuts, levelled, poisoned, until, with_symbols
 from mqd.checks.report import Finding
+from mqd.core.bar import SymbolBars
 from mqd.core.clock import iso
 from mqd.core.signal import HOLD
 from mqd.errors import MqdError
 from mqd.market_data.bars import Bars
 from mqd.result import Result
-from mqd.strategy.causality import CUT_BARS_MIN
+from mqd.strategy.causality import CUT_BARS_MIN, first_rows
 from mqd.strategy.compiled import Program, program
 from mqd.strategy.feature_columns import Features, compute_features
 from mqd.strategy.strategy import Strategy
@@ -27,6 +28,7 @@ DECIDED: Final = (
     "reason", "decided",
 )  # fmt: skip
 LEVEL_FRAC: Final = 0.002
+"""So many weights may change by the rounding of adjusted prices to the tick."""
 
 
 def decision_lookahead(
@@ -105,33 +107,46 @@ def _words(row: Any, names: tuple[str, ...]) -> str:
 
 
 def price_level(strategy: Strategy, bars: Bars, features: dict[str, Features]) -> Iterator[Finding]:
-    """Yield a note when weights depend on the level of adjusted prices.
+    """Yield lookahead where weights hang on the level of prices that later splits restated.
 
-    Prices adjusted on read are restated after every later split, so their level at a bar was
-    not known then. Past prices are taken eight times higher (volumes lower), which is exact in
-    floats: a rule of ratios decides the same.
+    A price before a split that the data already show was another price then: the bars before
+    it are taken at the level at which they traded, and a rule must decide the same. For a
+    ``decide`` that reads neither position nor state.
     """
-    if bars.adjust == "none" or strategy.kind != "decide":
+    if strategy.kind != "decide":
         return
     for symbol in bars.symbols:
         one = bars[symbol]
         made = program(strategy, features[symbol].names)
-        if not made.pure or len(one) <= CUT_BARS_MIN:
+        if not made.pure:
             return
-        other = levelled(one, len(one))
-        ours = weights_of(made, features[symbol], one)
-        theirs = weights_of(made, compute_features(strategy, other), other)
-        apart = int(np.sum(ours != theirs))
-        if apart > LEVEL_FRAC * len(one):
-            row = int(np.argmax(ours != theirs))
-            yield Finding(
-                "price level",
-                f"{apart} of {len(one)} weights of {symbol} change when its prices are eight times"
-                f" higher and its volumes lower. The prices are adjusted ({bars.adjust!r}): each"
-                " later split restates them, so no level was known at its bar. Compare ratios,"
-                " or load with adjust='none'.",
-                symbol, iso(int(one.ts_close[row])), float(apart),
-            )  # fmt: skip
+        full = weights_of(made, features[symbol], one)
+        for place, (ts_ex, _) in enumerate(one.shown_splits):
+            end = int(np.searchsorted(one.ts_open, ts_ex))
+            if not CUT_BARS_MIN <= end < len(one):
+                continue
+            ratio = math.prod(later for _, later in one.shown_splits[place:])
+            then = levelled(first_rows(one, end), ratio)
+            theirs = weights_of(made, compute_features(strategy, then), then)
+            apart = int(np.sum(full[:end] != theirs))
+            if apart > LEVEL_FRAC * end:
+                row = int(np.argmax(full[:end] != theirs))
+                yield _level_finding(one, row, apart, end, ratio, ts_ex)
+                break
+
+
+def _level_finding(
+    bars: SymbolBars, row: int, apart: int, end: int, ratio: float, ts_ex: int
+) -> Finding:
+    when = iso(int(bars.ts_close[row]))
+    return Finding(
+        "lookahead",
+        f"{apart} of the {end} weights of {bars.symbol} before the split of {iso(ts_ex)[:10]}"
+        f" change when prices are what they were then, {ratio:g} times as high; the first at the"
+        f" bar closing {when}. Adjusted prices know of later splits: compare ratios of prices, or"
+        " load with adjust='none'.",
+        bars.symbol, when, float(apart),
+    )  # fmt: skip
 
 
 def weights_of(made: Program, features: Features, bars: Any) -> Any:
@@ -143,8 +158,3 @@ def weights_of(made: Program, features: Features, bars: Any) -> Any:
     ]
     weights = made.sweep(columns, features.ready, bars.symbol, bars.ts_close)
     return np.where(features.ready, weights, HOLD)
-
-
-def without_actions(bars: Bars) -> Bars:
-    """Return the bars without their corporate actions, on their own basis."""
-    return with_symbols(bars, {s: replace(bars[s], actions=()) for s in bars.symbols})

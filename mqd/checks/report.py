@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 Kind = Literal[
     "lookahead", "impurity", "non-determinism", "engine difference", "anchor dependence",
-    "warm-up", "breakeven cost", "plain Python", "bar-time ambiguity", "rounding", "price level",
+    "warm-up", "breakeven cost", "plain Python", "bar-time ambiguity", "rounding",
     "not checked",
 ]  # fmt: skip
 Severity = Literal["finding", "note"]

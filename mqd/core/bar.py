@@ -77,7 +77,8 @@ class SymbolBars:
     nanoseconds UTC. ``session`` is the session's date as days since 1970. ``session_index``
     counts the sessions of the run from 0; ``minutes_from_open`` (trading minutes, breaks left
     out) and ``minutes_to_close`` are taken at the bar's close from the calendar. ``vwap`` and
-    ``trade_count`` are None where the source has none.
+    ``trade_count`` are None where the source has none. ``shown_splits`` are the splits that the
+    prices before them already show (adjusted on read or by the source): ``(ts_ex, ratio)``.
     """
 
     symbol: str
@@ -96,6 +97,7 @@ class SymbolBars:
     minutes_to_close: Floats
     vwap: Floats | None = None
     trade_count: Floats | None = None
+    shown_splits: tuple[tuple[int, float], ...] = field(default=())
     actions: tuple[CorporateAction, ...] = field(default=())
 
     def __len__(self) -> int:

@@ -155,6 +155,19 @@ def restated(
     return tuple(result)
 
 
+def shown_splits(
+    actions: Sequence[RawAction], adjust: Adjust, calendar: TradingCalendar, first_day: int
+) -> tuple[tuple[int, float], ...]:
+    """Return ``(ts_ex, ratio)`` of the splits after the first session that prices already show."""
+    return tuple(
+        (_action(action, action.amount, calendar).ts_ex, float(action.ratio))
+        for action in actions
+        if action.kind is ActionKind.SPLIT
+        and action.ex_day > first_day
+        and (adjust != "none" or action.in_prices)
+    )
+
+
 def _action(action: RawAction, amount: Decimal, calendar: TradingCalendar) -> CorporateAction:
     row = int(np.searchsorted(calendar.sessions, action.ex_day))
     if row == len(calendar.sessions):

@@ -23,6 +23,7 @@ from mqd.market_data.corporate_actions import (
     dividend_divisors,
     known,
     restated,
+    shown_splits,
     split_divisors,
 )  # fmt: skip
 
@@ -219,6 +220,7 @@ def _symbol_bars(
         minutes_from_open=frozen(calendar.minutes_from_open(ts_close, row)),
         minutes_to_close=frozen(calendar.minutes_to_close(ts_close, row)),
         actions=restated(mine, options.adjust, calendar, placed.day_first),
+        shown_splits=shown_splits(mine, options.adjust, calendar, placed.day_first),
         **{name: frozen(column) for name, column in extra.items()},
     )
 

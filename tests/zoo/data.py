@@ -10,7 +10,8 @@ DATASETS = Path(__file__).resolve().parents[2] / "datasets"
 
 @cache
 def bars(name: str) -> mqd.Bars:
-    """Return "daily" (one share), "raw" (the same, unadjusted, split within), "minute", "five"."""
+    """Return "daily" (one share), "minute", "five" shares, and
+    "raw" and "split": a share with a split within, unadjusted and adjusted."""
     daily = DATASETS / "us_equity_daily_raw.parquet"
     match name:
         case "daily":
@@ -19,6 +20,8 @@ def bars(name: str) -> mqd.Bars:
             return mqd.load_bars(
                 daily, ["AAPL"], start="2001-01-02", end="2006-12-29", adjust="none"
             )
+        case "split":
+            return mqd.load_bars(daily, ["AAPL"], start="2001-01-02", end="2006-12-29")
         case "minute":
             return mqd.load_bars(DATASETS / "equity_minute.parquet", ["SPY"])
         case "five":
