@@ -32,30 +32,49 @@ def _parts(store: Store, layout: Layout, n: int, *, moments: bool) -> Iterator[P
 
 def table_of(store: Store, layout: Layout, parameters: tuple[str, ...], n: int) -> pd.DataFrame:
     """Return the table of the first ``n`` combinations of every dataset."""
-    pieces: dict[str, list[Any]] = {}
+    rows = _n_rows(layout, n)
+    columns: dict[str, NDArray[Any]] = {}
     known: dict[str, tuple[str, ...]] = {}
+    at = 0
     for part in _parts(store, layout, n, moments=False):
-        n_units = max(len(layout.symbols[part.dataset]), 1)
-        for name in parameters:
-            pieces.setdefault(name, []).append(np.repeat(part.parameters[name], n_units))
-        for name, (codes, names) in layout.labels(part.dataset, part.n).items():
-            pieces.setdefault(name, []).append(codes)
+        pieces = _pieces(part, layout, parameters)
+        for name, (values, names) in pieces.items():
+            if name not in columns:
+                texts = values.dtype.kind in "UO"
+                columns[name] = np.empty(rows, object if texts else values.dtype)
+            columns[name][at : at + len(values)] = values
             known[name] = names
-        for name in METRICS:
-            pieces.setdefault(name, []).append(part.outcome.columns[name])
-        pieces.setdefault("failed", []).append(np.array(part.outcome.failed, dtype=object))
-    columns: dict[str, Any] = {}
-    for name in list(pieces):
-        whole = np.concatenate(pieces.pop(name))
-        kind = pd.CategoricalDtype(list(known[name])) if name in known else None
-        columns[name] = whole if kind is None else pd.Categorical.from_codes(whole, dtype=kind)
-    columns["failed"] = pd.array(columns["failed"], dtype="str")
-    return pd.DataFrame(columns, copy=False)
+        at += len(part.outcome.failed)
+    frame: dict[str, Any] = dict(columns)
+    for name, names in known.items():
+        if names:
+            kind = pd.CategoricalDtype(list(names))
+            frame[name] = pd.Categorical.from_codes(columns[name], dtype=kind)
+        elif columns[name].dtype == object:
+            frame[name] = pd.array(columns[name], dtype="str")
+    return pd.DataFrame(frame, copy=False)
+
+
+def _n_rows(layout: Layout, n: int) -> int:
+    return n * sum(max(len(symbols), 1) for symbols in layout.symbols)
+
+
+def _pieces(
+    part: Part, layout: Layout, parameters: tuple[str, ...]
+) -> dict[str, tuple[NDArray[Any], tuple[str, ...]]]:
+    """Return a part's columns in the table's order; codes with their names, others with none."""
+    n_units = max(len(layout.symbols[part.dataset]), 1)
+    return {
+        **{name: (np.repeat(part.parameters[name], n_units), ()) for name in parameters},
+        **layout.labels(part.dataset, part.n),
+        **{name: (part.outcome.columns[name], ()) for name in METRICS},
+        "failed": (np.array(part.outcome.failed, dtype=object), ()),
+    }
 
 
 def moments_of(store: Store, layout: Layout, n: int, bytes_max: int) -> Floats:
     """Return (rows, 16, 5), read-only; a memory-mapped temporary file beyond ``bytes_max``."""
-    rows = n * sum(max(len(symbols), 1) for symbols in layout.symbols)
+    rows = _n_rows(layout, n)
     shape = (rows, BLOCKS, 5)
     out = np.empty(shape) if rows * BLOCKS * 40 <= bytes_max else _mapped(shape)
     at = 0

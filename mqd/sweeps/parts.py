@@ -141,7 +141,10 @@ def _writer(where: Any, schema: Any) -> Any:
     import pyarrow.parquet as pq
 
     texts = [name for name in ("failed", "dataset", "symbol") if name in schema.names]
-    return pq.ParquetWriter(where, schema, compression="zstd", use_dictionary=texts)
+    ranged = [name for name in schema.names if name != "moments"]
+    return pq.ParquetWriter(
+        where, schema, compression="lz4", use_dictionary=texts, write_statistics=ranged
+    )
 
 
 def is_whole(path: Path) -> bool:

@@ -116,20 +116,27 @@ class FileStore:
     def __init__(
         self, path: str | os.PathLike[str], layout: Layout, identity: Mapping[str, str]
     ) -> None:
+        self._lock: int | None = None
         self.path = Path(path)
         self._layout = layout
         self._identity = dict(identity)
         self.folder = self.path.with_name(f"{self.path.name}.parts")
-        self._lock: int | None = None
         self._spans: list[Span] = []
         self._reached: dict[int, int] = {}
         self._groups: list[list[Span]] = []
         if self.path.suffix != ".parquet":
             raise UsageError(f"{self.path}: a sweep is kept in a .parquet file; name one.")
-        if self.path.exists():
-            self._open_whole()
-        else:
-            self._open_parts()
+        try:
+            if self.path.exists():
+                self._open_whole()
+            else:
+                self._open_parts()
+        except BaseException:
+            self._release()
+            raise
+
+    def __del__(self) -> None:
+        self._release()
 
     @property
     def is_whole(self) -> bool:
@@ -155,11 +162,7 @@ class FileStore:
         self._take()
         file = self.folder / IDENTITY
         if file.exists():
-            try:
-                self._compare(json.loads(file.read_bytes()))
-            except SweepFileDiffers:
-                self._release()
-                raise
+            self._compare(json.loads(file.read_bytes()))
         else:
             self._write(file, json.dumps(self._identity, indent=1).encode())
         for left in self.folder.glob("*.tmp"):

@@ -35,8 +35,10 @@ from mqd.sweeps.settings import Engine, SweepSettings, Symbols, sweep_settings
 from mqd.sweeps.store import FileStore, MemoryStore, Store
 
 COMPILED_CHUNK: Final = 50e6
-EVENT_CHUNK: Final = 100e3
+EVENT_CHUNK: Final = 20e3
 """Bars that one chunk evaluates: a fraction of a second, then the rows are kept."""
+EVENT_OVERHEAD: Final = 500
+"""What the beginning of a run costs in the desk, in bars."""
 ROW_BYTES: Final = 2_000
 """What a row takes on its way: metrics, moments, and their copies."""
 
@@ -104,7 +106,8 @@ def sweep(
     )  # fmt: skip
     check_metric(metric)
     plan = _plan(strategy_cls, bars, grid, where, symbols, search, n, metric, settings)
-    return _run(plan, _store(plan, resume), study, progress, began_ns)
+    counted = _Counted(plan, study)
+    return _run(plan, _store(plan, resume), counted, progress, began_ns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,10 +144,12 @@ class Plan:
         settings = self.jobs[0].settings
         compiled = self.engine == "compiled"
         threads = settings.workers or os.cpu_count() or 1
-        by_time = COMPILED_CHUNK * threads if compiled else EVENT_CHUNK
         n_units = max(len(symbols) or 1 for symbols in self.layout.symbols)
+        by_time = COMPILED_CHUNK * threads / max(self.n_bars, 1)
+        if not compiled:
+            by_time = EVENT_CHUNK / (self.n_bars + EVENT_OVERHEAD * n_units)
         by_memory = settings.memory_mb * 2**20 / 8 / (ROW_BYTES * n_units)
-        return max(int(min(by_time / max(self.n_bars, 1), by_memory)), 1)
+        return max(int(min(by_time, by_memory)), 1)
 
     def identity(self) -> dict[str, str]:
         """Return what decides the numbers of this sweep, by name, as text."""
@@ -230,16 +235,15 @@ def _store(plan: Plan, resume: str | os.PathLike[str] | None) -> Store:
 def _run(
     plan: Plan,
     store: Store,
-    study: str | os.PathLike[str] | None,
+    counted: _Counted,
     progress: bool | None,
     began_ns: int,
 ) -> Sweep:
     notes: list[str] = []
-    counted = _Counted(plan, study)
-    kept = [_Kept(store.parts(place, moments=False)) for place in range(len(plan.jobs))]
     n_new = 0
     whole = False
     try:
+        kept = [_Kept(store.parts(place, moments=False)) for place in range(len(plan.jobs))]
         with Progress(plan.search.total, plan.n_bars, progress) as bar:
             n_done = store.done(0) if store.is_whole else 0
             for block in () if store.is_whole else plan.search.blocks(plan.chunk):
