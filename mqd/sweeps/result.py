@@ -214,7 +214,7 @@ class Sweep:
         """Return PBO by unit: "AAPL", "train", "train AAPL", or "all" when there is but one."""
         names = [name for name in ("dataset", "symbol") if name in self.table]
         units = self.table[names].drop_duplicates().astype(str)
-        if len(units) < 2:
+        if not names or len(units) < 2:
             return {"all": self.pbo().pbo}
         found = {}
         for unit in units.to_dict("records"):
