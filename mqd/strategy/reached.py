@@ -21,7 +21,7 @@ _FREE = frozenset({"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"})
 class Proxy(ModuleType):
     """Stands in a copied function for a module, and holds what is read from it.
 
-    numba takes two modules of one name for one, so each stand-in has a name of its own;
+    Several stand in for one module, each with other attributes, so each has a name of its own;
     ``origin`` is the module's.
     """
 

@@ -140,11 +140,23 @@ def test_a_suffix_names_every_copy_and_the_options_of_a_dispatcher_stay() -> Non
 
 
 def _symbols(dispatcher: Any) -> list[str]:
-    """Return the names of the machine code of the user's functions."""
+    """Return the names under which the machine code of the user's functions is linked."""
     dispatcher(1.0)
     (version,) = dispatcher.overloads.values()
-    names = [f.name for f in version.library._final_module.functions if not f.is_declaration]
-    return [n for n in names if "main" in n or "helper" in n or "quick" in n]
+    module = version.library._final_module
+    linked = [f.name for f in module.functions if not f.is_declaration]
+    linked += [g.name for g in module.global_variables if "NumbaEnv" in g.name]
+    return [n for n in linked if any(part in n for part in ("main", "helper", "quick", "lambda"))]
+
+
+def test_functions_defined_inside_a_copy_carry_its_suffix() -> None:
+    text = (
+        "def helper(f, x):\n    return f(x)\ndef main(x):\n    return helper(lambda y: y * 3.0, x)"
+    )
+    symbols = _symbols(rebuild(defined(text), suffix="k7"))
+    before_arguments = [name.split("CPUDispatcher")[0] for name in symbols]
+    assert any("lambda" in name for name in before_arguments)
+    assert all("k7" in name for name in before_arguments)
 
 
 def test_argument_classes_of_other_fields_have_other_names() -> None:
