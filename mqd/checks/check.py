@@ -135,11 +135,14 @@ def _about_runs(task: Task, features: dict[str, Features]) -> Iterator[Finding]:
         return task.run(task.bars, **words)
 
     full = again(engine="event")
+    second = list(second_run(again, full))
+    yield from second
+    if any(one.kind == "non-determinism" for one in second):
+        return
     yield from decision_lookahead(
         lambda bars: task.run(bars, engine="event"), task.bars, full, task.seed,
         thorough=not _is_compiled(task.strategy, features),
     )  # fmt: skip
-    yield from second_run(again, full)
     if hash_dependent(task.strategy):
         yield from hash_determinism(task.strategy, task.bars)
     if features:

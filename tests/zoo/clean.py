@@ -283,7 +283,7 @@ class LongAndShort(mqd.Strategy):
 
 
 class RanksPerBar(mqd.Strategy):
-    data = "five"
+    data = "several"
 
     def features(self, bars):
         return {"strength": mqd.indicators.roc(bars.close, 20)}
@@ -332,7 +332,7 @@ def library():
     found = []
     for name in NAMES:
         kind = resolve(name)
-        data = {"vwap_reversion": "minute", "momentum_rotation": "five"}.get(name, "daily")
+        data = {"vwap_reversion": "minute", "momentum_rotation": "several"}.get(name, "daily")
         found.append(type(kind.__name__, (kind,), {"data": data, "__module__": kind.__module__}))
     return found
 

@@ -10,7 +10,7 @@ DATASETS = Path(__file__).resolve().parents[2] / "datasets"
 
 @cache
 def bars(name: str) -> mqd.Bars:
-    """Return "daily" (one share), "minute", "five" shares, and
+    """Return "daily" (one share), "minute", "several" shares, and
     "raw" and "split": a share with a split within, unadjusted and adjusted."""
     daily = DATASETS / "us_equity_daily_raw.parquet"
     match name:
@@ -24,6 +24,6 @@ def bars(name: str) -> mqd.Bars:
             return mqd.load_bars(daily, ["AAPL"], start="2001-01-02", end="2006-12-29")
         case "minute":
             return mqd.load_bars(DATASETS / "equity_minute.parquet", ["SPY"])
-        case "five":
+        case "several":
             return mqd.load_bars(daily, start="2006-01-03", end="2008-12-31")
     raise KeyError(name)

@@ -403,7 +403,7 @@ class MissingOnlyAtTheEnd(Leak):
 class ReturnOfAll(mqd.Strategy):
     """A rotation that ranks by the return over the whole sample."""
 
-    data = "five"
+    data = "several"
 
     def features(self, bars):
         return {"gain": np.full(len(bars), bars.close[-1] / bars.close[0])}
