@@ -4,7 +4,8 @@ numba's own disk cache looks only at the file of the cached function, and names 
 two cached functions of one qualified name can get each other's code. Here a file is named by all
 that decides its code (`fingerprint`), and every function compiled into it carries that name, so
 neither a stale nor a foreign answer can be loaded. Files hold their own checksum, are replaced
-whole, and can be deleted at any time.
+whole, and can be deleted at any time. What numba writes of its results is a pickle that holds
+machine code: a file that another user owns or can write is not read.
 
 The folder is ``MQD_CACHE_DIR``, else ``mqd/code`` in the user's cache folder; without a folder
 that can be written, code is compiled in memory.
@@ -15,8 +16,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-import pickle
 import re
+import stat
 import sys
 import tempfile
 import warnings
@@ -142,7 +143,7 @@ class _Unit:
         payload = _read(path) if path else b""
         if payload:
             with suppress(Exception):  # a file that is whole but cannot be used is replaced
-                symbols, reduced = pickle.loads(payload)  # noqa: S301 - the user's own folder
+                symbols, reduced = _serializer().loads(payload)
                 _prepare(target, symbols)
                 return _implementation().rebuild(target, reduced)
         suffix = self.short if self._name else ""
@@ -155,11 +156,8 @@ class _Unit:
         path = self._path(result.target_context)
         if path is None or result.library.has_dynamic_globals or result.lifted:
             return
-        from numba.core import serialize
-
-        dumps: Any = serialize.dumps
         symbols = _symbols(result.library)
-        payload = dumps((symbols, _implementation().reduce(result)))
+        payload = _serializer().dumps((symbols, _implementation().reduce(result)))
         _write(path, payload)
 
     def ask(self) -> None:
@@ -199,6 +197,13 @@ def _implementation() -> Any:
     from numba.core.caching import CompileResultCacheImpl
 
     return object.__new__(CompileResultCacheImpl)
+
+
+def _serializer() -> Any:
+    """Return what numba writes compile results with."""
+    from numba.core import serialize
+
+    return serialize
 
 
 def _symbols(library: Any) -> tuple[str, ...]:
@@ -248,15 +253,23 @@ def _sha256(*texts: str) -> str:
 
 
 def _read(path: Path) -> bytes:
-    """Return what `_write` kept, or nothing when the file is missing, cut or changed."""
+    """Return what `_write` kept, or nothing when the file is missing, cut, changed or not ours."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read() if _is_own(os.fstat(file.fileno())) else b""
         os.utime(path)  # the oldest files go first
     except OSError:
         return b""
     start = len(_MAGIC) + 32
     payload = content[start:]
     return payload if content[:start] == _head(payload) else b""
+
+
+def _is_own(file: os.stat_result) -> bool:
+    """True when nobody but this user, or root, could have written the file."""
+    if os.name == "nt":  # the folder's access list says it there
+        return True
+    return file.st_uid == os.geteuid() and not file.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _head(payload: bytes) -> bytes:

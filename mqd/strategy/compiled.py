@@ -172,7 +172,7 @@ def program(strategy: Strategy, feature_names: Sequence[str] | None = None) -> P
     values; the key is the code of all that the rule reaches. Raises ``StrategyError`` for an
     unknown field of ``now``, ``position`` or ``state``, and for a write on anything but state.
     """
-    shape = _shape(strategy, feature_names)
+    shape = shape_of(strategy, feature_names)
     key = (
         fingerprints.code_key(shape.rule), shape.fields, shape.position_fields, shape.self_names,
         shape.state_names, tuple(type(getattr(strategy, n)) for n in shape.self_names),
@@ -200,7 +200,8 @@ def fingerprint(strategy: Strategy) -> str:
     return hashlib.sha256("|".join(texts).encode()).hexdigest()
 
 
-def _shape(strategy: Strategy, feature_names: Sequence[str] | None) -> Shape:
+def shape_of(strategy: Strategy, feature_names: Sequence[str] | None) -> Shape:
+    """Return what a strategy's rule reads; refuse what cannot be meant (see `program`)."""
     name, kind = type(strategy).__name__, strategy.kind
     if kind == "event":
         raise StrategyError(f"{name} trades in its hooks: it has no rule to compile.")

@@ -228,6 +228,23 @@ def test_a_whole_file_that_numba_cannot_use_is_replaced(
     assert entry_of(tripled) == (6.0, HIT)
 
 
+def test_a_file_that_another_user_owns_or_can_write_is_not_read(
+    tmp_path: Path, forget: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry_of(tripled)
+    (file,) = tmp_path.iterdir()
+    file.chmod(0o666)
+    forget()
+    assert entry_of(tripled) == (6.0, MISS)
+    assert file.stat().st_mode & 0o777 == 0o600
+    forget()
+    assert entry_of(tripled) == (6.0, HIT)
+    forget()
+    me = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+    assert entry_of(tripled) == (6.0, MISS)
+
+
 def test_a_folder_that_cannot_be_written_costs_only_the_compile(
     tmp_path: Path, forget: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
