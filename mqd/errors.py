@@ -290,10 +290,14 @@ class SweepWriteFailed(MqdError):
 
     def __init__(self, file: str, n_kept: int, cause: OSError) -> None:
         self.file, self.n_kept = file, n_kept
+        kept = (
+            f"{n_kept:,} combinations are kept: free the disk, and the same sweep with resume= that"
+            " file goes on."
+            if n_kept
+            else "None are kept: free the disk, or name a file on another one with resume=."
+        )
         super().__init__(
-            f"{file}: results could not be written ({cause.strerror or cause})."
-            f" {n_kept:,} combinations are kept: free the disk and run the same sweep again with"
-            " resume= that file."
+            f"{file}: results could not be written ({cause.strerror or cause}). {kept}"
         )
 
 

@@ -1,5 +1,6 @@
 """`mqd sweep` from end to end: its document, its words, kill -9 and Ctrl-C, and the exit codes."""
 
+import resource
 import signal
 import subprocess
 import sys
@@ -181,8 +182,8 @@ def test_wrong_words_end_with_a_sentence_and_2(words, says, capsys):
 
 
 LONG = [
-    "sweep", "sma_cross", "--data", DATA, "--symbols", "IBM", "--start", "2008-01-02",
-    "--grid", "fast=5:14", "--grid", "slow=20:28:2", "--where", "fast<slow", "--engine", "event",
+    "sweep", "sma_cross", "--data", DATA, "--symbols", "IBM", "--start", "2010-01-04",
+    "--grid", "fast=5:14", "--grid", "slow=20:34:2", "--where", "fast<slow", "--engine", "event",
 ]  # fmt: skip
 
 
@@ -197,6 +198,8 @@ def uninterrupted(tmp_path_factory):
 def stopped(path, with_signal, tmp_path):
     """Start a sweep, send it a signal when two parts are there, and return how it ended."""
     with (tmp_path / "out").open("w") as out, (tmp_path / "err").open("w") as err:
+        # A shell's background job ignores Ctrl-C, and so would the processes that it starts.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         process = subprocess.Popen(
             [sys.executable, "-m", "mqd", *LONG, "--resume", str(path)], stdout=out, stderr=err
         )
@@ -217,10 +220,31 @@ def test_kill_9_in_the_middle_then_resume_gives_the_same_table(tmp_path, uninter
     assert code == -signal.SIGKILL
     assert not path.exists()
     kept = len(list(path.with_name("x.parquet.parts").glob("part-*.parquet")))
-    assert 2 <= kept < 25
+    assert 2 <= kept < 6
     run([*LONG, "--resume", path], capsys)
     pt.assert_frame_equal(pd.read_parquet(path), uninterrupted)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["err", "out", "x.parquet"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("room", "kept"), [(4_000, "None are kept"), (40_000, "80 combinations")])
+def test_a_full_disk_ends_with_a_sentence_and_keeps_the_rest(
+    room, kept, tmp_path, uninterrupted, capsys
+):
+    """Files cannot grow beyond ``room`` bytes: no part fits, or the parts do and the whole not."""
+    path = tmp_path / "x.parquet"
+    done = subprocess.run(
+        [sys.executable, "-m", "mqd", *LONG, "--resume", str(path)],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "results could not be written (" in done.stderr
+    assert kept in done.stderr
+    assert "Traceback" not in done.stderr
+    run([*LONG, "--resume", path], capsys)
+    pt.assert_frame_equal(pd.read_parquet(path), uninterrupted)
 
 
 @pytest.mark.slow

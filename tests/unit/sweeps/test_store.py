@@ -246,6 +246,23 @@ def test_a_full_disk_keeps_what_is_done(tmp_path, monkeypatch, name, expected):
     assert_same(flat(again), expected)
 
 
+def test_a_disk_that_takes_little_at_a_time(tmp_path, monkeypatch, expected):
+    real = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(stores.os, "write", lambda fd, data: real(fd, bytes(data)[:1_000]))
+        store = filled(FileStore(tmp_path / "x.parquet", LAYOUT, WHO))
+    assert_same(flat(store), expected)
+
+
+def test_a_full_temporary_folder_says_what_to_do(monkeypatch):
+    def full(self, data):
+        raise FULL
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(SweepWriteFailed, match="None are kept: free the disk, or name a file"):
+        MemoryStore(LAYOUT, 0).add(PARTS[0])
+
+
 class Killed(BaseException):
     """Stands for SIGKILL: nothing of ours runs any more."""
 
