@@ -35,6 +35,7 @@ Metric = Literal["sharpe", "mean"]
 N_BLOCKS = 16
 _EULER_GAMMA = 0.5772156649015329
 _CHUNK = 1 << 18  # Sharpe ratios at a time: 2 MB an array, which stays in the cache
+_GROUP = 4  # blocks whose subsets are summed beforehand
 _TIE = 1e-12  # equal rows differ in the last bits when sums are added in another order
 _NORMAL = NormalDist()
 _erfc = np.frompyfunc(math.erfc, 1, 1)
@@ -244,13 +245,38 @@ class PboResult:
     n_rows: int
 
 
-def _performance(chosen: Floats, sums: tuple[Floats, ...], metric: Metric) -> Floats:
+def _subset_sums(part: Floats) -> list[Floats]:
+    """Return, for each four blocks of ``part`` (blocks, rows), the sums of all their subsets.
+
+    A union of blocks is then four rows added up, in one order for all rows; a product of matrices
+    would start a library's threads, which under load takes ten times as long.
+    """
+    tables = []
+    for start in range(0, len(part), _GROUP):
+        group = part[start : start + _GROUP]
+        sums = np.zeros((1 << len(group), part.shape[1]))
+        for place, block in enumerate(group):
+            np.add(sums[: 1 << place], block, out=sums[1 << place : 2 << place])
+        tables.append(sums)
+    return tables
+
+
+def _union(tables: list[Floats], masks: NDArray[np.int64]) -> Floats:
+    """Return the sums over unions of blocks, (splits, rows); ``masks`` is (splits, tables)."""
+    total: Floats = tables[0][masks[:, 0]]
+    for table, mask in zip(tables[1:], masks.T[1:], strict=True):
+        total += table[mask]
+    return total
+
+
+def _performance(
+    masks: NDArray[np.int64], sums: tuple[list[Floats], ...], metric: Metric
+) -> Floats:
     """Return the metric of unions of blocks, (splits, rows); without dispersion Sharpe is 0.
 
-    ``chosen`` (splits, blocks) is 1 where a block belongs to the union; ``sums`` are the blocks'
-    n, sum of r and sum of r^2, each (blocks, rows), n (blocks, 1) when it is one for all rows.
+    ``sums`` are the subset sums of n, r and r^2; n has one row when it is one for all.
     """
-    n, first, second = (chosen @ part for part in sums)
+    n, first, second = (_union(tables, masks) for tables in sums)
     mean: Floats = first / n
     if metric == "mean":
         return mean
@@ -284,19 +310,19 @@ def _splits(table: Floats, metric: Metric) -> tuple[Floats, Floats, Floats]:
     """
     n_rows, n_blocks, _ = table.shape
     halves = np.array(list(combinations(range(n_blocks), n_blocks // 2)))
-    chosen = np.zeros((len(halves), n_blocks))
-    chosen[np.arange(len(halves))[:, None], halves] = 1.0
+    masks = np.zeros((len(halves), -(-n_blocks // _GROUP)), dtype=np.int64)
+    np.add.at(masks, (np.arange(len(halves))[:, None], halves // _GROUP), 1 << halves % _GROUP)
     counts = table[:, :, 0]
     counts = counts[:1] if (counts == counts[0]).all() else counts
     parts = (counts, table[:, :, 1], table[:, :, 2])
-    sums = tuple(np.ascontiguousarray(part.T) for part in parts)
+    sums = tuple(_subset_sums(part.T) for part in parts)
     answers = np.empty((3, len(halves)))
     step = max(1, _CHUNK // n_rows)
     for start in range(0, len(halves) // 2, step):
         rows = slice(start, min(start + step, len(halves) // 2))
         mirrored = len(halves) - 1 - np.arange(rows.start, rows.stop)
-        here = _performance(chosen[rows], sums, metric)
-        there = _performance(1.0 - chosen[rows], sums, metric)
+        here = _performance(masks[rows], sums, metric)
+        there = _performance(masks[mirrored], sums, metric)
         answers[:, rows] = _best_elsewhere(here, there)
         answers[:, mirrored] = _best_elsewhere(there, here)
     return answers[0], answers[1], answers[2]
@@ -310,8 +336,8 @@ def pbo(moments: ArrayLike, metric: Metric = "sharpe") -> PboResult:
     there ("sharpe", or "mean" return) is ranked among all rows in the other half; ties share the
     mean rank. A row without dispersion in a half scores a Sharpe ratio of 0: it stood aside.
     Rows with a non-finite sum or an empty block are left out (``n_rows`` says how many were
-    compared). NaN below two rows. About 3 s for 10,000 rows; memory stays below
-    100 MB beyond ``moments``.
+    compared). NaN below two rows. Seconds for 10,000 rows, in proportion beyond; memory is about
+    1.5 kB a row beyond ``moments``, and 20 MB.
     """
     table = np.asarray(moments, dtype=np.float64)
     if table.ndim != 3 or table.shape[2] != 5 or table.shape[1] < 2 or table.shape[1] % 2:
