@@ -11,18 +11,11 @@ from scipy import signal as filters
 import mqd
 from mqd.strategy.library import NAMES
 from mqd.strategy.loading import resolve
+from tests.zoo.base import Signal, animals, by_time, series
 
 TAPS = tuple(0.1 * k for k in range(10))
 HOLIDAYS_AHEAD = frozenset({"2006-11-23", "2007-11-22", "2008-11-27", "2009-11-26"})
 LEVELS = {"low": 0.2, "high": 0.8}
-
-
-def series(values):
-    return pd.Series(np.array(values))
-
-
-def by_time(bars):
-    return pd.Series(np.array(bars.close), index=pd.to_datetime(bars.ts_close, unit="ns", utc=True))
 
 
 @lru_cache(maxsize=8)
@@ -30,56 +23,41 @@ def weights_of(n):
     return tuple(math.exp(-k / n) for k in range(n))
 
 
-class Clean(mqd.Strategy):
-    """Long while ``signal`` is positive."""
-
-    data = "daily"
-
-    def features(self, bars):
-        return {"signal": np.asarray(self.signal(bars), dtype=float)}
-
-    def signal(self, bars):
-        raise NotImplementedError
-
-    def decide(self, now, position):
-        return 1.0 if now.signal > 0.0 else 0.0
-
-
-class ExpandingZScore(Clean):
+class ExpandingZScore(Signal):
     def signal(self, bars):
         past = series(bars.close).expanding(60)
         return (past.mean() - bars.close) / past.std()
 
 
-class YesterdaysClose(Clean):
+class YesterdaysClose(Signal):
     def signal(self, bars):
         return bars.close - series(bars.close).shift(1)
 
 
-class RolledForward(Clean):
+class RolledForward(Signal):
     def signal(self, bars):
         before = np.roll(bars.close, 1)
         before[0] = np.nan
         return bars.close - before
 
 
-class RollingQuantile(Clean):
+class RollingQuantile(Signal):
     def signal(self, bars):
         return series(bars.close).rolling(60).quantile(0.4) - bars.close
 
 
-class RollingRank(Clean):
+class RollingRank(Signal):
     def signal(self, bars):
         return 0.5 - series(bars.close).rolling(60).rank(pct=True)
 
 
-class Exponential(Clean):
+class Exponential(Signal):
     def signal(self, bars):
         close = series(bars.close)
         return close.ewm(span=10).mean() - close.ewm(span=40).mean()
 
 
-class Kalman(Clean):
+class Kalman(Signal):
     """A local level filtered forward, one state after the other."""
 
     def signal(self, bars):
@@ -94,14 +72,14 @@ class Kalman(Clean):
         return out
 
 
-class SessionVwap(Clean):
+class SessionVwap(Signal):
     data = "minute"
 
     def signal(self, bars):
         return mqd.indicators.session_vwap(bars) - bars.close
 
 
-class OpeningRange(Clean):
+class OpeningRange(Signal):
     """The high of the first half hour, known from its end on."""
 
     data = "minute"
@@ -113,7 +91,7 @@ class OpeningRange(Clean):
         return np.where(early, 0.0, bars.close - known)
 
 
-class YesterdaysHigh(Clean):
+class YesterdaysHigh(Signal):
     data = "minute"
 
     def signal(self, bars):
@@ -121,14 +99,14 @@ class YesterdaysHigh(Clean):
         return bars.close - daily.shift(1).reindex(np.array(bars.session)).to_numpy()
 
 
-class HighSoFar(Clean):
+class HighSoFar(Signal):
     data = "minute"
 
     def signal(self, bars):
         return bars.close - 0.999 * series(bars.high).groupby(np.array(bars.session)).cummax()
 
 
-class HeikinAshi(Clean):
+class HeikinAshi(Signal):
     def signal(self, bars):
         close = (bars.open + bars.high + bars.low + bars.close) / 4.0
         opened = close.copy()
@@ -137,13 +115,13 @@ class HeikinAshi(Clean):
         return close - opened
 
 
-class SumFromTheAnchor(Clean):
+class SumFromTheAnchor(Signal):
     def signal(self, bars):
         moves = np.diff(bars.close, prepend=bars.close[:1])
         return np.cumsum(np.sign(moves) * bars.volume)
 
 
-class CompletedWeeks(Clean):
+class CompletedWeeks(Signal):
     """Weekly closes, joined to the days after the week's end."""
 
     def signal(self, bars):
@@ -153,7 +131,7 @@ class CompletedWeeks(Clean):
         return close - ended.reindex(close.index, method="ffill")
 
 
-class HolidaysAhead(Clean):
+class HolidaysAhead(Signal):
     """The calendar is known in advance: that a holiday comes is no leak."""
 
     def signal(self, bars):
@@ -161,19 +139,19 @@ class HolidaysAhead(Clean):
         return np.array([day in HOLIDAYS_AHEAD for day in days]) - 0.5
 
 
-class MinutesLeft(Clean):
+class MinutesLeft(Signal):
     data = "minute"
 
     def signal(self, bars):
         return 60.0 - bars.minutes_to_close
 
 
-class CausalFilter(Clean):
+class CausalFilter(Signal):
     def signal(self, bars):
         return filters.lfilter(*filters.butter(2, 0.05), bars.close) - bars.close
 
 
-class FewTaps(Clean):
+class FewTaps(Signal):
     """A module's constants, and a cache of what depends on its argument alone."""
 
     def signal(self, bars):
@@ -181,7 +159,7 @@ class FewTaps(Clean):
         return np.convolve(bars.close, taps / taps.sum())[: len(bars)] - bars.close
 
 
-class RollingSlope(Clean):
+class RollingSlope(Signal):
     def signal(self, bars):
         x = np.arange(30) - 14.5
         windows = np.lib.stride_tricks.sliding_window_view(bars.close, 30)
@@ -189,7 +167,7 @@ class RollingSlope(Clean):
         return np.concatenate([np.full(29, np.nan), slope])
 
 
-class RefittedEachMonth(Clean):
+class RefittedEachMonth(Signal):
     """A regression on the past, fitted anew every 21 bars."""
 
     def signal(self, bars):
@@ -202,12 +180,12 @@ class RefittedEachMonth(Clean):
         return out
 
 
-class SeededNoise(Clean):
+class SeededNoise(Signal):
     def signal(self, bars):
         return np.random.default_rng(7).standard_normal(len(bars))
 
 
-class DividendsPaid(Clean):
+class DividendsPaid(Signal):
     """Dividends whose ex-date has come."""
 
     data = "raw"
@@ -220,7 +198,7 @@ class DividendsPaid(Clean):
         return 0.5 - paid
 
 
-class OwnCopies(Clean):
+class OwnCopies(Signal):
     """Writes to copies, to locals of the names of methods, and to a nested function's cells."""
 
     def signal(self, bars):
@@ -337,11 +315,4 @@ def library():
     return found
 
 
-CLEAN = [
-    *library(),
-    *sorted(
-        (one for one in globals().values() if isinstance(one, type)
-         and issubclass(one, mqd.Strategy) and one is not Clean and one.__module__ == __name__),
-        key=lambda one: one.__name__,
-    ),
-]  # fmt: skip
+CLEAN = [*library(), *animals(globals())]

@@ -1,96 +1,68 @@
 """Strategies that look ahead, each in a way seen in the wild. Every one must be caught."""
 
-from decimal import Decimal
-
 import numpy as np
 import pandas as pd
 from scipy import signal as filters
 
 import mqd
-
-MEAN_OF: dict[str, float] = {}
-NEXT_RETURN: dict[int, float] = {}
-ALL_CLOSES = np.zeros(1)
+from tests.zoo.base import Signal, animals, by_time, series
 
 
-def series(values):
-    return pd.Series(np.array(values))
-
-
-def by_time(bars):
-    return pd.Series(np.array(bars.close), index=pd.to_datetime(bars.ts_close, unit="ns", utc=True))
-
-
-class Leak(mqd.Strategy):
-    """Long while ``signal`` is positive; subclasses leak in ``features``."""
-
-    data = "daily"
-
-    def features(self, bars):
-        return {"signal": np.asarray(self.signal(bars), dtype=float)}
-
-    def signal(self, bars):
-        raise NotImplementedError
-
-    def decide(self, now, position):
-        return 1.0 if now.signal > 0.0 else 0.0
-
-
-class MinMaxOverAll(Leak):
+class MinMaxOverAll(Signal):
     def signal(self, bars):
         low, high = bars.close.min(), bars.close.max()
         return 0.5 - (bars.close - low) / (high - low)
 
 
-class CentredMean(Leak):
+class CentredMean(Signal):
     def signal(self, bars):
         return series(bars.close).rolling(21, center=True).mean() - bars.close
 
 
-class CentredTriangle(Leak):
+class CentredTriangle(Signal):
     def signal(self, bars):
         return np.convolve(bars.close, np.ones(5) / 5, mode="same") - bars.close
 
 
-class NextClose(Leak):
+class NextClose(Signal):
     def signal(self, bars):
         return series(bars.close).shift(-1) - bars.close
 
 
-class NextCloseFilled(Leak):
+class NextCloseFilled(Signal):
     def signal(self, bars):
         return series(bars.close).shift(-1).ffill() - bars.close
 
 
-class NextReturn(Leak):
+class NextReturn(Signal):
     def signal(self, bars):
         return -series(bars.close).pct_change(-1)
 
 
-class RolledBack(Leak):
+class RolledBack(Signal):
     def signal(self, bars):
         return np.roll(bars.close, -1) - bars.close
 
 
-class Gradient(Leak):
+class Gradient(Signal):
     def signal(self, bars):
         return np.gradient(bars.close)
 
 
-class WeekLabelledAtItsStart(Leak):
+class WeekLabelledAtItsStart(Signal):
     def signal(self, bars):
         close = by_time(bars)
         weekly = close.resample("W", label="left").last()
         return weekly.reindex(close.index, method="ffill") - close
 
 
-class MonthLastJoined(Leak):
+class MonthLastJoined(Signal):
     def signal(self, bars):
         close = by_time(bars)
         return close.groupby([close.index.year, close.index.month]).transform("last") - close
 
 
-class FutureSplits(Leak):
+class FutureSplits(Signal):
     """Adjusts raw prices by every split in the data, at every bar."""
 
     data = "raw"
@@ -104,7 +76,7 @@ class FutureSplits(Leak):
         return 15.0 - bars.close / factor
 
 
-class CheapShares(Leak):
+class CheapShares(Signal):
     """Buys what costs less than 30, in prices that know of every later split."""
 
     data = "split"
@@ -113,46 +85,46 @@ class CheapShares(Leak):
         return 30.0 - bars.close
 
 
-class ZScoreOverAll(Leak):
+class ZScoreOverAll(Signal):
     def signal(self, bars):
         return (bars.close.mean() - bars.close) / bars.close.std()
 
 
-class FilledBackwards(Leak):
+class FilledBackwards(Signal):
     def signal(self, bars):
         return series(bars.close).rolling(100).mean().bfill() - bars.close
 
 
-class SortedCloses(Leak):
+class SortedCloses(Signal):
     def signal(self, bars):
         return np.sort(bars.close) - bars.close
 
 
-class NextVolume(Leak):
+class NextVolume(Signal):
     def signal(self, bars):
         return series(bars.volume).shift(-1) / bars.volume - 1.5
 
 
-class VolumeAhead(Leak):
+class VolumeAhead(Signal):
     def signal(self, bars):
         return series(bars.volume).rolling(20).sum().shift(-19).ffill() - 20 * bars.volume
 
 
-class ComponentsOfAll(Leak):
+class ComponentsOfAll(Signal):
     def signal(self, bars):
         table = np.column_stack([bars.open, bars.high, bars.low, bars.close, bars.volume / 1e6])
         centred = table - table.mean(axis=0)
         return centred @ np.linalg.svd(centred, full_matrices=False)[2][0]
 
 
-class RegressionOverAll(Leak):
+class RegressionOverAll(Signal):
     def signal(self, bars):
         x = np.column_stack([np.ones(len(bars) - 1), np.diff(bars.volume) / bars.volume[1:]])
         y = np.diff(bars.close) / bars.close[:-1]
         return np.append(np.nan, x @ np.linalg.lstsq(x, y, rcond=None)[0])
 
 
-class ClustersOfAll(Leak):
+class ClustersOfAll(Signal):
     def signal(self, bars):
         moves = np.append(0.0, np.diff(np.log(bars.close)))
         centres = np.array([-0.02, 0.0, 0.02])
@@ -162,7 +134,7 @@ class ClustersOfAll(Leak):
         return centres[nearest] - moves
 
 
-class JoinedForward(Leak):
+class JoinedForward(Signal):
     """A table of quarter ends, joined with the next row instead of the last."""
 
     def signal(self, bars):
@@ -172,57 +144,57 @@ class JoinedForward(Leak):
         return joined["quarter"].ffill() - joined["close"]
 
 
-class JoinedOneRowOff(Leak):
+class JoinedOneRowOff(Signal):
     def signal(self, bars):
         returns = np.diff(bars.close)
         return np.append(returns, 0.0)
 
 
-class ArgmaxOfAll(Leak):
+class ArgmaxOfAll(Signal):
     def signal(self, bars):
         return np.argmax(bars.close) - np.arange(len(bars), dtype=float)
 
 
-class SumFromTheEnd(Leak):
+class SumFromTheEnd(Signal):
     def signal(self, bars):
         moves = np.diff(bars.close, prepend=bars.close[:1])
         return np.cumsum(moves[::-1])[::-1]
 
 
-class Interpolated(Leak):
+class Interpolated(Signal):
     def signal(self, bars):
         monthly = series(bars.close).where(np.arange(len(bars)) % 21 == 0)
         return monthly.interpolate() - bars.close
 
 
-class RankOverAll(Leak):
+class RankOverAll(Signal):
     def signal(self, bars):
         return 0.5 - series(bars.close).rank(pct=True)
 
 
-class FourierLowPass(Leak):
+class FourierLowPass(Signal):
     def signal(self, bars):
         waves = np.fft.rfft(bars.close)
         waves[30:] = 0
         return np.fft.irfft(waves, len(bars)) - bars.close
 
 
-class SavitzkyGolay(Leak):
+class SavitzkyGolay(Signal):
     def signal(self, bars):
         return filters.savgol_filter(bars.close, 31, 3) - bars.close
 
 
-class BothWaysFiltered(Leak):
+class BothWaysFiltered(Signal):
     def signal(self, bars):
         return filters.filtfilt(*filters.butter(2, 0.05), bars.close) - bars.close
 
 
-class Detrended(Leak):
+class Detrended(Signal):
     def signal(self, bars):
         return -filters.detrend(bars.close)
 
 
-class HodrickPrescott(Leak):
+class HodrickPrescott(Signal):
     def signal(self, bars):
         n = 60
         second = np.diff(np.eye(n), 2, axis=0)
@@ -233,17 +205,17 @@ class HodrickPrescott(Leak):
         return trend - bars.close
 
 
-class QuantileOfAll(Leak):
+class QuantileOfAll(Signal):
     def signal(self, bars):
         return np.quantile(bars.close, 0.3) - bars.close
 
 
-class LastValueAsUnit(Leak):
+class LastValueAsUnit(Signal):
     def signal(self, bars):
         return 1.0 - bars.close / bars.close[-1]
 
 
-class DayHighInItsMinutes(Leak):
+class DayHighInItsMinutes(Signal):
     data = "minute"
 
     def signal(self, bars):
@@ -252,7 +224,7 @@ class DayHighInItsMinutes(Leak):
         )
 
 
-class SessionCloseEarlier(Leak):
+class SessionCloseEarlier(Signal):
     data = "minute"
 
     def signal(self, bars):
@@ -260,7 +232,7 @@ class SessionCloseEarlier(Leak):
         return last - bars.close
 
 
-class ShareOfDayVolume(Leak):
+class ShareOfDayVolume(Signal):
     data = "minute"
 
     def signal(self, bars):
@@ -268,7 +240,7 @@ class ShareOfDayVolume(Leak):
         return bars.volume / whole - 0.003
 
 
-class HourLabelledAtItsStart(Leak):
+class HourLabelledAtItsStart(Signal):
     data = "minute"
 
     def signal(self, bars):
@@ -276,7 +248,7 @@ class HourLabelledAtItsStart(Leak):
         return series(bars.close).groupby(hour).transform("last") - bars.close
 
 
-class NextSessionOpen(Leak):
+class NextSessionOpen(Signal):
     data = "minute"
 
     def signal(self, bars):
@@ -284,60 +256,22 @@ class NextSessionOpen(Leak):
         return first.shift(-1).ffill().reindex(np.array(bars.session)).to_numpy() - bars.close
 
 
-class CacheOfAll(Leak):
-    """Statistics kept by symbol the first time that all data pass by."""
-
-    def signal(self, bars):
-        if bars.symbol not in MEAN_OF:
-            MEAN_OF[bars.symbol] = float(bars.close.mean())
-        return MEAN_OF[bars.symbol] - bars.close
-
-
-class CacheOnItsClass(Leak):
-    kept = {}  # noqa: RUF012 - the leak itself
-
-    def signal(self, bars):
-        kept = self.kept
-        kept.setdefault(bars.symbol, float(bars.close.mean()))
-        return kept[bars.symbol] - bars.close
-
-
-class TableByTime(Leak):
-    """A table of next returns built before the run, looked up by the bar's own time."""
-
-    def signal(self, bars):
-        return np.array([NEXT_RETURN.get(int(ts), 0.0) for ts in bars.ts_close])
-
-
-class DecidesFromATable(mqd.Strategy):
-    """No feature leaks: ``decide`` itself reads tomorrow's close from a module's array."""
-
-    data = "daily"
-
-    def features(self, bars):
-        return {"row": np.arange(len(bars), dtype=float)}
-
-    def decide(self, now, position):
-        row = int(now.row) + 1
-        return 1.0 if row < len(ALL_CLOSES) and ALL_CLOSES[row] > now.close else 0.0
-
-
-class NumberOfBars(Leak):
+class NumberOfBars(Signal):
     def signal(self, bars):
         return len(bars) - 300.0 - np.arange(len(bars))
 
 
-class TimeOfTheLastBar(Leak):
+class TimeOfTheLastBar(Signal):
     def signal(self, bars):
         return (bars.ts_close[-1] - bars.ts_close) / 8.64e13 - 200.0
 
 
-class SessionsLeft(Leak):
+class SessionsLeft(Signal):
     def signal(self, bars):
         return bars.session_index[-1] - bars.session_index - 100.0
 
 
-class Contaminated(Leak):
+class Contaminated(Signal):
     """A billionth of tomorrow in a price of today: far below any tolerance of a test."""
 
     def signal(self, bars):
@@ -345,28 +279,28 @@ class Contaminated(Leak):
         return bars.close * (1.0 + 1e-9 * ahead) - bars.close
 
 
-class RareEvent(Leak):
+class RareEvent(Signal):
     """True on the eve of a fall of a twelfth, and nearly always False."""
 
     def signal(self, bars):
         return np.append(np.diff(bars.close) / bars.close[:-1], 0.0) < -0.08
 
 
-class Dormant(Leak):
+class Dormant(Signal):
     """Would see a halving ahead; the sample has none, so no cut of it changes anything."""
 
     def signal(self, bars):
         return np.append(np.diff(bars.close) / bars.close[:-1], 0.0) < -0.5
 
 
-class PeaksWhenTheyHappen(Leak):
+class PeaksWhenTheyHappen(Signal):
     def signal(self, bars):
         peaks = np.zeros(len(bars))
         peaks[filters.argrelmax(np.array(bars.close), order=10)[0]] = 1.0
         return peaks
 
 
-class TripleBarrier(Leak):
+class TripleBarrier(Signal):
     """The label of a study, left among the features."""
 
     def signal(self, bars):
@@ -378,12 +312,12 @@ class TripleBarrier(Leak):
         return label
 
 
-class SmoothedBackwards(Leak):
+class SmoothedBackwards(Signal):
     def signal(self, bars):
         return series(bars.close[::-1]).ewm(span=10).mean().to_numpy()[::-1] - bars.close
 
 
-class Repainted(Leak):
+class Repainted(Signal):
     """The last bar is drawn anew once the next is there."""
 
     def signal(self, bars):
@@ -392,7 +326,7 @@ class Repainted(Leak):
         return bars.close - level
 
 
-class MissingOnlyAtTheEnd(Leak):
+class MissingOnlyAtTheEnd(Signal):
     """Asks whether there is a next bar, so nothing is missing where bars are cut."""
 
     def signal(self, bars):
@@ -414,35 +348,4 @@ class ReturnOfAll(mqd.Strategy):
         return weights
 
 
-class OrdersFromATable(mqd.Strategy):
-    """An event strategy that reads tomorrow's close from a module's array."""
-
-    data = "daily"
-
-    def on_start(self, desk):
-        self.row = 0
-
-    def on_bar(self, desk, bar):
-        self.row += 1
-        held = desk.broker.position(bar.symbol).qty > 0
-        rises = self.row < len(ALL_CLOSES) and ALL_CLOSES[self.row] > bar.close
-        if rises != held:
-            side = mqd.Side.BUY if rises else mqd.Side.SELL
-            desk.broker.submit(mqd.OrderRequest(symbol=bar.symbol, side=side, qty=Decimal(10)))
-
-
-LEAKS = sorted(
-    (one for one in globals().values() if isinstance(one, type) and issubclass(one, mqd.Strategy)
-     and one is not Leak and one.__module__ == __name__),
-    key=lambda one: one.__name__,
-)  # fmt: skip
-
-
-def fill_tables(bars):
-    """Build what the strategies with tables were built with: data of the whole sample."""
-    global ALL_CLOSES  # noqa: PLW0603 - the leak itself
-    one = bars[bars.symbols[0]]
-    ALL_CLOSES = np.array(one.close)
-    ahead = np.append(np.diff(one.close), 0.0)
-    NEXT_RETURN.update(zip(one.ts_close.tolist(), ahead.tolist(), strict=True))
-    MEAN_OF[one.symbol] = float(one.close.mean())
+LEAKS = animals(globals())

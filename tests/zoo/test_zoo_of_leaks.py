@@ -5,10 +5,11 @@ import pytest
 import mqd
 from tests.zoo.clean import CLEAN
 from tests.zoo.data import bars
-from tests.zoo.leaks import LEAKS, fill_tables
+from tests.zoo.kept import KEPT, fill_tables
+from tests.zoo.leaks import LEAKS
 
 
-@pytest.mark.parametrize("kind", LEAKS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [*LEAKS, *KEPT], ids=lambda kind: kind.__name__)
 def test_a_leak_is_caught(kind):
     data = bars(kind.data)
     fill_tables(data)
@@ -26,5 +27,5 @@ def test_a_clean_strategy_raises_no_alarm(kind):
 
 
 def test_the_zoo_is_as_large_as_promised():
-    assert len(LEAKS) >= 24
+    assert len(LEAKS) + len(KEPT) >= 24
     assert len(CLEAN) >= 24
