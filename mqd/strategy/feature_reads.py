@@ -85,6 +85,7 @@ class Runner:
         self._fixed, self._memo = dict(fixed), memo
         self._noted: dict[str, None] = {}
         self._watched: type[Strategy] | None = None
+        self._template: dict[str, Any] = {}
         self._is_plain = False
         self.reads = Reads(swept)
 
@@ -114,9 +115,7 @@ class Runner:
 
     def _watch(self, values: Mapping[str, ParameterValue]) -> tuple[Columns, tuple[str, ...]]:
         try:
-            if self._watched is None:
-                self._watched = _watched(self._cls, self._swept, self._noted)
-            strategy = self._watched(**self._fixed, **values)
+            strategy = self._instance(values)
             self._noted.clear()
             with within(self._memo):
                 returned = strategy.features(self._bars)
@@ -129,6 +128,18 @@ class Runner:
             self._plain(values)
             raise RunsDiffer(f"{type(error).__name__}: {error}") from error
         return (names, columns), read
+
+    def _instance(self, values: Mapping[str, ParameterValue]) -> Strategy:
+        """Return a watched instance; a copy of the first, whose values were checked one by one."""
+        if self._watched is None:
+            self._watched = _watched(self._cls, self._swept, self._noted)
+            first = self._watched(**self._fixed, **values)
+            self._template = dict(vars(first))
+            return first
+        strategy = self._watched.__new__(self._watched)
+        for name, value in (self._template | dict(values)).items():
+            object.__setattr__(strategy, name, value)
+        return strategy
 
     def column(self, name: str, value: Any) -> Floats:
         """Return a feature's column: the memo's own array, or a checked copy."""

@@ -36,7 +36,7 @@ def typed_column(strategy: str, declared: Declared, column: NDArray[Any]) -> NDA
     if column.dtype.kind in kinds and declared.choices is None:
         for extreme in (column.min(), column.max()):
             declared.check(strategy, extreme.item())
-        return column.astype(declared.kind)
+        return column.astype(declared.kind, copy=False)
     values = column.tolist()
     checked = {value: declared.check(strategy, value) for value in dict.fromkeys(values)}
     kind = object if declared.kind is str else declared.kind
@@ -157,8 +157,10 @@ def first_finite(matrix: Floats) -> tuple[Ints, bool]:
     height = max(1, _BLOCK_NUMBERS // length)
     for start in range(0, count, height):
         bad = ~np.isfinite(matrix[start : start + height])
-        last = length - np.argmax(bad[:, ::-1], axis=1)
-        found = np.where(bad.any(axis=1), last, 0)
-        first[start : start + height] = found
-        holes = holes or bool((bad.sum(axis=1) != found).any())
+        counts = np.count_nonzero(bad, axis=1)
+        early = np.where(counts == length, length, np.argmin(bad, axis=1))
+        later = np.flatnonzero(early != counts)
+        early[later] = length - np.argmax(bad[later, ::-1], axis=1)
+        first[start : start + height] = early
+        holes = holes or bool(len(later))
     return first, holes

@@ -35,7 +35,7 @@ from mqd.strategy.feature_rows import (
     split,
     typed_column,
 )
-from mqd.strategy.feature_trace import Term, TraceEnded, names_of, trace, value_of
+from mqd.strategy.feature_trace import Term, TraceEnded, names_of, program, trace
 from mqd.strategy.parameters import ParameterValue
 from mqd.strategy.strategy import Strategy
 
@@ -63,7 +63,7 @@ class FeatureTable(NamedTuple):
 class _Work(NamedTuple):
     """Features that depend on the same parameters, for the combinations ``at``."""
 
-    at: Ints
+    at: Ints | slice
     columns: Typed
     names: tuple[str, ...]
     groups: Groups
@@ -220,25 +220,31 @@ class FeaturePlan:
         for place, values in enumerate(combinations(columns, self._told, told.firsts)):
             terms = self._terms(columns, values)
             features = self._same_names(features, tuple(terms), values)
-            at = np.flatnonzero(told.inverse == place)
+            many = len(told.firsts) > 1
+            at = np.flatnonzero(told.inverse == place) if many else slice(0, count)
             here = {name: columns[name][at] for name in self._opaque}
+            n_here = len(at) if isinstance(at, np.ndarray) else count
             for names in dict.fromkeys(names_of(term) for term in terms.values()):
                 same = {key: term for key, term in terms.items() if names_of(term) == names}
-                work.append(_Work(at, here, names, grouped(here, names, len(at)), same))
+                work.append(_Work(at, here, names, grouped(here, names, n_here), same))
         return features or (), work
 
     def _fill(self, part: _Work, features: tuple[str, ...], rows: list[Rows], index: Ints) -> None:
         """Compute the distinct rows of some features and note who reads which."""
         places = [features.index(key) for key in part.terms]
         found = np.empty((len(places), len(part.groups.firsts)), dtype=np.int64)
+        steps = [
+            (nth, key, program(term, self._memo), rows[places[nth]])
+            for nth, (key, term) in enumerate(part.terms.items())
+        ]
         given = combinations(part.columns, part.names, part.groups.firsts)
-        for group, values in enumerate(given):
-            for nth, (key, term) in enumerate(part.terms.items()):
-                try:
-                    column = self._runner.column(key, value_of(term, values, self._memo))
-                except Exception as error:
-                    raise TraceEnded(f"{type(error).__name__}: {error}") from error
-                found[nth, group] = rows[places[nth]].add(column)
+        try:
+            for group, values in enumerate(given):
+                for nth, key, compute, of_feature in steps:
+                    column = self._runner.column(key, compute(values))
+                    found[nth, group] = of_feature.add(column)
+        except Exception as error:
+            raise TraceEnded(f"{type(error).__name__}: {error}") from error
         for nth, place in enumerate(places):
             index[place, part.at] = found[nth][part.groups.inverse]
 

@@ -51,6 +51,9 @@ class Part(NamedTuple):
 Term = Union[Read, Fixed, Call, Part]  # noqa: UP007 - a name for the checker
 
 
+Program = Callable[[Mapping[str, ParameterValue]], Any]
+
+
 class TraceEnded(Exception):
     """A stand-in was used as a value; the text says how."""
 
@@ -184,19 +187,24 @@ def _described(term: Term) -> str:
     return f"self.{names}" if isinstance(term, Read) else f"a result that depends on {names}"
 
 
-def value_of(term: Term, values: Mapping[str, ParameterValue], memo: Memo) -> Any:
-    """Return what the term is for these parameters, calls through the memo."""
+def program(term: Term, memo: Memo) -> Program:
+    """Return the function that computes the term from parameters, its calls through the memo."""
     match term:
         case Read(name):
-            return values[name]
+            return lambda values: values[name]
         case Fixed(value):
-            return value
+            return lambda _: value
         case Call(marked, args, kwargs, _):
-            given = tuple(value_of(arg, values, memo) for arg in args)
-            named = {name: value_of(arg, values, memo) for name, arg in kwargs.items()}
-            return memo.call(marked, given, named)
+            given = [program(arg, memo) for arg in args]
+            named = {name: program(arg, memo) for name, arg in kwargs.items()}
+            return lambda values: memo.call(
+                marked,
+                tuple([one(values) for one in given]),
+                {name: one(values) for name, one in named.items()},
+            )
         case Part(call, place):
-            return value_of(call, values, memo)[place]
+            whole = program(call, memo)
+            return lambda values: whole(values)[place]
         case _:
             assert_never(term)
 
