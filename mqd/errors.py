@@ -21,15 +21,10 @@ returns for it: 1 a finding or refusal, 2 usage or configuration, 3 the state fo
     │   └── NotCompilable
     ├── ConfigError
     │   ├── UsageError
-    │   ├── GridTooLarge
-    │   ├── EmptyGrid
-    │   ├── SweepFileDiffers
     │   ├── BadLimits
     │   ├── RunFolderExists
     │   └── RunFolderUnusable
     ├── StateFolderTaken
-    │   └── SweepFileTaken
-    ├── SweepWriteFailed
     ├── OrderError
     │   ├── IllegalTransition
     │   ├── OrderRefused
@@ -47,12 +42,14 @@ returns for it: 1 a finding or refusal, 2 usage or configuration, 3 the state fo
     ├── LatchNotDurable
     ├── BusOverloaded
     └── StageFailed
+
+Errors of sweeps alone are in ``mqd.sweeps.errors``.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -213,37 +210,6 @@ class UsageError(ConfigError):
     """An argument that makes no sense."""
 
 
-class GridTooLarge(ConfigError):
-    """More combinations than a sweep goes through one by one."""
-
-    def __init__(self, count: int, axes: Mapping[str, int], count_max: int) -> None:
-        self.count = count
-        product = " × ".join(f"{name} {n:,}" for name, n in axes.items())
-        super().__init__(
-            f"The grid has {count:,} combinations ({product}); a sweep takes at most"
-            f" {count_max:,}. Take larger steps, or draw some: search='random', n=10_000."
-        )
-
-
-class EmptyGrid(ConfigError):
-    """No combination is left to run."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(f"There is nothing to sweep: {why}.")
-
-
-class SweepFileDiffers(ConfigError):
-    """The file to resume belongs to another sweep; nothing in it was touched."""
-
-    def __init__(self, file: str, differences: Iterable[str]) -> None:
-        self.file, self.differences = file, list(differences)
-        listed = "\n  ".join(self.differences)
-        super().__init__(
-            f"{file} holds another sweep and was left as it is. It differs in:\n  {listed}\n"
-            "Name another file, or sweep with the words of that one."
-        )
-
-
 class BadLimits(ConfigError):
     """A limits file that cannot be trusted; names the line."""
 
@@ -273,32 +239,6 @@ class StateFolderTaken(MqdError):
 
     def __init__(self, folder: str) -> None:
         super().__init__(f"Another process holds {folder}. Stop it first, or use another folder.")
-
-
-class SweepFileTaken(StateFolderTaken):
-    """Another sweep writes the same file."""
-
-    def __init__(self, file: str) -> None:
-        self.file = file
-        MqdError.__init__(
-            self, f"Another sweep writes {file}. Wait until it ends, or name another file."
-        )
-
-
-class SweepWriteFailed(MqdError):
-    """The disk refused a part of a sweep's results; what was written before is kept."""
-
-    def __init__(self, file: str, n_kept: int, cause: OSError) -> None:
-        self.file, self.n_kept = file, n_kept
-        kept = (
-            f"{n_kept:,} combinations are kept: free the disk, and the same sweep with resume= that"
-            " file goes on."
-            if n_kept
-            else "None are kept: free the disk, or name a file on another one with resume=."
-        )
-        super().__init__(
-            f"{file}: results could not be written ({cause.strerror or cause}). {kept}"
-        )
 
 
 class OrderError(MqdError):

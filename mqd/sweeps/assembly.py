@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mqd.errors import SweepWriteFailed
 from mqd.significance import sharpe_of
+from mqd.sweeps.errors import SweepWriteFailed
 from mqd.sweeps.evaluate import BLOCKS, METRICS
 from mqd.sweeps.parts import Layout, Part
 from mqd.sweeps.store import Store

@@ -25,9 +25,10 @@ from typing import Any, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mqd.errors import EmptyGrid, GridTooLarge, UnknownParameter, UsageError
+from mqd.errors import UnknownParameter, UsageError
 from mqd.strategy.parameters import Declared, Param
 from mqd.strategy.strategy import Strategy
+from mqd.sweeps.errors import EmptyGrid, GridTooLarge
 
 Array = NDArray[Any]
 Places = NDArray[np.int64]

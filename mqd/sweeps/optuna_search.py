@@ -13,13 +13,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mqd.errors import EmptyGrid, UsageError
+from mqd.errors import UsageError
 from mqd.sweeps.constraint import Constraint
+from mqd.sweeps.errors import EmptyGrid
 from mqd.sweeps.grid import Continuous, Grid, Listed, Stepped
 from mqd.sweeps.search import Block, Columns, column_of
 
@@ -129,6 +130,8 @@ class OptunaSearch:
                 return trial.suggest_int(name, low, high, step=abs(axis.step))
             case Continuous():
                 return trial.suggest_float(name, axis.low, axis.high)
+            case _:
+                assert_never(axis)
 
 
 def _optuna() -> Any:

@@ -9,9 +9,7 @@ from typing import Any, Self
 
 from mqd.core.clock import NS_PER_S, WallClock
 
-FORMAT = (
-    "{desc}: {percentage:3.0f} %|{bar:24}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
-)
+FORMAT = "{desc}: |{bar:24}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
 
 def peak_mb() -> float:

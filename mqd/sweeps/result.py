@@ -24,6 +24,7 @@ from mqd.sweeps.assembly import moments_of, sharpes_of, table_of
 from mqd.sweeps.evaluate import Job
 from mqd.sweeps.metrics import LOW_IS_BETTER, check_metric, scores
 from mqd.sweeps.parts import Layout
+from mqd.sweeps.settings import Engine
 from mqd.sweeps.store import Store
 from mqd.sweeps.verify import Verification, verify
 
@@ -142,10 +143,10 @@ class Sweep:
             return bars.select([str(self.table["symbol"].iloc[place])])
         return bars
 
-    def result(self, row: Row, engine: str = "auto") -> Result:
+    def result(self, row: Row, engine: Engine = "auto") -> Result:
         """Return the backtest of a row, with orders, fills and equity."""
         words = self._ran.jobs[0].settings.backtest_words()
-        return backtest(self.strategy(row), self.bars(row), engine=engine, **words)  # type: ignore[arg-type]
+        return backtest(self.strategy(row), self.bars(row), engine=engine, **words)
 
     def _place(self, row: Row) -> int:
         label_ = row.name if isinstance(row, pd.Series) else row

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mqd.errors import EmptyGrid, UsageError
+from mqd.errors import UsageError
 from mqd.sweeps.constraint import Constraint
-from mqd.sweeps.grid import Continuous, Grid, Listed
+from mqd.sweeps.errors import EmptyGrid
+from mqd.sweeps.grid import Continuous, Grid, Listed, Stepped
 
 Array = NDArray[Any]
 Columns = dict[str, Array]
@@ -261,5 +262,7 @@ def column_of(name: str, grid: Grid, values: list[Any]) -> Array:
             return np.array(values, dtype=axis.values.dtype)
         case Continuous():
             return np.array(values, dtype=np.float64)
-        case _:
+        case Stepped():
             return np.array(values, dtype=axis.dtype)
+        case _:
+            assert_never(axis)

@@ -20,16 +20,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
-from mqd.errors import (
-    RunFolderUnusable,
-    StateFolderTaken,
-    SweepFileDiffers,
-    SweepFileTaken,
-    SweepWriteFailed,
-    UsageError,
-)
+from mqd.errors import RunFolderUnusable, StateFolderTaken, UsageError
 from mqd.log_files import lock_folder
 from mqd.sweeps import parts as parts_of
+from mqd.sweeps.errors import SweepFileDiffers, SweepFileTaken, SweepWriteFailed
 from mqd.sweeps.parts import Layout, Part, Span
 
 IDENTITY: Final = "identity.json"

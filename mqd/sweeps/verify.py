@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from mqd.errors import BadWeight, StrategyRaised, UsageError
 from mqd.result import Result
 from mqd.sweeps.evaluate import COUNTS, METRICS
+from mqd.sweeps.settings import Engine
 
 if TYPE_CHECKING:
     from mqd.sweeps.result import Sweep
@@ -98,7 +100,7 @@ def _chosen(sweep: Sweep, n: int, seed: int) -> tuple[int, ...]:
     return (*best, *sorted(drawn.tolist()))
 
 
-def _run(sweep: Sweep, row: int, engine: str) -> Result | str:
+def _run(sweep: Sweep, row: int, engine: Engine) -> Result | str:
     try:
         return sweep.result(row, engine=engine)
     except (BadWeight, StrategyRaised) as error:
@@ -158,6 +160,7 @@ def _differences(
         yield "rows", n, len(mine), len(desk)
 
 
-def _equal(found: Sequence[Any] | np.ndarray, wanted: Any) -> np.ndarray:
-    absent = np.asarray(pd.isna(found)) & np.asarray(pd.isna(wanted))
-    return np.asarray(np.asarray(found) == np.asarray(wanted), dtype=np.bool_) | absent
+def _equal(found: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.bool_]:
+    absent = pd.isna(found) & pd.isna(wanted)
+    same: NDArray[np.bool_] = np.asarray(found == wanted, dtype=np.bool_) | absent
+    return same

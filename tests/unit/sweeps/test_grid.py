@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mqd
-from mqd.errors import EmptyGrid, GridTooLarge, ParameterOutOfRange, UnknownParameter, UsageError
+from mqd.errors import ParameterOutOfRange, UnknownParameter, UsageError
+from mqd.sweeps.errors import EmptyGrid, GridTooLarge
 from mqd.sweeps.grid import COMBINATIONS_MAX, Continuous, grid_of
 from tests.unit.sweeps.sweep_support import Cross
 
@@ -142,7 +143,9 @@ def test_a_grid_of_far_too_many_is_refused_with_its_count(grid, count):
 
 
 def test_the_largest_grid_is_let_through():
-    grid_of(Wide, {"a": range(COMBINATIONS_MAX)}, ranges=False).check_size()
+    grid = grid_of(Wide, {"a": range(COMBINATIONS_MAX)}, ranges=False)
+    grid.check_size()
+    assert grid.size == COMBINATIONS_MAX
 
 
 def test_ranges_of_a_search():

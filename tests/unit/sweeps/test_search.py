@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mqd.errors import EmptyGrid, GridTooLarge, UsageError
+from mqd.errors import UsageError
 from mqd.sweeps import optuna_search
 from mqd.sweeps.constraint import Constraint
+from mqd.sweeps.errors import EmptyGrid, GridTooLarge
 from mqd.sweeps.grid import grid_of
 from mqd.sweeps.search import permuted, search_of
 from tests.unit.sweeps.sweep_support import Cross

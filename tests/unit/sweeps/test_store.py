@@ -9,8 +9,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from mqd.errors import SweepFileDiffers, SweepFileTaken, SweepWriteFailed, UsageError
+from mqd.errors import UsageError
 from mqd.sweeps import store as stores
+from mqd.sweeps.errors import SweepFileDiffers, SweepFileTaken, SweepWriteFailed
 from mqd.sweeps.evaluate import COUNTS, METRICS, Outcome
 from mqd.sweeps.parts import Layout, Part, Span
 from mqd.sweeps.store import FileStore, MemoryStore

@@ -8,15 +8,10 @@ import pytest
 
 import mqd
 from mqd import trials
-from mqd.errors import (
-    ConfigError,
-    EmptyGrid,
-    ParameterOutOfRange,
-    UnknownParameter,
-    UsageError,
-)
+from mqd.errors import ConfigError, ParameterOutOfRange, UnknownParameter, UsageError
 from mqd.significance import block_moments
 from mqd.statistics import returns_from_equity
+from mqd.sweeps.errors import EmptyGrid
 from mqd.sweeps.evaluate import COUNTS, METRICS
 from tests.unit.sweeps.sweep_support import (
     LARGE,
@@ -303,8 +298,8 @@ def test_progress_goes_to_stderr_with_rate_and_time_left(bars, monkeypatch, caps
     printed = capsys.readouterr()
     assert printed.out == ""
     last = printed.err.split("\r")[-1]
-    assert last.startswith("sweep: 100 %")
-    assert "4000/4000" in last
+    assert last.startswith("sweep: |")
+    assert "| 4000/4000 [" in last
     assert "M bar-evaluations/s" in last
     assert "<00:00" in last
 

@@ -6,7 +6,7 @@ import pandas.testing as pt
 import pytest
 
 import mqd
-from mqd.errors import SweepFileDiffers, SweepFileTaken, SweepWriteFailed
+from mqd.sweeps.errors import SweepFileDiffers, SweepFileTaken, SweepWriteFailed
 from tests.unit.sweeps.sweep_support import LARGE, Cross, chunked, less, marked, small_bars
 
 
