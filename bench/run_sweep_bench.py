@@ -29,7 +29,7 @@ OUT = ROOT / "runs" / "bench_sweep.json"
 FIRST = "1,035 pairs"
 LARGE, MANY = "10,011 pairs", "100 symbols"
 METRICS = ("total return", "Sharpe", "max drawdown")
-PARTS = ("library", "exits", "rules", "single", "stream")
+PARTS = ("library", "exits", "rules", "single", "stream", "desk")
 PARTS_S = 100
 PROGRAMS = {
     "mqd 1": ("sweep_mqd.py", "1"),
@@ -64,8 +64,7 @@ def one_round(scratch: Path, caches: str, cases: Iterable[str]) -> dict[str, Run
     found = {}
     for name, (program, argument) in PROGRAMS.items():
         folder = scratch / caches / name
-        words = (scratch, argument) if program != "sweep_vectorbt.py" else (argument, scratch)
-        found[name] = measured(folder, program, *words, *cases)
+        found[name] = measured(folder, program, scratch, argument, *cases)
         took = ", ".join(f"{k} {v:.3f} s" for k, v in found[name]["seconds"].items())
         print(f"  {name:<15} {took}", flush=True)
     return found
@@ -86,9 +85,11 @@ def rotate(scratch: Path, cases: list[str], rounds: int, until: float) -> Rounds
     return found
 
 
-def ratio(rounds: Rounds, case: str, ours: str, theirs: str) -> float:
+def ratio(rounds: Rounds, case: str, ours: str, theirs: str, of: str = "seconds") -> float:
     """Return how many times faster ``ours`` is, the median of each round's own ratio."""
-    seconds = [(one[ours]["seconds"][case], one[theirs]["seconds"][case]) for one in rounds]
+    seconds: list[tuple[float, float]] = [
+        (one[ours][of][case], one[theirs][of][case]) for one in rounds
+    ]
     return median(b / a for a, b in seconds)
 
 
@@ -104,7 +105,10 @@ def rates(rounds: Rounds, cases: Iterable[str]) -> dict[str, Any]:
             rows[name] = {"per_s": n / seconds, "peak_mb": peak_mb}
         found[case] = {
             "engines": rows,
-            "mqd_1_over": {p: ratio(rounds, case, "mqd 1", p) for p in (*PEERS, "plain 1")},
+            "mqd_1_over": {
+                peer: [ratio(rounds, case, "mqd 1", peer, of) for of in ("seconds", "cpu")]
+                for peer in (*PEERS, "plain 1")
+            },
             "two_threads_over_one": {
                 who: ratio(rounds, case, f"{who} 2", f"{who} 1") for who in ("mqd", "plain")
             },
@@ -116,12 +120,10 @@ def agreement(scratch: Path, cases: Iterable[str]) -> dict[str, Any]:
     """Return, a case and peer, the largest differences from mqd and the rows beyond 1e-6."""
     found: dict[str, Any] = {}
     for case in cases:
-        ours = np.load(scratch / f"mqd-1-{case}.npy")
-        files = {peer: f"{peer}-{case}.npy" for peer in PEERS}
-        files |= {"plain 1": f"plain-1-{case}.npy", "mqd 2": f"mqd-2-{case}.npy"}
+        ours = np.load(scratch / f"mqd 1 {case}.npy")
         found[case] = {}
-        for name, file in files.items():
-            away = np.abs(np.load(scratch / file) - ours)
+        for name in (*PEERS, "plain 1", "mqd 2"):
+            away = np.abs(np.load(scratch / f"{name} {case}.npy") - ours)
             found[case][name] = {
                 "rows": int(away[0].size),
                 "beyond_1e-6": int((~(away <= 1e-6)).any(axis=0).sum()),
@@ -139,10 +141,10 @@ def show_rates(found: dict[str, Any]) -> None:
         print(f"  {'':<22}{'M bar-evaluations/s':>20}{'peak MB so far':>16}")
         for name, row in one["engines"].items():
             print(f"  {name:<22}{row['per_s'] / 1e6:>20,.1f}{row['peak_mb']:>16,.0f}")
-        for name, ratio in one["mqd_1_over"].items():
-            print(f"  mqd 1 / {name:<14}{ratio:>20,.2f}")
-        for name, ratio in one["two_threads_over_one"].items():
-            print(f"  {name + ', two threads / one':<22}{ratio:>18,.2f}")
+        for name, (wall, cpu) in one["mqd_1_over"].items():
+            print(f"  mqd 1 / {name:<16}{wall:>18,.2f}   by processor time {cpu:,.2f}")
+        for name, times in one["two_threads_over_one"].items():
+            print(f"  {name + ' 2 / ' + name + ' 1':<24}{times:>18,.2f}")
 
 
 def show_agreement(found: dict[str, Any]) -> None:
@@ -189,6 +191,7 @@ def show_parts(parts: dict[str, Run]) -> None:
     print(f"\n{one['combinations']:,} combinations x 250 bars, memory_mb=400", end="")
     print(f": {one['seconds']:.1f} s, peak {one['peak_mb']:,.0f} MB", end="")
     print(f" ({one['before_mb']:,.0f} MB before the first call)")
+    print(f"\nRows again in the desk: {parts['desk']['told']}")
 
 
 def goals() -> None:

@@ -5,12 +5,8 @@
 
 from __future__ import annotations
 
-import json
 import pkgutil
-import resource
-import statistics
 import sys
-import time
 from importlib import import_module
 from pathlib import Path
 
@@ -18,6 +14,7 @@ import numpy as np
 import pandas as pd
 import sweep_data as data
 import sweep_rules
+import sweep_run
 
 import mqd
 import mqd.kernel
@@ -61,33 +58,14 @@ def metrics(found: mqd.Sweep, n_symbols: int) -> data.Floats:
 
 
 def main() -> None:
-    """Sweep each case named, the first call timed apart, and print what was measured."""
-    folder, workers, names = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+    """Measure each case named; building the bars is not timed."""
+    workers = int(sys.argv[2])
     import_all()
-    first_s = 0.0
-    seconds, peaks = {}, {}
-    for place, name in enumerate(names):
-        case = data.CASES[name]
-        bars = bars_of(data.read(folder, name))
-        times = []
-        for call in range(CALLS + (place == 0)):
-            start = time.perf_counter()
-            found = metrics(sweep(bars, case.windows, workers), case.n_symbols)
-            took = time.perf_counter() - start
-            if place == 0 and call == 0:
-                first_s = took
-            else:
-                times.append(took)
-        seconds[name] = statistics.median(times)
-        peaks[name] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        np.save(folder / f"mqd-{workers}-{name}.npy", found)
-    document = {
-        "engine": f"mqd, {workers} thread" + "s" * (workers > 1),
-        "first_s": first_s,
-        "seconds": seconds,
-        "peak_mb": peaks,
-    }
-    print(json.dumps(document))
+    sweep_run.measure(
+        f"mqd {workers}", Path(sys.argv[1]), sys.argv[3:], prepare=bars_of,
+        run=lambda bars, case: metrics(sweep(bars, case.windows, workers), case.n_symbols),
+        calls=CALLS,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -10,17 +10,14 @@ for: no other rule, no exits, no limits, no records, no exact money.
 
 from __future__ import annotations
 
-import json
-import resource
-import statistics
 import sys
-import time
 from math import floor, nan, sqrt
 from pathlib import Path
 
 import numba
 import numpy as np
 import sweep_data as data
+import sweep_run
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -100,20 +97,12 @@ def sweep(bars: dict[str, Floats], windows: tuple[int, ...], workers: int) -> Fl
 
 
 def main() -> None:
-    """Sweep each case named, the first call left out, and print what was measured."""
-    folder, workers, names = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
-    seconds, peaks = {}, {}
-    for name in names:
-        bars, windows = data.read(folder, name), data.CASES[name].windows
-        times = []
-        for _ in range(CALLS + 1):
-            start = time.perf_counter()
-            found = sweep(bars, windows, workers)
-            times.append(time.perf_counter() - start)
-        seconds[name] = statistics.median(times[1:])
-        peaks[name] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        np.save(folder / f"plain-{workers}-{name}.npy", found)
-    print(json.dumps({"engine": f"plain {workers}", "seconds": seconds, "peak_mb": peaks}))
+    """Measure each case named; the first call compiles."""
+    workers = int(sys.argv[2])
+    sweep_run.measure(
+        f"plain {workers}", Path(sys.argv[1]), sys.argv[3:], prepare=dict,
+        run=lambda bars, case: sweep(bars, case.windows, workers), calls=CALLS,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The SMA sweep in vectorbt 1.2, numba or Rust engine; one fresh process, one JSON line.
 
-``sweep_vectorbt.py numba|rust FOLDER CASE...``: the first call is the one on the first case.
+``sweep_vectorbt.py FOLDER numba|rust CASE...``: the first call is the one on the first case.
 
 How vectorbt is told to trade as mqd does, with nothing else differing:
 
@@ -18,15 +18,13 @@ about as long, and cannot size at the decision's close.
 
 from __future__ import annotations
 
-import json
-import resource
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import sweep_data as data
+import sweep_run
 import vectorbt as vbt
 
 Floats = data.Floats
@@ -57,26 +55,14 @@ def sweep(bars: dict[str, Floats], windows: tuple[int, ...]) -> Floats:
 
 
 def main() -> None:
-    """Sweep each case named, the first call timed apart, and print what was measured."""
-    engine, folder, names = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
+    """Measure each case named, once after the first call."""
+    engine = sys.argv[2]
     vbt.settings["engine"] = engine
     vbt.settings.returns["year_freq"] = f"{data.DAYS_A_YEAR} days"
-    first_s = 0.0
-    seconds, peaks = {}, {}
-    for place, name in enumerate(names):
-        bars = data.read(folder, name)
-        for call in range(1 + (place == 0)):
-            start = time.perf_counter()
-            found = sweep(bars, data.CASES[name].windows)
-            seconds[name] = time.perf_counter() - start
-            if place == 0 and call == 0:
-                first_s = seconds[name]
-        peaks[name] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        np.save(folder / f"vectorbt {engine}-{name}.npy", found)
-    document = {
-        "engine": f"vectorbt {engine}", "first_s": first_s, "seconds": seconds, "peak_mb": peaks,
-    }  # fmt: skip
-    print(json.dumps(document))
+    sweep_run.measure(
+        f"vectorbt {engine}", Path(sys.argv[1]), sys.argv[3:], prepare=dict,
+        run=lambda bars, case: sweep(bars, case.windows), calls=1,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
