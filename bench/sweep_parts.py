@@ -56,31 +56,32 @@ def grids(scale: int) -> dict[str, tuple[mqd.Bars, dict[str, Any], dict[str, Any
     """Return bars, grid and further words of each library strategy."""
     day, minute, many = bars(2_500), bars(14_400, freq="min"), bars(2_500, n_symbols=20)
     apart: dict[str, Any] = {}
-    n = max(40 // scale, 4)
+    n = 100 // scale
     return {
-        "buy_and_hold": (day, {"weight": np.linspace(0.05, 1.0, 50 * n)}, apart),
+        "buy_and_hold": (day, {"weight": np.linspace(0.05, 1.0, 80 * n)}, apart),
         "sma_cross": (
-            day, {"fast": range(5, 5 + n), "slow": range(50, 300, 5)}, {"where": "fast < slow"},
+            day, {"fast": range(2, 50), "slow": range(50, 50 + 2 * n)}, {"where": "fast < slow"},
         ),
         "rsi_reversion": (
             day,
-            {"period": range(2, 2 + n), "buy_below": range(5, 50, 5), "sell_above": (50, 60, 70)},
+            {
+                "period": range(2, 42), "buy_below": np.linspace(5.0, 50.0, n // 5),
+                "sell_above": np.linspace(50.0, 90.0, 10),
+            },
             apart,
         ),
         "bollinger_reversion": (
-            day, {"period": range(5, 5 + n), "width": np.linspace(0.5, 4.0, 50)}, apart,
+            day, {"period": range(5, 85), "width": np.linspace(0.5, 4.0, n)}, apart,
         ),
         "vwap_reversion": (
             minute,
             {"entry_frac": np.linspace(0.0005, 0.02, n), "flat_minutes": range(1, 61, 6)},
             apart,
         ),
-        "donchian_breakout": (
-            day, {"entry": range(5, 5 + 5 * n, 5), "exit": range(5, 205, 5)}, apart,
-        ),
+        "donchian_breakout": (day, {"entry": range(5, 5 + 2 * n, 2), "exit": range(2, 82)}, apart),
         "momentum_rotation": (
             many,
-            {"lookback": range(20, 20 + 10 * n, 10), "top": (1, 3, 5), "every": (5, 21)},
+            {"lookback": range(20, 20 + 2 * n, 2), "top": [1, 3, 5], "every": [5, 21]},
             {"symbols": "pooled"},
         ),
     }  # fmt: skip
