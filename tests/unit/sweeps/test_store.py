@@ -325,6 +325,10 @@ def test_a_part_that_the_disk_lost_is_computed_again(tmp_path):
     lost.write_bytes(lost.read_bytes()[:-100])
     again = FileStore(path, LAYOUT, WHO)
     assert [again.done(0), again.done(1)] == [3, 5]
+    again.finish(whole=False)
+    lost.with_name(PARTS[1].span.file_name).unlink()
+    again = FileStore(path, LAYOUT, WHO)
+    assert [again.done(0), again.done(1)] == [3, 0]
 
 
 def test_the_identity_is_kept_beside_the_parts(tmp_path):

@@ -227,6 +227,32 @@ def test_a_changed_metric_is_found(bars):
     assert found.verify(100).ok
 
 
+@pytest.mark.parametrize("fee_bps", [0, 1])
+def test_rows_of_a_compiled_sweep_are_compared_frame_by_frame(bars, monkeypatch, fee_bps):
+    """The compiled run is played by the desk, once with the sweep's costs and once with others."""
+    words = {"engine": "event", "costs": mqd.Costs()}
+    found = mqd.sweep(Cross, bars, GRID, where=less, **words)
+    other = mqd.sweep(
+        Cross, bars, GRID, where=less, **words | {"costs": mqd.Costs(fee_bps=fee_bps)}
+    )
+    found.engine = "compiled"
+    asked = []
+
+    def result(row, engine="auto"):
+        asked.append(engine)
+        chosen = other if engine == "compiled" else found
+        return mqd.Sweep.result(chosen, row, engine="event")
+
+    monkeypatch.setattr(found, "result", result, raising=False)
+    verified = found.verify(3)
+    assert verified.ok == (fee_bps == 0)
+    assert asked[:2] == ["event", "compiled"]
+    if fee_bps:
+        assert (verified.difference.frame, verified.difference.column) == ("orders", "qty")
+    else:
+        assert "compiled loop and desk, all frames" in repr(verified)
+
+
 class Two:
     """Two results, of which one may be changed before they are compared."""
 
