@@ -105,7 +105,9 @@ def evaluator(job: Job) -> Evaluator:
         from mqd.sweeps.compiled import CompiledEvaluator
 
         return CompiledEvaluator(job)
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
+        if error.name != "mqd.sweeps.compiled" or job.settings.engine == "compiled":
+            raise
         return DeskEvaluator(job, why="the compiled loop is not there.")
     except NotCompilable as error:
         if job.settings.engine == "compiled":
