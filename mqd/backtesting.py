@@ -17,15 +17,16 @@ from mqd.desk.journal import Journal
 from mqd.desk.loop import Desk
 from mqd.desk.records import text
 from mqd.desk.watch import Watch
-from mqd.desk.wiring import Settings, Wiring
-from mqd.errors import EmptyBars, MqdError, UnknownSymbol, UsageError
+from mqd.desk.wiring import Wiring
+from mqd.errors import EmptyBars, MqdError, NotCompilable, UnknownSymbol, UsageError
 from mqd.event_bus import OrderEventBus
 from mqd.execution.costs import Costs
 from mqd.execution.fill_model import FillModel
+from mqd.kernel.settings import Settings
 from mqd.market_data.bars import Bars
 from mqd.portfolio.sizing import FractionOfEquity, Sizer
 from mqd.positions.store import PositionStore
-from mqd.result import Result, collect
+from mqd.result import Named, Result, collect
 from mqd.risk.declare import Rule
 from mqd.risk.limits import Limits
 from mqd.strategy.compiled import fingerprint
@@ -39,6 +40,7 @@ Engine = Literal["auto", "event", "compiled"]
 PROGRESS_STEPS = 200_000
 GC_ALLOCATIONS = 50_000
 STORE_BATCH = 20_000
+COMPILED_BARS = 50_000
 
 
 def backtest(
@@ -70,19 +72,18 @@ def backtest(
     scales equity to buying power. ``rebalance_band_frac`` sends an order when a position's
     weight is further than that from its target.
 
-    ``out`` is the run folder (log, store, report); it must not exist. ``engine="auto"`` is the
-    event engine; the compiled loop for single backtests is not there yet and is refused. ``seed``
-    is recorded; nothing in a replay is random. Listeners on ``bus`` hear what happens.
+    ``out`` is the run folder (log, store, report); it must not exist. ``engine="compiled"`` runs
+    one strategy in the compiled loop: the same orders, fills and money, no log (``log_sha256`` is
+    None); what it cannot run it refuses with the reason (``NotCompilable``). ``"auto"`` takes it
+    for runs of 50,000 bars and more that want neither ``out`` nor ``bus``, and the event engine
+    for all others. ``seed`` is recorded; nothing in a replay is random. Listeners on ``bus`` hear
+    what happens.
 
     Raises ``DataError``, ``StrategyError``, ``ConfigError`` and ``MoneyError``, each saying what,
     where and what to do. After Ctrl-C the run folder holds a readable log up to that step.
     """
     if engine not in ("auto", "event", "compiled"):
         raise UsageError(f"engine = {engine!r}; it must be 'auto', 'event' or 'compiled'.")
-    if engine == "compiled":
-        raise UsageError(
-            "The compiled loop does not run single backtests yet: use engine='event' ('auto' does)."
-        )
     _check_words(
         sizer=sizer, costs=costs, fills=fills, limits=limits, rules=rules, account=account,
         rebalance_band_frac=rebalance_band_frac, seed=seed, bus=bus,
@@ -96,6 +97,12 @@ def backtest(
     named = name_strategies(strategy)
     _check_bars(bars, settings.fills)
     settings = replace(settings, costs=_charged(settings.costs, bars))
+    if _compiles(engine, named, bars, out, bus):
+        try:
+            return _compiled(named, bars, settings)
+        except NotCompilable:
+            if engine == "compiled":
+                raise
     folder = None if out is None else new_run_folder(out)
     log = TransactionLog.create(folder, _header(folder), durable=False)
     store = (
@@ -123,6 +130,31 @@ def backtest(
         _close(journal, reason)
         if watch is not None:
             watch.end(reason, log_sha256=log.sha256)
+
+
+def _compiles(
+    engine: Engine, named: Named, bars: Bars, out: object, bus: OrderEventBus | None
+) -> bool:
+    """Return True when the compiled loop is to be tried; refuse what it cannot give."""
+    if engine == "compiled":
+        if out is not None or bus is not None:
+            raise UsageError(
+                "The compiled loop writes no log and tells no listener: leave out= and bus= away,"
+                " or use engine='event'."
+            )
+        if len(named) > 1:
+            raise NotCompilable("Several strategies share orders, which only the desk nets.")
+        return True
+    long = sum(len(bars[symbol]) for symbol in bars.symbols) >= COMPILED_BARS
+    return engine == "auto" and long and out is None and bus is None and len(named) == 1
+
+
+def _compiled(named: Named, bars: Bars, settings: Settings) -> Result:
+    from mqd.compiled_run import compiled_result
+    from mqd.kernel.single import run_single
+
+    market, records = run_single(named[0][1], bars, settings)
+    return compiled_result(named, bars, settings, records, market.scales)
 
 
 def name_strategies(strategy: Strategies) -> list[tuple[str, Strategy, float]]:

@@ -40,7 +40,7 @@ from mqd.kernel.records import (
     Counts,
     Records,
 )
-from mqd.desk.wiring import Settings
+from mqd.kernel.settings import Settings
 from mqd.market_data.bars import Bars
 from mqd.market_data.feed import ReplayFeed
 from mqd.report.trades import SplitApplied

@@ -21,7 +21,7 @@ from mqd.desk.source import Source, Terms
 from mqd.errors import UsageError
 from mqd.execution.costs import Costs
 from mqd.execution.simulated_broker import SLIPPED
-from mqd.desk.wiring import Settings
+from mqd.kernel.settings import Settings
 from mqd.market_data.bars import Bars
 from mqd.report.data import ReportData
 from mqd.report.trades import trades

@@ -9,10 +9,10 @@ from typing import NamedTuple, Protocol
 import pandas as pd
 
 from mqd.core.bar import CorporateAction
-from mqd.desk.wiring import Settings
 from mqd.execution.costs import Costs
 from mqd.execution.fill_model import FillModel
 from mqd.kernel.records import Counts
+from mqd.kernel.settings import Settings
 from mqd.report.trades import SplitApplied
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from decimal import Decimal
 
 from mqd.accounting import Ledger
 from mqd.core.clock import SimulatedClock
 from mqd.core.execution_report import ExecutionReport
 from mqd.core.instrument import AssetClass
-from mqd.core.money import Scale, check_room, run_quantum, to_units
+from mqd.core.money import to_units
 from mqd.core.order import TimeInForce
 from mqd.desk.facade import BrokerFacade, StrategyDesk
 from mqd.desk.gate import OrderGate
@@ -25,48 +23,19 @@ from mqd.desk.runners import make_runner
 from mqd.desk.slots import Holding
 from mqd.desk.targets import Targets
 from mqd.desk.valuation import Valuation
-from mqd.execution.costs import Costs
 from mqd.execution.engine import OrderExecutionEngine
-from mqd.execution.fill_model import FillModel
 from mqd.execution.simulated_broker import SimulatedBroker
 from mqd.execution.venue_account import VenueAccount
+from mqd.kernel.settings import Settings, scales_of
 from mqd.market_data.bars import Bars
 from mqd.orders.blotter import Blotter
 from mqd.orders.state import OrderState
 from mqd.orders.state_machine import OrderStateMachine
 from mqd.portfolio.manager import PortfolioManager
-from mqd.portfolio.sizing import Sizer
-from mqd.risk.declare import Rule
-from mqd.risk.limits import Limits
 from mqd.risk.manager import RiskManager
 from mqd.strategy.strategy import Strategy
 
 Books = Callable[[str], tuple[int, int]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What a run assumes: account, costs, fills, limits, the user's own rules and sizes."""
-
-    cash: Decimal
-    sizer: Sizer
-    costs: Costs
-    fills: FillModel
-    limits: Limits
-    rules: tuple[Rule, ...] = ()
-    account: str
-    multiplier: int
-    rebalance_band_frac: float | None
-
-
-def scales_of(bars: Bars, cash: Decimal) -> tuple[dict[str, Scale], Decimal]:
-    """Return every symbol's scale and the money quantum; refuse what 64 bits cannot hold."""
-    quantum = run_quantum((bars[symbol].tick, bars[symbol].lot) for symbol in bars.symbols)
-    check_room(cash, quantum)
-    scales = {
-        symbol: Scale.of(bars[symbol].tick, bars[symbol].lot, quantum) for symbol in bars.symbols
-    }
-    return scales, quantum
 
 
 class Wiring:

@@ -155,7 +155,8 @@ class RegulatoryDay:
     def _clear(self) -> None:
         self._sec_parts = self._taf_parts = self._cat_parts = 0
 
-    def _rate(self, day: int, scale: Scale) -> tuple[int, int, int, int]:
+    def rate(self, day: int, scale: Scale) -> tuple[int, int, int, int]:
+        """Return ``(sec, taf, taf_max, cat)``: 1e-10 of notional, parts a lot, parts, parts."""
         key = (day, scale.lot)
         rate = self._rates.get(key)
         if rate is None:
@@ -171,7 +172,7 @@ class RegulatoryDay:
 
     def add(self, day: int, side: int, lots: int, notional_quanta: int, scale: Scale) -> None:
         """Add one fill of session ``day``."""
-        sec, taf, taf_max, cat = self._rate(day, scale)
+        sec, taf, taf_max, cat = self.rate(day, scale)
         self._cat_parts += lots * cat
         if side < 0:
             self._sec_parts += notional_quanta * sec

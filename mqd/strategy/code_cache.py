@@ -189,6 +189,8 @@ def _is_data(kind: Any) -> bool:
         return all(_is_data(inner) for inner in kind.types)
     if isinstance(kind, types.Array):
         return _is_data(kind.dtype)
+    if isinstance(kind, types.FunctionType):
+        return all(map(_is_data, kind.signature.args))
     return isinstance(kind, types.Number | types.Boolean | types.UnicodeType | types.Record)
 
 

@@ -11,7 +11,7 @@ import mqd
 from mqd import backtesting
 from mqd.core.event import Topic
 from mqd.desk.loop import Desk
-from mqd.desk.wiring import Settings
+from mqd.kernel.settings import Settings
 from mqd.event_bus import OrderEventBus
 from mqd.kernel.records import REASONS, STATUSES, TIMES_IN_FORCE, TYPES, Counts, Records
 from mqd.risk.declare import RuleSpec, spec_of

@@ -11,7 +11,8 @@ import mqd
 from mqd.backtesting import name_strategies
 from mqd.desk.journal import Journal
 from mqd.desk.loop import Desk
-from mqd.desk.wiring import Settings, Wiring
+from mqd.desk.wiring import Wiring
+from mqd.kernel.settings import Settings
 from mqd.event_bus import OrderEventBus
 from mqd.execution.reconciliation import Books, PositionReconciliation, Reconciliation, WorkingOrder
 from mqd.transaction_log import TransactionLog

@@ -1,0 +1,85 @@
+"""The records that the compiled loop works on, and nothing else.
+
+Prices are ticks, quantities lots, money quanta, times ns, all int64; what ends in ``_px`` or
+``_frac``, and weights, are float64. Every field is eight bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+_INT, _FLOAT = np.int64, np.float64
+
+
+def _record(ints: str, floats: str = "", **inner: np.dtype[np.void]) -> np.dtype[np.void]:
+    fields: list[tuple[str, Any]] = [(name, _INT) for name in ints.split()]
+    fields += [(name, _FLOAT) for name in floats.split()]
+    return np.dtype([*fields, *inner.items()], align=True)
+
+
+BAR = _record(
+    "open high low close room ts_open trades sec taf taf_max cat", "high_px low_px close_px"
+)
+"""One bar. ``room`` is its participation in lots, -1 without volume; ``trades`` 1 when it has
+volume and no halt; ``sec, taf, taf_max, cat`` the day's regulatory rates."""
+
+STEP = _record("now opens expires_open expires_close ends days_to_next action_from action_to")
+"""One step: its close, its first open, and when a DAY order sent then ends."""
+
+ACTION = _record("place is_split numerator denominator per_lot per_lot_parts ordinal")
+"""A corporate action; ``per_lot + per_lot_parts / 1e6`` quanta a lot are a dividend."""
+
+ORDER = _record(
+    "on side left filled size level sent_step arrives_ns expires_ns rank line decided_ns reducing"
+    " triggered extreme trail units first"
+)
+"""A resting order. ``line`` is its row in the records, ``level`` its stop or limit; ``extreme``,
+``trail`` (a distance, 0 for a fixed stop) and ``units`` (1e-8 of the price) are a trailing
+stop's; ``first`` is 1 while it is asked among the reductions."""
+
+BOOK = _record(
+    "lot_quanta fee_per_lot short_step lot_parts whole by_name lots cost mark open_mark row entry_row"
+    " used goal sized resize bare trip waits w_lots w_decided_ns w_equity changed moves",
+    "tick_px lots_per_share size_base weight raw blocked peak_px want last",
+    target=ORDER, stop=ORDER, profit=ORDER,
+)  # fmt: skip
+"""One symbol: constants, position, target and its three orders.
+
+``sized`` is 0 while a target waits for its first size, ``bare`` 1 while a position lacks its
+protective orders, ``waits`` the place in the queue of an increase that waits (``w_x`` its terms),
+``moves`` 1 when the present decision sends an order. ``weight`` is the last target, ``raw`` the
+same before rounding, ``blocked`` what may not re-enter after an exit (HOLD: nothing), ``want``
+what the rule says now, ``last`` what it said before."""
+
+ACCOUNT = _record(
+    "multiplier fee_rate slippage_rate borrow_rate latency_ns touch all_day start_cash cent"
+    " regulatory sizer lookback n_steps exits recording"
+    " cash fees borrow dividends sec_units sec_parts taf_parts cat_parts owes busy queue reductions"
+    " lost n_orders n_denied n_fills n_trades n_wins gained losses exposed ambiguous capped trimmed"
+    " gaps follow_ups zero_sizes fractional status bad_step bad_place sequence sent_ns expires_ns"
+    " n_lines n_executions",
+    "share band_frac bars_per_year quanta_per_unit goal_frac most stop_frac take_frac trail_frac"
+    " bad_weight traded drawdown_frac downside mean_equity",
+)
+"""The run: its settings, its money, its counts. ``band_frac`` is NaN when there is none."""
+
+DONE, BAD_NUMBER, OVERFLOW, REJECTED, MASKED, TOO_MUCH, WRONG_SHAPE = range(7)
+"""How a combination ended: ``status``."""
+
+FRACTION, QUANTITY, NOTIONAL, VOLATILITY, KELLY = range(5)
+"""``sizer``."""
+
+
+class World(NamedTuple):
+    """Everything that a step touches: the market (shared, read only) and one thread's state."""
+
+    account: Any  # ACCOUNT, one record
+    books: Any  # BOOK (symbol,)
+    tape: Any  # BAR (symbol, row)
+    steps: Any  # STEP (step,)
+    rows: Any  # int64 (step, symbol): the symbol's row in a step, -1 without a bar
+    actions: Any  # ACTION (action,)
+    orders: Any  # int64 (capacity, 13): records.ORDER_FIELDS and what refused it
+    fills: Any  # int64 (capacity, 6): records.FILL_FIELDS; splits have order -1

@@ -1,0 +1,45 @@
+"""The controls of a compiled run: well-formed orders and buying power, on exact integers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mqd.kernel.books import gross_at_marks
+from mqd.kernel.layout import World
+
+BUYING_POWER = 1
+MALFORMED = 2**62
+
+
+def judge(w: World, step: int, p: int, b: Any, signed: int, equity: int) -> int:  # noqa: ARG001
+    """Return a bit mask of what refuses a target order, 0 when nothing does.
+
+    ``equity`` is that of the decision; gross is what is held now, and what working orders may
+    still add, at the last closes.
+    """
+    after = b.lots + signed
+    if signed < 0 and b.lot_parts > 1 and after < 0 and signed % b.lot_parts:
+        return MALFORMED
+    increase = abs(after) - abs(b.lots)
+    if increase <= 0:
+        return 0
+    gross = gross_at_marks(w) + open_gross(w)
+    cost = increase * b.mark * b.lot_quanta
+    return 0 if cost <= equity * w.account.multiplier - gross else BUYING_POWER
+
+
+def judge_exit(w: World, step: int, p: int, b: Any, signed: int) -> int:  # noqa: ARG001
+    """Return what refuses a protective order: it only reduces, so buying power lets it pass."""
+    return 0
+
+
+def open_gross(w: World) -> int:
+    """Return what working target orders may still add to gross, at the last closes."""
+    total = 0
+    for b in w.books:
+        o = b.target
+        if o.on:
+            more = abs(b.lots + o.side * o.left) - abs(b.lots)
+            if more > 0:
+                total += more * b.mark * b.lot_quanta
+    return total

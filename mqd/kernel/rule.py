@@ -1,0 +1,184 @@
+"""The text that joins a strategy's rule to the compiled loop.
+
+``decide_all`` reads its arguments out of one flat tuple ``rule``: ``index`` int64 (matrix, symbol,
+combination), ``start`` int64 (symbol, combination), the state or scratch arrays, then one float64
+matrix (symbol, distinct, row) for each field of ``now`` and one column (combination) for each
+parameter. It writes what the rule wants into the world and returns whether anything may follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from mqd.core.signal import HOLD, PositionView
+from mqd.kernel.layout import MASKED, TOO_MUCH, WRONG_SHAPE
+from mqd.kernel.loop import fail, is_bad, waits, wants
+from mqd.strategy import jit
+from mqd.strategy.entries import Shape
+from mqd.strategy.position import position_view
+from mqd.strategy.rebuild import rebuild
+
+
+class RuleText(NamedTuple):
+    """A rule ready to be bound: the function's text and scope, and its arguments in order.
+
+    ``fields`` are the names of the matrices (all features first), ``parameters`` those of the
+    columns; ``extras`` how many arrays stand between ``start`` and the matrices.
+    """
+
+    source: str
+    scope: dict[str, object]
+    fields: tuple[str, ...]
+    parameters: tuple[str, ...]
+    extras: int
+
+
+def rule_text(shape: Shape, kind: str, features: tuple[str, ...], holes: bool) -> RuleText:
+    """Write ``decide_all`` for a rule of this shape.
+
+    ``features`` are all that the strategy returns: each must be finite for the rule to be asked.
+    ``holes``: a feature may be missing after its first value, so every bar is looked at.
+    """
+    read = tuple(name for name in shape.fields if name not in features and name != "tradable")
+    fields = (*features, *read)
+    extras = 3 if kind == "allocate" else int(shape.takes_state)
+    body = _allocate if kind == "allocate" else _decide
+    names = {name: f"rule[{2 + extras + i}]" for i, name in enumerate(fields)}
+    own = [f"rule[{2 + extras + len(fields) + i}][c]" for i in range(len(shape.self_names))]
+    ready = " and ".join(
+        ["row >= rule[1][p, c]"]
+        + [f"isfinite({_value(names, fields, name)})" for name in features if holes]
+    )
+    scope: dict[str, object] = {
+        "ask": rebuild(shape.rule),
+        "Self": jit.argument_type("Self", shape.self_names),
+        "Now": jit.argument_type("Now", shape.fields),
+        "Position": jit.argument_type("Position", shape.position_fields),
+        "position_view": position_view, "wants": wants, "waits": waits, "is_bad": is_bad,
+        "fail": fail, "HOLD": HOLD, "MASKED": MASKED, "TOO_MUCH": TOO_MUCH,
+        "WRONG_SHAPE": WRONG_SHAPE,
+    }  # fmt: skip
+    source = _HEAD + body(shape, names, fields, _made("Self", own), ready)
+    return RuleText(source, scope, fields, shape.self_names, extras)
+
+
+def bind(text: RuleText) -> Any:
+    """Return ``decide_all`` as a plain function."""
+    scope = dict(text.scope)
+    exec(compile(text.source, "<mqd rule>", "exec"), scope)  # noqa: S102 - our own text
+    return scope["decide_all"]
+
+
+_HEAD = """
+from math import isfinite, nan
+def decide_all(w, step, c, equity, rule):
+    changed = False
+    slot = float(equity) * w.account.share
+"""
+
+
+def _value(names: Mapping[str, str], fields: tuple[str, ...], name: str) -> str:
+    return f"{names[name]}[p, rule[0][{fields.index(name)}, p, c], row]"
+
+
+def _made(kind: str, arguments: list[str]) -> str:
+    """Return the text that makes a named tuple; numba has no empty ones, so 0.0 stands in."""
+    return f"{kind}({', '.join(arguments)})" if arguments else "0.0"
+
+
+_VIEW = """\
+            value = b.lots * b.mark * b.lot_quanta
+            units = (b.lots_per_share, w.account.quanta_per_unit)
+            held = b.row - b.entry_row + 1
+            view = position_view(b.lots, b.cost, value, slot, units, held, b.peak_px)
+"""
+
+
+def _decide(
+    shape: Shape, names: Mapping[str, str], fields: tuple[str, ...], own: str, ready: str
+) -> str:
+    now = _made("Now", [_value(names, fields, name) for name in shape.fields])
+    places = [PositionView._fields.index(name) for name in shape.position_fields]
+    position = _made("Position", [f"view[{i}]" for i in places])
+    state = ", rule[2][p]" if shape.takes_state else ""
+    return f"""\
+    for p in range(len(w.books)):
+        row = w.rows[step, p]
+        if row < 0:
+            continue
+        b = w.books[p]
+        if {ready}:
+{_VIEW if places else ""}\
+            weight = float(ask({own}, {now}, {position}{state}))
+            if is_bad(w, step, p, weight):
+                return False
+            changed = wants(w, b, weight) or changed
+        elif waits(b):
+            changed = True
+    return changed
+"""
+
+
+def _allocate(
+    shape: Shape, names: Mapping[str, str], fields: tuple[str, ...], own: str, ready: str
+) -> str:
+    now = _made(
+        "Now",
+        [
+            "rule[2]" if name == "tradable" else f"rule[3][{fields.index(name)}]"
+            for name in shape.fields
+        ],
+    )
+    fill = "\n".join(
+        f"        rule[3][{i}, p] = {_value(names, fields, name)} if row >= 0 else nan"
+        for i, name in enumerate(fields)
+    )
+    places = [PositionView._fields.index(name) for name in shape.position_fields]
+    position = _made("Position", [f"rule[4][{i}]" for i in places])
+    views = f"""\
+        for i in range({len(PositionView._fields)}):
+            rule[4][i, p] = 0.0
+        if b.row >= 0:
+{_VIEW}\
+            for i in range({len(PositionView._fields)}):
+                rule[4][i, p] = view[i]
+"""
+    return f"""\
+    known = False
+    for p in range(len(w.books)):
+        row = w.rows[step, p]
+        b = w.books[p]
+        ready = row >= 0 and {ready}
+        rule[2][p] = ready
+        known = known or ready
+{fill}
+{views if places else ""}\
+    if not known:
+        for b in w.books:
+            changed = waits(b) or changed
+        return changed
+    weights = ask({own}, {now}, {position})
+    if len(weights) != len(w.books):
+        fail(w, WRONG_SHAPE, step, 0, float(len(weights)))
+        return False
+    for p in range(len(w.books)):
+        if is_bad(w, step, p, float(weights[p])):
+            return False
+    total = 0.0
+    for p in range(len(w.books)):
+        weight = float(weights[p])
+        if weight == HOLD:
+            total += abs(w.books[p].raw)
+            continue
+        if weight != 0.0 and not rule[2][p]:
+            fail(w, MASKED, step, p, weight)
+            return False
+        total += abs(weight)
+    if total > w.account.multiplier + 1e-9:
+        fail(w, TOO_MUCH, step, 0, total)
+        return False
+    for p in range(len(w.books)):
+        changed = wants(w, w.books[p], float(weights[p])) or changed
+    return changed
+"""

@@ -1,0 +1,93 @@
+"""From weights to goals inside the compiled loop, the counterpart of ``portfolio.manager``."""
+
+from __future__ import annotations
+
+from math import isnan
+from typing import Any
+
+from mqd.core.signal import HOLD
+from mqd.kernel.layout import KELLY, NOTIONAL, OVERFLOW, QUANTITY, VOLATILITY, World
+from mqd.portfolio.sizing import (
+    kelly_scale,
+    mean_variance,
+    position_weight,
+    round_weight,
+    target_lots,
+    volatility_scale,
+    whole_short,
+)
+
+_LOTS_MAX = 2.0**62
+
+
+def find_goal(w: World, p: int, b: Any, equity: int) -> bool:
+    """Take in what the rule wants; return True when ``goal`` is to be gone for."""
+    weight = b.want
+    rounded = weight if weight == HOLD else round_weight(weight)
+    if rounded == HOLD or rounded == b.blocked:  # noqa: PLR1714 - compiled as it stands
+        if not b.resize or (not b.sized and b.mark <= 0):
+            return False
+        b.resize = 0
+        if not b.sized:
+            set_goal(w, p, b, b.weight, equity)
+        return bool(b.sized)
+    b.blocked = HOLD
+    b.raw = weight
+    if rounded == b.weight and not b.resize and not drifted(w, p, b, equity):
+        return False
+    b.weight = rounded
+    b.resize = 0
+    set_goal(w, p, b, rounded, equity)
+    return bool(b.sized)
+
+
+def set_goal(w: World, p: int, b: Any, weight: float, equity: int) -> None:
+    """Set ``goal`` to the lots that ``weight`` is worth at this close."""
+    a = w.account
+    b.sized = 1
+    b.goal = 0
+    if weight == 0.0:
+        return
+    if b.row + 1 < a.lookback:
+        b.sized = 0
+        b.resize = 1
+        a.zero_sizes += 1
+        return
+    allocation, whole, px = base(w, p, b, weight, equity)
+    lots = 0
+    if abs(weight * allocation * whole) < _LOTS_MAX:
+        lots = whole_short(target_lots(weight, allocation, whole, px), b.short_step)
+        if abs(float(lots)) * float(b.mark) * float(b.lot_quanta) < _LOTS_MAX:
+            b.goal = lots
+            a.zero_sizes += lots == 0
+            return
+    a.status = OVERFLOW
+
+
+def base(w: World, p: int, b: Any, weight: float, equity: int) -> tuple[float, float, float]:
+    """Return what a weight of 1 is multiplied with: allocation, equity and price (quanta)."""
+    a = w.account
+    px = float(b.mark * b.lot_quanta)
+    if a.sizer == QUANTITY:
+        return 1.0, b.size_base, 1.0
+    if a.sizer == NOTIONAL:
+        return 1.0, b.size_base, px
+    share = a.share
+    if a.lookback:
+        bars = w.tape[p, b.row + 1 - a.lookback : b.row + 1]
+        mean, variance = mean_variance(bars.close_px)
+        if a.sizer == VOLATILITY:
+            share *= volatility_scale(variance, a.bars_per_year, a.goal_frac, a.most)
+        if a.sizer == KELLY:
+            edge = mean if weight > 0.0 else -mean
+            share *= kelly_scale(edge, variance, a.goal_frac, a.most)
+    return share, float(equity), px
+
+
+def drifted(w: World, p: int, b: Any, equity: int) -> bool:
+    """Return True when the position is further from its target than the band allows."""
+    band = w.account.band_frac
+    if isnan(band) or b.mark <= 0 or b.row + 1 < w.account.lookback:
+        return False
+    whole = base(w, p, b, b.weight, equity)
+    return abs(position_weight(b.lots, whole) - b.weight) > band
