@@ -8,8 +8,8 @@ Three ways, the first that holds is taken:
   read, with the results of ``mqd.indicators`` and ``@mqd.feature`` kept between runs.
 * ``plain``: ``features`` runs for each distinct combination as it would in a backtest.
 
-The first table of a way is compared with plain runs of up to three of its combinations; where a
-bit differs, the next way is taken.
+The first table of a way is compared with plain runs of some of its combinations, each parameter's
+least and greatest value among them; where a bit differs, the next way is taken.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ class FeaturePlan:
             except TraceEnded as ended:
                 self._change("rerun", str(ended))
         names: tuple[str, ...] = ()
-        for values in combinations(columns, self._swept, _samples(count)):
+        for values in combinations(columns, self._swept, _samples(columns, count)):
             try:
                 _, (names, _) = self._runner.columns(values)
             except RunsDiffer as differ:
@@ -294,7 +294,7 @@ class FeaturePlan:
         """Return the table if plain runs give its rows to the bit, else raise ``RunsDiffer``."""
         if self._is_proven:
             return table
-        at = _samples(count)
+        at = _samples(columns, count)
         for place, values in zip(at.tolist(), combinations(columns, self._swept, at), strict=True):
             plain = compute_features(self._cls(**self._fixed, **values), self._bars)
             self._same_names(table.names, plain.names, values)
@@ -307,10 +307,11 @@ class FeaturePlan:
         return table
 
 
-def _samples(count: int) -> Ints:
-    """Return the first, the last and another combination, fewer when there are fewer."""
+def _samples(columns: Typed, count: int) -> Ints:
+    """Return combinations that show what differs: the ends, one between, each extreme value."""
     drawn = int(np.random.default_rng(count).integers(count))
-    return np.unique(np.array([0, drawn, count - 1], dtype=np.int64))
+    extremes = [int(end) for one in columns.values() for end in (np.argmin(one), np.argmax(one))]
+    return np.unique(np.array([0, drawn, count - 1, *extremes], dtype=np.int64))
 
 
 def _table(features: tuple[str, ...], rows: list[Rows], index: Ints) -> FeatureTable:

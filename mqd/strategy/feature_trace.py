@@ -119,18 +119,23 @@ class StandIn:
             return StandIn(_trace_of(self), Part(term, place))
         return _trace_of(self).end(f".{name} of {_described(term)}")
 
+    def __getitem__(self, place: Any) -> StandIn:
+        term = term_of(self)
+        if type(place) is not int or not isinstance(term, Call) or not term.marked.fields:
+            return _trace_of(self).end(f"an index into {_described(term)}")
+        return StandIn(_trace_of(self), Part(term, range(len(term.marked.fields))[place]))
+
     def __iter__(self) -> Iterator[StandIn]:
         term = term_of(self)
         if not isinstance(term, Call) or not term.marked.fields:
-            _trace_of(self).end(f"a loop over {_described(term)}")
-        parts = (Part(term, place) for place in range(len(term.marked.fields)))
-        return iter([StandIn(_trace_of(self), part) for part in parts])
+            return _trace_of(self).end(f"a loop over {_described(term)}")
+        return iter([self[place] for place in range(len(term.marked.fields))])
 
 
 _LOOKS = (
     "abs add and array array_function array_prepare array_ufunc array_wrap bool bytes ceil"
     " complex contains copy deepcopy delattr delitem dir divmod enter eq exit float floor"
-    " floordiv format ge getitem gt hash iadd iand ifloordiv ilshift imatmul imod imul index int"
+    " floordiv format ge gt hash iadd iand ifloordiv ilshift imatmul imod imul index int"
     " invert ior ipow irshift isub itruediv ixor le length_hint len lshift lt matmul mod mul ne"
     " neg next or pos pow radd rand rdivmod reduce reduce_ex repr reversed rfloordiv rlshift"
     " rmatmul rmod rmul ror round rpow rrshift rshift rsub rtruediv rxor setattr setitem sizeof"
