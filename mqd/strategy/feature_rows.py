@@ -126,7 +126,7 @@ class Rows:
         if found is not None and found[0]() is column:
             return found[1]
         if self._count == len(self._matrix):
-            self._grow()
+            self.reserve(2 * self._count + 1)
         row = self._count
         self._matrix[row] = column
         self._places[id(column)] = (weakref.ref(column), row)
@@ -137,10 +137,12 @@ class Rows:
         """Return the rows written so far."""
         return self._matrix[: self._count]
 
-    def _grow(self) -> None:
-        larger = np.empty((2 * len(self._matrix) + 1, self._matrix.shape[1]))
-        larger[: self._count] = self._matrix
-        self._matrix = larger
+    def reserve(self, capacity: int) -> None:
+        """Make room for ``capacity`` rows in all; more than enough costs nothing until written."""
+        if capacity > len(self._matrix):
+            larger = np.empty((capacity, self._matrix.shape[1]))
+            larger[: self._count] = self._matrix[: self._count]
+            self._matrix = larger
 
 
 def first_finite(matrix: Floats) -> tuple[Ints, bool]:

@@ -96,6 +96,7 @@ class FeaturePlan:
         self._runner = Runner(strategy_cls, self._bars, self._swept, self._fixed, self._memo)
         self._traces: dict[tuple[ParameterValue, ...], dict[str, Term]] = {}
         self._is_proven = False
+        self._rows_max = 1
         self.way: Way = "traced"
         self.reason = ""
 
@@ -111,7 +112,7 @@ class FeaturePlan:
         the matrices (see ``chunks``). Raises what ``compute_features`` raises,
         ``ParameterOutOfRange``, or ``NotCompilable`` when feature names differ by combination.
         """
-        self._memo.shrink(budget_bytes // 2)
+        self._take_budget(budget_bytes)
         typed, count = self._typed(columns)
         if self.way == "traced":
             try:
@@ -132,19 +133,22 @@ class FeaturePlan:
         rows there are, the parameters that runs have read so far stand for those to come.
         """
         typed, count = self._typed(columns)
-        self._memo.shrink(budget_bytes // 2)
-        rows_max = max(1, budget_bytes // 2 // max(1, 8 * len(self._bars)))
+        self._take_budget(budget_bytes)
         start = 0
         while start < count:
             depends = self._dependencies(typed, count) or [()]
             known = (self.way, self._runner.reads.names_at_most)
             codes = [grouped(typed, names, count).inverse for names in depends]
             count_max = max(1, budget_bytes // 2 // (24 * len(codes)))
-            for part in split(codes, start, rows_max, count_max):
+            for part in split(codes, start, self._rows_max, count_max):
                 yield part
                 start = part.stop
                 if (self.way, self._runner.reads.names_at_most) != known:
                     break
+
+    def _take_budget(self, budget_bytes: int) -> None:
+        self._memo.shrink(budget_bytes // 2)
+        self._rows_max = max(1, budget_bytes // 2 // max(1, 8 * len(self._bars)))
 
     def _change(self, way: Way, reason: str) -> None:
         self.way, self.reason, self._is_proven = way, reason, False
@@ -260,13 +264,16 @@ class FeaturePlan:
         while True:
             names = self._runner.reads.names
             groups = grouped(columns, names, count)
+            room = min(len(groups.firsts), self._rows_max)
+            for one in rows:
+                one.reserve(room)
             found: list[tuple[int, ...]] = []
             for values in combinations(columns, self._swept, groups.firsts):
                 known = self._runner.reads.path(values)
                 if known is None or known not in done:
                     known, (own, arrays) = self._runner.columns(values)
                     features = self._same_names(features, own, values)
-                    rows = rows or [Rows(len(groups.firsts), len(self._bars)) for _ in features]
+                    rows = rows or [Rows(room, len(self._bars)) for _ in features]
                     by_name = dict(zip(own, arrays, strict=True))
                     added = zip(rows, features, strict=True)
                     done[known] = tuple(row.add(by_name[name]) for row, name in added)

@@ -135,20 +135,21 @@ def test_rows_of_the_previous_chunk_are_not_computed_again(
 
 
 def test_chunks_are_the_longest_that_fit_in_order(walk: SymbolBars) -> None:
-    columns = grid(range(2, 12), range(41, 61))
-    rows = 30
+    columns = grid(range(2, 32), range(41, 61))
+    rows = 25
     budget = 2 * 8 * len(walk) * rows
     plan = FeaturePlan(SmaCross, walk, ("fast", "slow"), {})
     parts = list(plan.chunks(columns, budget))
     assert [part.start for part in parts] == [0, *(part.stop for part in parts[:-1])]
-    assert parts[-1].stop == 200
+    assert parts[-1].stop == 600
+    assert len(parts) == 6
 
     def rows_of(part: slice) -> int:
         return sum(len(np.unique(column[part])) for column in columns.values())
 
     for part in parts:
         assert rows_of(part) <= rows
-        if part.stop < 200:
+        if part.stop < 600:
             assert rows_of(slice(part.start, part.stop + 1)) > rows
         table = plan.table({name: column[part] for name, column in columns.items()}, budget)
         assert sum(matrix.nbytes for matrix in table.matrices) <= budget // 2
@@ -272,6 +273,43 @@ def test_a_parameter_used_as_a_value_is_run_again(walk: SymbolBars, name: str) -
         plain = compute_features(cls(fast=int(fast), slow=int(slow)), walk)
         row = table.matrices[0][table.index[0, place]]
         assert row.tobytes() == plain.columns[0].tobytes(), (fast, slow)
+
+
+def test_a_trace_that_the_code_swallows_has_ended_all_the_same(walk: SymbolBars) -> None:
+    def features(self: Any, bars: SymbolBars) -> Any:
+        try:
+            scale = float(self.fast)
+        except Exception:  # noqa: BLE001 - as a user may write it
+            scale = 0.0
+        return {"x": bars.close * scale}
+
+    plan = FeaturePlan(strategy(features), walk, ("fast",), {})
+    plan.table({"fast": np.array([2, 3])}, 100_000)
+    assert (plan.way, plan.reason) == ("rerun", "__float__ of self.fast")
+
+
+@pytest.mark.parametrize("is_traced", [True, False])
+def test_values_that_differ_in_one_bit_have_rows_of_their_own(
+    walk: SymbolBars, is_traced: bool
+) -> None:
+    widths = np.array([0.25, 0.5, 0.75, np.nextafter(0.75, 1.0), 0.0, -0.0, 0.25, 1.5])
+
+    def features(self: Any, bars: SymbolBars) -> Any:
+        width = self.width if is_traced else float(self.width)
+        return {"x": signed(bars.close, width)}
+
+    plan = FeaturePlan(strategy(features), walk, ("width",), {})
+    table = plan.table({"width": widths}, 1_000_000)
+    assert plan.way == ("traced" if is_traced else "rerun")
+    assert table.index[0].tolist() == [0, 1, 2, 3, 4, 5, 0, 6]
+    for place, width in enumerate(widths.tolist()):
+        row = table.matrices[0][table.index[0, place]]
+        assert row.tobytes() == np.copysign(walk.close + width, width).tobytes()
+
+
+@mqd.feature
+def signed(values: Any, width: float) -> Any:
+    return np.copysign(values + width, width)
 
 
 LIBRARY: dict[type[Strategy], dict[str, Any]] = {
