@@ -84,19 +84,12 @@ def backtest(
     """
     if engine not in ("auto", "event", "compiled"):
         raise UsageError(f"engine = {engine!r}; it must be 'auto', 'event' or 'compiled'.")
-    _check_words(
-        sizer=sizer, costs=costs, fills=fills, limits=limits, rules=rules, account=account,
-        rebalance_band_frac=rebalance_band_frac, seed=seed, bus=bus,
-    )  # fmt: skip
-    settings = Settings(
-        cash=_cash(cash), sizer=sizer or FractionOfEquity(), costs=costs or Costs.alpaca(),
-        fills=fills or FillModel(), limits=limits or Limits.research(_multiplier(multiplier)),
-        rules=tuple(rules), account=account, multiplier=_multiplier(multiplier),
-        rebalance_band_frac=rebalance_band_frac,
+    settings = settings_of(
+        bars, cash=cash, sizer=sizer, costs=costs, fills=fills, limits=limits, rules=rules,
+        account=account, multiplier=multiplier, rebalance_band_frac=rebalance_band_frac, seed=seed,
+        bus=bus,
     )  # fmt: skip
     named = name_strategies(strategy)
-    _check_bars(bars, settings.fills)
-    settings = replace(settings, costs=_charged(settings.costs, bars))
     if _compiles(engine, named, bars, out, bus):
         try:
             return _compiled(named, bars, settings)
@@ -130,6 +123,37 @@ def backtest(
         _close(journal, reason)
         if watch is not None:
             watch.end(reason, log_sha256=log.sha256)
+
+
+def settings_of(
+    bars: Bars,
+    *,
+    cash: float | Decimal = 100_000,
+    sizer: Sizer | None = None,
+    costs: Costs | None = None,
+    fills: FillModel | None = None,
+    limits: Limits | None = None,
+    rules: Sequence[Rule] = (),
+    account: Literal["margin", "cash"] = "margin",
+    multiplier: int = 1,
+    rebalance_band_frac: float | None = None,
+    seed: int = 0,
+    bus: OrderEventBus | None = None,
+) -> Settings:
+    """Return the settings of a run over ``bars``, defaults filled in; refuse wrong words."""
+    _check_words(
+        sizer=sizer, costs=costs, fills=fills, limits=limits, rules=rules, account=account,
+        rebalance_band_frac=rebalance_band_frac, seed=seed, bus=bus,
+    )  # fmt: skip
+    fills = fills or FillModel()
+    amount, times = _cash(cash), _multiplier(multiplier)
+    _check_bars(bars, fills)
+    return Settings(
+        cash=amount, sizer=sizer or FractionOfEquity(),
+        costs=_charged(costs or Costs.alpaca(), bars), fills=fills,
+        limits=limits or Limits.research(times), rules=tuple(rules), account=account,
+        multiplier=times, rebalance_band_frac=rebalance_band_frac,
+    )  # fmt: skip
 
 
 def _compiles(

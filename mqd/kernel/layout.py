@@ -40,8 +40,8 @@ ORDER = _record(
 stop's; ``first`` is 1 while it is asked among the reductions."""
 
 BOOK = _record(
-    "lot_quanta fee_per_lot short_step lot_parts whole by_name lots cost mark open_mark row entry_row"
-    " used goal sized resize bare trip waits w_lots w_decided_ns w_equity changed moves",
+    "lot_quanta fee_per_lot short_step lot_parts whole by_name lots cost mark open_mark row"
+    " entry_row used goal sized resize bare trip waits w_lots w_decided_ns w_equity changed moves",
     "tick_px lots_per_share size_base weight raw blocked peak_px want last",
     target=ORDER, stop=ORDER, profit=ORDER,
 )  # fmt: skip
@@ -55,11 +55,11 @@ what the rule says now, ``last`` what it said before."""
 
 ACCOUNT = _record(
     "multiplier fee_rate slippage_rate borrow_rate latency_ns touch all_day start_cash cent"
-    " regulatory sizer lookback n_steps exits recording"
+    " regulatory sizer lookback n_steps exits recording pure"
     " cash fees borrow dividends sec_units sec_parts taf_parts cat_parts owes busy queue reductions"
     " lost n_orders n_denied n_fills n_trades n_wins gained losses exposed ambiguous capped trimmed"
     " gaps follow_ups zero_sizes fractional status bad_step bad_place sequence sent_ns expires_ns"
-    " n_lines n_executions",
+    " n_lines n_executions equity",
     "share band_frac bars_per_year quanta_per_unit goal_frac most stop_frac take_frac trail_frac"
     " bad_weight traded drawdown_frac downside mean_equity",
 )

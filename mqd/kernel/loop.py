@@ -14,6 +14,7 @@ from mqd.kernel.books import equity_at_marks, gross_at_marks
 from mqd.kernel.core import ACT, CHARGE, LIVE
 from mqd.kernel.layout import BAD_NUMBER, World
 from mqd.kernel.step import is_busy, mark
+from mqd.portfolio.sizing import round_weight
 
 BLOCKS = 16
 
@@ -24,11 +25,24 @@ def decide_all(w: World, step: int, c: int, equity: int, rule: Any) -> bool:
 
 
 def wants(w: World, b: Any, weight: float) -> bool:
-    """Note what the rule says of a symbol; return True when it may lead to an order."""
-    same = weight == b.last and b.blocked == HOLD and not b.resize
-    if same and w.account.band_frac != w.account.band_frac:
-        return False
-    b.last = weight
+    """Note what the rule says of a symbol; return True when it may lead to an order.
+
+    A rule that is a function of the bars alone (``pure``) speaks when its target changes, any
+    other at each bar: after an exit that decides what becomes of the order for the remainder.
+    """
+    a = w.account
+    if not b.resize and a.band_frac != a.band_frac:
+        if weight == b.last and (a.pure or b.blocked == HOLD):
+            return False
+        if a.pure:
+            if weight == HOLD:
+                return False
+            before = b.last
+            b.last = weight
+            if round_weight(weight) == round_weight(before):
+                return False
+    if weight != HOLD or not a.pure:
+        b.last = weight
     b.want = weight
     b.changed = 1
     return True
@@ -131,3 +145,4 @@ def run(
     a.drawdown_frac = max(worst, 1.0 - low / top)
     a.downside = below
     a.mean_equity = total / a.n_steps
+    a.equity = int(previous)

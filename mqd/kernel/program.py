@@ -98,6 +98,7 @@ class Kernel:
         shape = shape_of(strategy, tuple(features))
         self.text = rule_text(shape, strategy.kind, tuple(features), holes)
         self._shape = shape
+        self.pure = self.kind == "decide" and not (shape.position_fields or shape.takes_state)
         methods = [name for name in shape.self_reads if name not in shape.self_names]
         if methods:
             raise NotCompilable(f"{shape.rule.__qualname__}: self.{methods[0]} is no number.")
@@ -144,8 +145,10 @@ class Kernel:
         rule = [fixed(int64, 3), fixed(int64, 2)]
         matrices = [fixed(float64, 3) for _ in self.text.fields]
         columns = [fixed(kind, 1) for kind in self._own]
-        return (core_type(), *world, *starts, fixed(float64, 2), int64, int64, *out, *extras, *rule, *matrices,
-                *columns)  # fmt: skip
+        return (
+            core_type(), *world, *starts, fixed(float64, 2), int64, int64, *out, *extras, *rule,
+            *matrices, *columns,
+        )  # fmt: skip
 
     def __call__(
         self, market: Market, inputs: Inputs, share: float, first: int, last: int, room: Room
@@ -155,6 +158,7 @@ class Kernel:
         account = market.account.copy()
         account["share"] = share
         account["exits"] = inputs.exits.any()
+        account["pure"] = self.pure
         account["recording"] = len(room.orders) > 0
         batch = Batch(np.zeros(n, ACCOUNT), np.zeros((n, BLOCKS, 5)))
         self._entry(
@@ -164,6 +168,10 @@ class Kernel:
             inputs.start, *inputs.matrices, *inputs.parameters,
         )  # fmt: skip
         return batch
+
+    def nothing(self) -> Batch:
+        """Return the batch of one combination that has not run."""
+        return Batch(np.zeros(1, ACCOUNT), np.zeros((1, BLOCKS, 5)))
 
     def _extras(self, n_symbols: int) -> list[NDArray[Any]]:
         if self.kind == "allocate":

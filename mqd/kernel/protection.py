@@ -99,10 +99,9 @@ def exit_line(
     line = new_line(w, p, w.account.sent_ns, signed, refused)
     if refused:
         w.account.n_denied += 1
-    if w.account.recording:
-        if line < len(w.orders):
-            w.orders[line, 4] = kind
-            w.orders[line, 5 if kind == _LIMIT else 6] = level
-            w.orders[line, 7] = DAY if fractional else GTC
-            w.orders[line, 8] = reason
+    if w.account.recording and line < len(w.orders):
+        w.orders[line, 4] = kind
+        w.orders[line, 5 if kind == _LIMIT else 6] = level
+        w.orders[line, 7] = DAY if fractional else GTC
+        w.orders[line, 8] = reason
     return line

@@ -6,7 +6,7 @@ import numpy as np
 
 from mqd.core.bar import Floats
 from mqd.core.clock import iso
-from mqd.errors import BadWeight, MoneyError, NotCompilable
+from mqd.errors import BadWeight, MoneyError, MqdError, NotCompilable
 from mqd.kernel import layout as at
 from mqd.kernel.market import Market, market_of
 from mqd.kernel.program import Inputs, Kernel, Room, room_for
@@ -46,7 +46,8 @@ def run_single(strategy: Strategy, bars: Bars, settings: Settings) -> tuple[Mark
         if needed <= n:
             break
         n = int(needed)
-    raise_failure(strategy, bars, market, account)
+    if account["status"] != at.DONE:
+        raise failure(strategy, bars, market, account)
     return market, _records(room, account)
 
 
@@ -95,30 +96,28 @@ def inputs_of(
     return Inputs(tuple(matrices), index, start, parameters, exits)
 
 
-def raise_failure(strategy: Strategy, bars: Bars, market: Market, account: np.void) -> None:
-    """Raise what ended a combination early, in the desk's words."""
+def failure(strategy: Strategy, bars: Bars, market: Market, account: np.void) -> MqdError:
+    """Return what ended a combination early, in the desk's words."""
     status = int(account["status"])
-    if status == at.DONE:
-        return
     bar = iso(int(market.ts_close[account["bad_step"]]))
     weight = float(account["bad_weight"])
     name, symbol = type(strategy).__name__, bars.symbols[account["bad_place"]]
     everything = ", ".join(bars.symbols)
     if status == at.BAD_NUMBER:
-        raise BadWeight(name, symbol, bar, weight, _fault(weight))
+        return BadWeight(name, symbol, bar, weight, _fault(weight))
     if status == at.MASKED:
         why = "the symbol is not tradable at this bar (now.tradable is False)"
-        raise BadWeight(name, symbol, bar, weight, why)
+        return BadWeight(name, symbol, bar, weight, why)
     if status == at.TOO_MUCH:
         limit = int(account["multiplier"])
         why = f"the sum of |weights| is above the account's multiplier of {limit:g}"
-        raise BadWeight(name, "all symbols", bar, weight, why)
+        return BadWeight(name, "all symbols", bar, weight, why)
     if status == at.WRONG_SHAPE:
         why = f"allocate returns one number a symbol, an array of {len(bars.symbols)}"
-        raise BadWeight(name, everything, bar, f"an array of {weight:g}", why)
+        return BadWeight(name, everything, bar, f"an array of {weight:g}", why)
     if status == at.REJECTED:
-        raise NotCompilable(f"At {bar} the venue would reject an order: only the desk knows how.")
-    raise MoneyError(
+        return NotCompilable(f"At {bar} the venue would reject an order: only the desk knows how.")
+    return MoneyError(
         f"{name}: at {bar} an order is larger than 64 bits can hold: coarsen tick or lot, or size"
         " smaller."
     )

@@ -58,9 +58,8 @@ def end_exit(w: World, b: Any, o: Any, status: int) -> None:
 
 def note_status(w: World, line: int, status: int) -> None:
     """Record an order's status."""
-    if w.account.recording:
-        if line < len(w.orders):
-            w.orders[line, _STATUS] = status
+    if w.account.recording and line < len(w.orders):
+        w.orders[line, _STATUS] = status
 
 
 def cancel_pair(w: World, b: Any) -> None:

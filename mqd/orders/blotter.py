@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from mqd.core.order import Side
+from mqd.core.order import OrderClass, Side
 from mqd.orders.state import OrderState, Transition
 
 
 class _Book:
     """One symbol: its open orders in order of opening, and their worst-case lots a side."""
 
-    __slots__ = ("buy_lots", "orders", "sell_lots")
+    __slots__ = ("buy_lots", "groups", "orders", "sell_lots")
 
     def __init__(self) -> None:
         self.orders: dict[str, tuple[OrderState, int]] = {}
+        self.groups: dict[str, dict[str, int]] = {}
         self.buy_lots = 0
         self.sell_lots = 0
 
@@ -25,14 +26,24 @@ class _Book:
         assert self.buy_lots >= 0, "open buy lots below zero"
         assert self.sell_lots >= 0, "open sell lots below zero"
 
+    def regroup(self, group: str, name: str, lots: int) -> int:
+        """Note a member's lots and return how the group's worst changes: one of a pair fills."""
+        members = self.groups.setdefault(group, {})
+        before = max(members.values(), default=0)
+        members[name] = lots
+        if not any(members.values()):
+            del self.groups[group]
+            return -before
+        return max(members.values()) - before
+
 
 class Blotter:
     """What is open now, kept by one addition a transition.
 
     An order counts with its worst case: every lot that is not booked, while it is not over (an
     unknown order so counts in full), and the lots that the venue counts as filled and whose
-    executions have not arrived, even after it is over. Sums are 0 when all orders are over and
-    all their executions booked.
+    executions have not arrived, even after it is over. The legs of one OCO pair count
+    once. Sums are 0 when all orders are over and all their executions booked.
     """
 
     def __init__(self) -> None:
@@ -62,6 +73,8 @@ class Blotter:
             book.orders[name] = (state, lots)
             self._n_open += held is None
         change = lots - (held[1] if held else 0)
+        if order.order_class is OrderClass.OCO:
+            change = book.regroup(order.group, name, lots)
         if change:
             book.add(order.side, change)
 

@@ -105,10 +105,6 @@ def evaluator(job: Job) -> Evaluator:
         from mqd.sweeps.compiled import CompiledEvaluator
 
         return CompiledEvaluator(job)
-    except ModuleNotFoundError as error:
-        if error.name != "mqd.sweeps.compiled" or job.settings.engine == "compiled":
-            raise
-        return DeskEvaluator(job, why="the compiled loop is not there.")
     except NotCompilable as error:
         if job.settings.engine == "compiled":
             raise
@@ -153,13 +149,14 @@ class DeskEvaluator:
         for combination in zip(*values, strict=True):
             strategy = self._job.strategy_cls(**dict(zip(names, combination, strict=True)))
             for unit in self._units:
-                failed[row] = self._fill(outcome, row, strategy, unit)
+                failed[row] = self.fill(outcome, row, strategy, unit)
                 row += 1
         if not self._bars_per_s and self._rates:
             self._bars_per_s = max(self._rates)  # the first run also compiles the rule
         return outcome._replace(failed=tuple(failed))
 
-    def _fill(self, outcome: Outcome, row: int, strategy: Strategy, unit: Bars) -> str:
+    def fill(self, outcome: Outcome, row: int, strategy: Strategy, unit: Bars) -> str:
+        """Run one row and write it; return "" or why it has no numbers."""
         began = self._clock.monotonic_ns()
         try:
             result = backtest(strategy, unit, engine="event", **self._words)
