@@ -95,9 +95,8 @@ def regulate(a: Any, bar: Any, signed: int, value: int) -> None:
             a.taf_parts += lots * bar.taf
 
 
-def close_session(w: World, days: int) -> None:
+def close_session(a: Any, books: Any, days: int) -> None:
     """Charge the day's regulatory fees, and borrow until the next session."""
-    a = w.account
     a.owes = 0
     if a.regulatory:
         sec = a.sec_units + (a.sec_parts > 0)
@@ -110,7 +109,7 @@ def close_session(w: World, days: int) -> None:
         a.taf_parts = 0
         a.cat_parts = 0
     if a.borrow_rate:
-        for b in w.books:
+        for b in books:
             if b.lots < 0:
                 value = -b.lots * b.open_mark * b.lot_quanta
                 amount = borrow_charge(value, a.borrow_rate, days)

@@ -13,12 +13,12 @@ import numpy as np
 
 from mqd.kernel.layout import ACCOUNT, ACTION, BAR, BOOK, STEP, World
 from mqd.kernel.step import charge, live, settle
-from mqd.kernel.targets import act
+from mqd.kernel.targets import act, send_moves
 from mqd.strategy import jit
 from mqd.strategy.code_cache import compile_cached
 from mqd.strategy.rebuild import rebuild
 
-LIVE, CHARGE, ACT = range(3)
+LIVE, CHARGE, ACT, SEND = range(4)
 
 
 def turn(w: World, what: int, step: int) -> None:
@@ -29,8 +29,10 @@ def turn(w: World, what: int, step: int) -> None:
     elif what == CHARGE:
         settle(w, step)
         charge(w, step)
-    else:
+    elif what == ACT:
         act(w, step)
+    else:
+        send_moves(w, step)
 
 
 def world_types() -> tuple[Any, ...]:
@@ -66,5 +68,5 @@ def core() -> Any:
     """Return the core, compiled or loaded from disk."""
     from numba import int64
 
-    scope = {"turn": rebuild(turn), "World": jit.argument_type("World", World._fields)}
+    scope = {"turn": rebuild(turn, allocates=False), "World": jit.argument_type("World", World._fields)}
     return compile_cached(_SOURCE, scope, (*world_types(), int64, int64))

@@ -25,8 +25,11 @@ BAR = _record(
 """One bar. ``room`` is its participation in lots, -1 without volume; ``trades`` 1 when it has
 volume and no halt; ``sec, taf, taf_max, cat`` the day's regulatory rates."""
 
-STEP = _record("now opens expires_open expires_close ends days_to_next action_from action_to")
-"""One step: its close, its first open, and when a DAY order sent then ends."""
+STEP = _record(
+    "now opens expires_open expires_close ends days_to_next action_from action_to next_action"
+)
+"""One step: its close, its first open, when a DAY order sent then ends, and the next step with a
+corporate action (of step 0: the first one; far beyond the end when there is none)."""
 
 ACTION = _record("place is_split numerator denominator per_lot per_lot_parts ordinal")
 """A corporate action; ``per_lot + per_lot_parts / 1e6`` quanta a lot are a dividend."""

@@ -17,6 +17,8 @@ from mqd.kernel.step import is_busy, mark
 from mqd.portfolio.sizing import round_weight
 
 BLOCKS = 16
+QUIET, GUARDED, BUSY = range(3)
+PEAKS = False
 
 
 def decide_all(w: World, step: int, c: int, equity: int, rule: Any) -> bool:
@@ -99,9 +101,10 @@ def take_step(w: World, step: int, c: int, rule: Any, turn: Any, own: Any) -> in
     return equity
 
 
-def run(
-    w: World, c: int, rule: Any, turn: Any, own: Any, moments: Any, cash: Any, lots: Any
-) -> None:
+def run_many(
+    w: World, closes: Any, c: int, rule: Any, turn: Any, own: Any, moments: Any, cash: Any,
+    lots: Any,
+) -> None:  # fmt: skip
     """Run combination ``c``; ``moments`` (16, 5) takes n and the sums of r to r**4 a block."""
     a = w.account
     previous = float(a.start_cash)

@@ -41,6 +41,7 @@ from mqd.portfolio.sizing import (
 )
 
 _AMOUNT_PARTS = 10**6
+NEVER = 2**62
 
 Records = NDArray[np.void]
 
@@ -54,6 +55,7 @@ class Market(NamedTuple):
     quantum: Decimal
     ts_close: Ints
     tape: Records
+    closes: Ints
     steps: Records
     rows: Ints
     actions: Records
@@ -75,8 +77,10 @@ def market_of(bars: Bars, settings: Settings) -> Market:
     table, actions = _steps(bars, steps, scales)
     account = _account(bars, settings, quantum)
     account["n_steps"] = len(table)
+    tape = _tape(bars, settings, scales)
+    closes = np.ascontiguousarray(tape["close"][0])
     return Market(
-        bars, settings, scales, quantum, steps.ts_close, _tape(bars, settings, scales), table,
+        bars, settings, scales, quantum, steps.ts_close, tape, closes, table,
         steps.rows, actions, _books(bars, settings, scales), account,
     )  # fmt: skip
 
@@ -121,7 +125,11 @@ def _steps(bars: Bars, steps: Steps, scales: dict[str, Scale]) -> tuple[Records,
     table["expires_open"] = _expiry(bars, opens)
     table["expires_close"] = _expiry(bars, steps.ts_close)
     table["ends"], table["days_to_next"] = sessions.ends, sessions.days_to_next
-    return table, _actions(bars, steps.ts_close, scales, table)
+    actions = _actions(bars, steps.ts_close, scales, table)
+    busy = np.flatnonzero(table["action_from"] < table["action_to"])
+    after = np.searchsorted(busy, np.arange(n), side="right")
+    table["next_action"] = np.append(busy, NEVER)[after]
+    return table, actions
 
 
 def _expiry(bars: Bars, sent_ns: Ints) -> Ints:

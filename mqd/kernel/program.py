@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from mqd.core.bar import Floats, Ints
 from mqd.errors import NotCompilable
+from mqd.kernel.alone import run_alone
 from mqd.kernel.core import core, core_type, world_types
 from mqd.kernel.layout import ACCOUNT, World
-from mqd.kernel.loop import BLOCKS, run
+from mqd.kernel.loop import BLOCKS, run_many
 from mqd.kernel.market import Market
 from mqd.kernel.records import FILL_FIELDS, ORDER_FIELDS
 from mqd.kernel.rule import RuleText, bind, rule_text
@@ -82,7 +83,7 @@ class Kernel:
     """The loop with one strategy's rule inside, compiled or loaded from disk.
 
     ``features`` are the names that the strategy's ``features`` returns; ``holes`` asks at every
-    bar whether all of them are finite. Raises ``NotCompilable`` with the reason.
+    bar whether all of them are finite; ``alone``: for one symbol. Raises ``NotCompilable`` with the reason.
     """
 
     def __init__(
@@ -91,12 +92,15 @@ class Kernel:
         features: Sequence[str],
         *,
         holes: bool,
+        alone: bool,
     ) -> None:
         if strategy.kind == "event":
             raise NotCompilable("An event strategy trades in its hooks: only the desk calls them.")
         self.kind = strategy.kind
         shape = shape_of(strategy, tuple(features))
-        self.text = rule_text(shape, strategy.kind, tuple(features), holes)
+        alone = alone and strategy.kind == "decide"
+        self.text = rule_text(shape, strategy.kind, tuple(features), holes, alone)
+        self._run = run_alone if alone else run_many
         self._shape = shape
         self.pure = self.kind == "decide" and not (shape.position_fields or shape.takes_state)
         methods = [name for name in shape.self_reads if name not in shape.self_names]
@@ -110,9 +114,12 @@ class Kernel:
         self._entry = self._compile(shape.rule)
 
     def _compile(self, rule: FunctionType) -> Any:
-        bindings = {"decide_all": bind(self.text)}
+        bindings = bind(self.text) | {
+            "PEAKS": "peak_px" in self._shape.position_fields,
+            "VIEWS": bool(self._shape.position_fields),
+        }
         scope = {
-            "rule": self.text.scope["ask"], "run": rebuild(run, bindings),
+            "rule": self.text.scope["ask"], "run": rebuild(self._run, bindings, allocates=self.kind == "allocate"),
             "World": jit.argument_type("World", _WORLD),
         }  # fmt: skip
         returns = jit.returns_weights if self.kind == "allocate" else jit.returns_number
@@ -146,7 +153,7 @@ class Kernel:
         matrices = [fixed(float64, 3) for _ in self.text.fields]
         columns = [fixed(kind, 1) for kind in self._own]
         return (
-            core_type(), *world, *starts, fixed(float64, 2), int64, int64, *out, *extras, *rule,
+            core_type(), fixed(int64, 1), *world, *starts, fixed(float64, 2), int64, int64, *out, *extras, *rule,
             *matrices, *columns,
         )  # fmt: skip
 
@@ -162,7 +169,7 @@ class Kernel:
         account["recording"] = len(room.orders) > 0
         batch = Batch(np.zeros(n, ACCOUNT), np.zeros((n, BLOCKS, 5)))
         self._entry(
-            core(), account.copy(), market.books.copy(), market.tape, market.steps, market.rows,
+            core(), market.closes, account.copy(), market.books.copy(), market.tape, market.steps, market.rows,
             market.actions, room.orders, room.fills, account, market.books, inputs.exits, first,
             last, *batch, room.cash, room.lots, *self._extras(len(market.books)), inputs.index,
             inputs.start, *inputs.matrices, *inputs.parameters,
@@ -195,7 +202,7 @@ def _entry_text(text: RuleText, takes_state: bool) -> str:
     rule = ", ".join(["index", "start", *extras, *matrices, *columns])
     reset_state = "\n        for p in range(len(x0)):\n            x0[p] = state_0[0]"
     return f"""
-def entry(turn, {world}, account_0, books_0, exits, first, last, accounts, moments, cash, lots,
+def entry(turn, closes, {world}, account_0, books_0, exits, first, last, accounts, moments, cash, lots,
           {arguments}):
     w = World(account[0], {", ".join(_WORLD[1:])})
     rule = ({rule},)
@@ -206,6 +213,6 @@ def entry(turn, {world}, account_0, books_0, exits, first, last, accounts, momen
         w.account.stop_frac = exits[c, 0]
         w.account.take_frac = exits[c, 1]
         w.account.trail_frac = exits[c, 2]{reset_state if takes_state else ""}
-        run(w, c, rule, turn, account, moments[c - first], cash, lots)
+        run(w, closes, c, rule, turn, account, moments[c - first], cash, lots)
         accounts[c - first] = account[0]
 """

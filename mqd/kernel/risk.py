@@ -28,6 +28,18 @@ def judge(w: World, step: int, p: int, b: Any, signed: int, equity: int) -> int:
     return 0 if cost <= equity * w.account.multiplier - gross else BUYING_POWER
 
 
+def judge_alone(a: Any, b: Any, signed: int, equity: int) -> int:
+    """Return the same for the only symbol of a run, nothing of which works or waits."""
+    after = b.lots + signed
+    if signed < 0 and b.lot_parts > 1 and after < 0 and signed % b.lot_parts:
+        return MALFORMED
+    increase = abs(after) - abs(b.lots)
+    value = b.mark * b.lot_quanta
+    if increase <= 0 or increase * value <= equity * a.multiplier - abs(b.lots) * value:
+        return 0
+    return BUYING_POWER
+
+
 def judge_exit(w: World, step: int, p: int, b: Any, signed: int) -> int:  # noqa: ARG001
     """Return what refuses a protective order: it only reduces, so buying power lets it pass."""
     return 0

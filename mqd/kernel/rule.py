@@ -29,16 +29,20 @@ class RuleText(NamedTuple):
 
     source: str
     scope: dict[str, object]
+    functions: tuple[str, ...]
     fields: tuple[str, ...]
     parameters: tuple[str, ...]
     extras: int
 
 
-def rule_text(shape: Shape, kind: str, features: tuple[str, ...], holes: bool) -> RuleText:
-    """Write ``decide_all`` for a rule of this shape.
+def rule_text(
+    shape: Shape, kind: str, features: tuple[str, ...], holes: bool, alone: bool
+) -> RuleText:
+    """Write what joins a rule of this shape to the loop.
 
     ``features`` are all that the strategy returns: each must be finite for the rule to be asked.
     ``holes``: a feature may be missing after its first value, so every bar is looked at.
+    ``alone``: one symbol, whose loop asks ``weigh_one`` instead of ``decide_all``.
     """
     read = tuple(name for name in shape.fields if name not in features and name != "tradable")
     fields = (*features, *read)
@@ -59,15 +63,55 @@ def rule_text(shape: Shape, kind: str, features: tuple[str, ...], holes: bool) -
         "fail": fail, "HOLD": HOLD, "MASKED": MASKED, "TOO_MUCH": TOO_MUCH,
         "WRONG_SHAPE": WRONG_SHAPE,
     }  # fmt: skip
-    source = _HEAD + body(shape, names, fields, _made("Self", own), ready)
-    return RuleText(source, scope, fields, shape.self_names, extras)
+    self_text = _made("Self", own)
+    if alone:
+        source = _alone(shape, names, fields, features if holes else (), self_text)
+        functions = ("data_of", "is_known", "weigh_one")
+    else:
+        source = _HEAD + body(shape, names, fields, self_text, ready)
+        functions = ("decide_all",)
+    return RuleText(source, scope, functions, fields, shape.self_names, extras)
 
 
-def bind(text: RuleText) -> Any:
-    """Return ``decide_all`` as a plain function."""
+def bind(text: RuleText) -> dict[str, Any]:
+    """Return the functions that the loop's stand-ins are bound to."""
     scope = dict(text.scope)
     exec(compile(text.source, "<mqd rule>", "exec"), scope)  # noqa: S102 - our own text
-    return scope["decide_all"]
+    return {name: scope[name] for name in text.functions}
+
+
+def _alone(
+    shape: Shape,
+    names: Mapping[str, str],
+    fields: tuple[str, ...],
+    watched: tuple[str, ...],
+    own: str,
+) -> str:
+    """Write the functions of one symbol: its rows are cut out once a combination."""
+    rows = [f"{names[name]}[0, rule[0][{i}, 0, c]]" for i, name in enumerate(fields)]
+    state = ["rule[2]"] if shape.takes_state else []
+    data = ", ".join([own, "rule[1][0, c]", *rows, *state])
+    known = " and ".join(
+        ["step >= data[1]"] + [f"isfinite(data[{2 + fields.index(n)}][step])" for n in watched]
+    )
+    now = _made("Now", [f"data[{2 + fields.index(name)}][step]" for name in shape.fields])
+    places = [PositionView._fields.index(name) for name in shape.position_fields]
+    position = _made("Position", [f"view[{i}]" for i in places])
+    handed = f", data[{2 + len(fields)}][0]" if shape.takes_state else ""
+    return f"""
+from math import isfinite
+def data_of(rule, c):
+    return ({data},)
+def is_known(step, data):
+    return {known}
+def weigh_one(w, b, step, equity, data):
+    p = 0
+    slot = equity * w.account.share
+    if True:
+        if True:
+{_VIEW if places else ""}\
+            return float(ask(data[0], {now}, {position}{handed}))
+"""
 
 
 _HEAD = """

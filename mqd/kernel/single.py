@@ -34,7 +34,7 @@ def run_single(strategy: Strategy, bars: Bars, settings: Settings) -> tuple[Mark
     names = features[bars.symbols[0]].names
     holes = any(has_holes(one.ready) for one in features.values())
     exits = exits_of(strategy)
-    kernel = Kernel(strategy, names, holes=holes)
+    kernel = Kernel(strategy, names, holes=holes, alone=len(bars.symbols) == 1)
     inputs = inputs_of(kernel, strategy, bars, features, exits)
     share = share_of(strategy, bars)
     n = _ROOM

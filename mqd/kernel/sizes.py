@@ -44,17 +44,32 @@ def find_goal(w: World, p: int, b: Any, equity: int) -> bool:
 def set_goal(w: World, p: int, b: Any, weight: float, equity: int) -> None:
     """Set ``goal`` to the lots that ``weight`` is worth at this close."""
     a = w.account
-    b.sized = 1
-    b.goal = 0
-    if weight == 0.0:
-        return
-    if b.row + 1 < a.lookback:
+    if not a.lookback or weight == 0.0:
+        set_simple_goal(a, b, weight, equity)
+    elif b.row + 1 < a.lookback:
+        b.goal = 0
         b.sized = 0
         b.resize = 1
         a.zero_sizes += 1
+    else:
+        allocation, whole, px = base(w, p, b, weight, equity)
+        put_goal(a, b, weight, allocation, whole, px)
+
+
+def set_simple_goal(a: Any, b: Any, weight: float, equity: int) -> None:
+    """Set ``goal`` by a sizer that reads no past closes."""
+    if weight == 0.0:
+        b.goal = 0
+        b.sized = 1
         return
-    allocation, whole, px = base(w, p, b, weight, equity)
-    lots = 0
+    allocation, whole, px = simple_base(a, b, equity)
+    put_goal(a, b, weight, allocation, whole, px)
+
+
+def put_goal(a: Any, b: Any, weight: float, allocation: float, whole: float, px: float) -> None:
+    """Turn a weight into lots, toward zero; end the run when 64 bits cannot hold the order."""
+    b.goal = 0
+    b.sized = 1
     if abs(weight * allocation * whole) < _LOTS_MAX:
         lots = whole_short(target_lots(weight, allocation, whole, px), b.short_step)
         if abs(float(lots)) * float(b.mark) * float(b.lot_quanta) < _LOTS_MAX:
@@ -64,15 +79,20 @@ def set_goal(w: World, p: int, b: Any, weight: float, equity: int) -> None:
     a.status = OVERFLOW
 
 
-def base(w: World, p: int, b: Any, weight: float, equity: int) -> tuple[float, float, float]:
+def simple_base(a: Any, b: Any, equity: int) -> tuple[float, float, float]:
     """Return what a weight of 1 is multiplied with: allocation, equity and price (quanta)."""
-    a = w.account
-    px = float(b.mark * b.lot_quanta)
     if a.sizer == QUANTITY:
         return 1.0, b.size_base, 1.0
+    px = float(b.mark * b.lot_quanta)
     if a.sizer == NOTIONAL:
         return 1.0, b.size_base, px
-    share = a.share
+    return a.share, float(equity), px
+
+
+def base(w: World, p: int, b: Any, weight: float, equity: int) -> tuple[float, float, float]:
+    """Return the same for all sizers: the share is scaled by what the last closes show."""
+    a = w.account
+    share, whole, px = simple_base(a, b, equity)
     if a.lookback:
         bars = w.tape[p, b.row + 1 - a.lookback : b.row + 1]
         mean, variance = mean_variance(bars.close_px)
@@ -81,7 +101,7 @@ def base(w: World, p: int, b: Any, weight: float, equity: int) -> tuple[float, f
         if a.sizer == KELLY:
             edge = mean if weight > 0.0 else -mean
             share *= kelly_scale(edge, variance, a.goal_frac, a.most)
-    return share, float(equity), px
+    return share, whole, px
 
 
 def drifted(w: World, p: int, b: Any, equity: int) -> bool:

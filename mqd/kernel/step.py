@@ -107,7 +107,7 @@ def settle(w: World, step: int) -> None:
 def charge(w: World, step: int) -> None:
     """Charge what the session's end charges."""
     if w.steps[step].ends and w.account.owes:
-        close_session(w, w.steps[step].days_to_next)
+        close_session(w.account, w.books, w.steps[step].days_to_next)
 
 
 def mark(w: World, step: int) -> None:

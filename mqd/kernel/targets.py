@@ -52,6 +52,17 @@ def act(w: World, step: int) -> None:
         send_plan(w, step, equity, reductions)
 
 
+def send_moves(w: World, step: int) -> None:
+    """Send the orders of the symbols that are marked already: their goals are set."""
+    w.account.sent_ns = w.steps[step].now
+    w.account.expires_ns = w.steps[step].expires_close
+    reductions = 0
+    for b in w.books:
+        if b.moves:
+            reductions += closes(b)
+    send_plan(w, step, equity_at_marks(w), reductions)
+
+
 def closes(b: Any) -> bool:
     """Return True when the way to the goal begins with an order that reduces."""
     return (b.lots > 0 and b.goal < b.lots) or (b.lots < 0 and b.goal > b.lots)

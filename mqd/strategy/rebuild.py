@@ -15,7 +15,13 @@ from mqd.strategy.fingerprints import is_dispatcher
 from mqd.strategy.reached import NO_BINDINGS, Proxy, attributes, is_library, reached
 
 
-def rebuild(function: Any, bindings: Mapping[str, object] = NO_BINDINGS, suffix: str = "") -> Any:
+def rebuild(
+    function: Any,
+    bindings: Mapping[str, object] = NO_BINDINGS,
+    suffix: str = "",
+    *,
+    allocates: bool = True,
+) -> Any:
     """Return a numba dispatcher (numpy error model, no fastmath, no GIL) over a copy.
 
     ``function``, a plain function or a dispatcher, is copied with every plain function that it
@@ -27,8 +33,11 @@ def rebuild(function: Any, bindings: Mapping[str, object] = NO_BINDINGS, suffix:
 
     ``suffix`` goes into the names of all copies, dispatchers too, and their module (that of the
     functions defined inside them too) becomes ``mqd_<suffix>``: numba's symbols are named so.
+
+    ``allocates=False``: nothing reached makes or keeps an array, dispatchers apart, so numba
+    need not count references; each call of a function that is handed arrays is then cheaper.
     """
-    return _Rebuilder(bindings, suffix).copied(function)
+    return _Rebuilder(bindings, suffix, allocates).copied(function)
 
 
 def rebuild_scope(scope: Mapping[str, object], suffix: str) -> dict[str, object]:
@@ -36,14 +45,15 @@ def rebuild_scope(scope: Mapping[str, object], suffix: str) -> dict[str, object]
 
     Without a suffix dispatchers stay as they are.
     """
-    rebuilder = _Rebuilder(NO_BINDINGS, suffix)
+    rebuilder = _Rebuilder(NO_BINDINGS, suffix, True)
     return {name: rebuilder.replaced(value, []) for name, value in scope.items()}
 
 
 class _Rebuilder:
     """Copies functions so that every plain function they reach is a dispatcher."""
 
-    def __init__(self, bindings: Mapping[str, object], suffix: str) -> None:
+    def __init__(self, bindings: Mapping[str, object], suffix: str, allocates: bool) -> None:
+        self._options = {} if allocates else {"_nrt": False}
         self._bindings = bindings
         self._suffix = suffix
         self._functions: dict[object, Any] = {}
@@ -67,7 +77,7 @@ class _Rebuilder:
         copy.__name__ = f"{plain.__name__}{ending}"
         copy.__qualname__ = f"{plain.__qualname__}{ending}"
         if function is plain:
-            dispatcher = numba.njit(error_model="numpy", nogil=True)(copy)
+            dispatcher = numba.njit(error_model="numpy", nogil=True, **self._options)(copy)
         else:
             dispatcher = numba.jit(**function.targetoptions)(copy)
         self._functions[function] = dispatcher

@@ -49,6 +49,7 @@ class CompiledEvaluator:
         self._desk = DeskEvaluator(job)
         self.notes: tuple[str, ...] = ()
         self._kernels: dict[bool, Kernel] = {}
+        self._alone = len(job.units[0].symbols) == 1
         self._threads = job.settings.workers or os.cpu_count() or 1
         self._units = [self._lay_out(bars) for bars in job.units]
         names = self._features(self._units[0], {}, 1)[0].names
@@ -93,7 +94,7 @@ class CompiledEvaluator:
 
     def _kernel(self, *, holes: bool) -> Kernel:
         if holes not in self._kernels:
-            self._kernels[holes] = Kernel(self._strategy, self._names, holes=holes)
+            self._kernels[holes] = Kernel(self._strategy, self._names, holes=holes, alone=self._alone)
         return self._kernels[holes]
 
     def _inputs(self, unit: _Unit, columns: Columns, n: int) -> tuple[Kernel, Inputs]:

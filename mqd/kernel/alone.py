@@ -1,0 +1,227 @@
+"""The compiled loop of one symbol: the same as ``loop.run_many``, kept in registers.
+
+Bars on which nothing can happen cost the rule and the mark. The two common events, a target order
+that fills whole at the next open and a new target from rest, are handled here by the functions
+that the core uses; whatever else happens is the core's. The parity tests hold both to the desk.
+"""
+
+from __future__ import annotations
+
+from math import nan
+from typing import Any
+
+from mqd.core.signal import HOLD
+from mqd.execution.costs import fill_fee, worsened
+from mqd.kernel.books import book, close_session
+from mqd.kernel.core import ACT, CHARGE, LIVE, SEND
+from mqd.kernel.layout import World
+from mqd.kernel.loop import BLOCKS, is_bad, waits, wants
+from mqd.kernel.risk import judge_alone
+from mqd.kernel.sizes import set_simple_goal
+from mqd.kernel.targets import closes, new_line, place
+from mqd.kernel.venue import FILLED, follow, note_execution, note_status, reduces, stop_level
+from mqd.portfolio.sizing import round_weight
+
+QUIET, GUARDED, BUSY = range(3)
+VIEWS = False
+PEAKS = False
+
+
+def weigh_one(w: World, b: Any, step: int, equity: float, data: Any) -> float:
+    """Stand in for the strategy's rule on one symbol; bound when the loop is built."""
+    raise NotImplementedError
+
+
+def data_of(rule: Any, c: int) -> Any:
+    """Stand in for what ``weigh_one`` reads of one combination; bound with it."""
+    raise NotImplementedError
+
+
+def is_known(step: int, data: Any) -> bool:
+    """Stand in for whether all features are finite; bound with it."""
+    raise NotImplementedError
+
+
+def watch(a: Any, b: Any) -> int:
+    """Return how closely one symbol must be watched: QUIET, GUARDED by exits alone, or BUSY."""
+    if b.target.on or b.waits or b.resize:
+        return BUSY
+    if not a.exits or not (b.stop.on or b.profit.on or b.bare):
+        return QUIET
+    return BUSY if b.bare else GUARDED
+
+
+def is_touched(b: Any, bar: Any, now: int) -> bool:
+    """Return True when a bar may fill, end or expire a protective order; move the trail if not."""
+    s, o = b.stop, b.profit
+    if s.on:
+        level = stop_level(s)
+        reached = bar.low <= level if s.side < 0 else bar.high >= level
+        if reached or s.triggered or s.expires_ns <= now:
+            return True
+    if o.on:
+        reached = bar.high >= o.level if o.side < 0 else bar.low <= o.level
+        if reached or o.expires_ns <= now:
+            return True
+    follow(s, bar)
+    return False
+
+
+def fills_whole(w: World, a: Any, b: Any, bar: Any, step: int) -> bool:
+    """Fill a target order whole at the open; return False, and touch nothing, when it cannot be."""
+    o, now = b.target, w.steps[step]
+    if not o.on or b.waits or b.stop.on or b.profit.on or now.action_from < now.action_to:
+        return False
+    if not bar.trades or o.left > bar.room or o.arrives_ns > bar.ts_open:
+        return False
+    if o.expires_ns <= now.opens:
+        return False
+    px = worsened(bar.open, o.side, a.slippage_rate)
+    value = o.left * px * b.lot_quanta
+    fee = fill_fee(value, o.left, a.fee_rate, b.fee_per_lot)
+    if not reduces(b, o):
+        at_open = b.lots * bar.open * b.lot_quanta
+        if value + fee > (a.cash + at_open) * a.multiplier - abs(at_open):
+            return False
+    b.used = 0
+    book(a, b, bar, step, o.side * o.left, px, fee)
+    note_execution(w, o.line, o.left, px, fee, bar.ts_open, now.now)
+    note_status(w, o.line, FILLED)
+    o.filled += o.left
+    o.left = 0
+    o.on = 0
+    a.reductions -= o.reducing
+    return True
+
+
+def sends_simply(w: World, a: Any, b: Any, step: int, weight: float, equity: int) -> int:
+    """Take in a new target from rest; return what is left for the core to do, -1 for nothing."""
+    if b.resize or b.target.on or b.waits or b.stop.on or b.profit.on or b.bare * a.exits:
+        return ACT
+    if a.lookback or a.band_frac == a.band_frac:
+        return ACT
+    b.changed = 0
+    rounded = weight if weight == HOLD else round_weight(weight)
+    if rounded == HOLD or rounded == b.blocked:  # noqa: PLR1714 - compiled as it stands
+        return -1
+    b.blocked = HOLD
+    b.raw = weight
+    if rounded == b.weight:
+        return -1
+    b.weight = rounded
+    set_simple_goal(a, b, rounded, equity)
+    if b.goal == b.lots or a.status:
+        return -1
+    if closes(b) and b.goal != 0 and (b.goal > 0) != (b.lots > 0):
+        b.moves = 1
+        return SEND
+    signed = b.goal - b.lots
+    now = w.steps[step]
+    a.sent_ns, a.expires_ns = now.now, now.expires_close
+    refused = judge_alone(a, b, signed, equity)
+    line = new_line(w, 0, now.now, signed, refused)
+    if refused:
+        a.n_denied += 1
+        return -1
+    a.n_orders += 1
+    place(a, b.target, step, signed, line)
+    b.target.decided_ns = now.now
+    b.target.reducing = closes(b)
+    a.reductions += b.target.reducing
+    return -1
+
+
+def run_alone(
+    w: World, marks: Any, c: int, rule: Any, turn: Any, own: Any, moments: Any, cash: Any,
+    lots: Any,
+) -> None:  # fmt: skip
+    """Run combination ``c``; ``marks`` are the closes in ticks."""
+    a, b = w.account, w.books[0]
+    data = data_of(rule, c)
+    money, held, per_tick = a.cash, b.lots, b.lot_quanta
+    previous = float(a.start_cash)
+    top, low, worst, below, total = previous, previous, 0.0, 0.0, 0.0
+    exposed, step, close, state, owes = 0, 0, 0, QUIET, 0
+    next_action = w.steps[0].next_action
+    recording = a.recording != 0
+    peaks = PEAKS or a.trail_frac > 0.0
+    speaks = a.pure == 0 or a.band_frac == a.band_frac
+    for block in range(BLOCKS):
+        stop = -(-(block + 1) * a.n_steps // BLOCKS)
+        moments[block, 0] = stop - step
+        s1, s2, s3, s4 = 0.0, 0.0, 0.0, 0.0
+        while step < stop:
+            if state or owes or step == next_action:
+                b.mark, b.row = close, step - 1
+                what = LIVE
+                if state != BUSY and step != next_action:
+                    touched = state == GUARDED and is_touched(b, w.tape[0, step], w.steps[step].now)
+                    what = LIVE if touched else CHARGE
+                elif state == BUSY and fills_whole(w, a, b, w.tape[0, step], step):
+                    what = CHARGE
+                if what == LIVE:
+                    turn(own, w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills, what,
+                         step)  # fmt: skip
+                elif w.steps[step].ends and a.owes:
+                    b.open_mark = marks[step]
+                    close_session(a, w.books, w.steps[step].days_to_next)
+                if step == next_action:
+                    next_action = w.steps[step].next_action
+                money, held, owes, state = a.cash, b.lots, a.owes, watch(a, b)
+            close = marks[step]
+            equity_q = money + held * close * per_tick
+            equity = float(equity_q)
+            if held:
+                exposed += 1
+                if peaks:
+                    bar = w.tape[0, step]
+                    if held > 0:
+                        b.peak_px = max(b.peak_px, bar.high_px)
+                    else:
+                        b.peak_px = min(b.peak_px, bar.low_px)
+            if is_known(step, data):
+                if VIEWS:
+                    b.mark, b.row = close, step
+                weight = weigh_one(w, b, step, equity, data)
+                if weight != b.last or speaks or state == BUSY:
+                    b.mark, b.row = close, step
+                    if is_bad(w, step, 0, weight):
+                        return
+                    if wants(w, b, weight):
+                        what = sends_simply(w, a, b, step, weight, equity_q)
+                        if what >= 0:
+                            turn(own, w.books, w.tape, w.steps, w.rows, w.actions, w.orders,
+                                 w.fills, what, step)  # fmt: skip
+                        if a.status:
+                            a.bad_step = step
+                            return
+                        state = watch(a, b)
+            elif state == BUSY and waits(b):
+                b.mark, b.row = close, step
+                turn(own, w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills, ACT, step)
+                state = watch(a, b)
+            if equity != previous or previous <= 0.0:
+                r = equity / previous - 1.0 if previous > 0.0 else nan
+                square = r * r
+                s1 += r
+                s2 += square
+                s3 += square * r
+                s4 += square * square
+                if r < 0.0:
+                    below += square
+                if equity > top:
+                    worst = max(worst, 1.0 - low / top)
+                    top, low = equity, equity
+                low = min(low, equity)
+                previous = equity
+            total += equity
+            if recording:
+                cash[step], lots[step, 0] = money, held
+            step += 1
+        moments[block, 1], moments[block, 2] = s1, s2
+        moments[block, 3], moments[block, 4] = s3, s4
+    a.exposed = exposed
+    a.drawdown_frac = max(worst, 1.0 - low / top)
+    a.downside = below
+    a.mean_equity = total / a.n_steps
+    a.equity = int(previous)
