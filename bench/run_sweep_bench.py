@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -173,25 +173,51 @@ def show_first(empty: dict[str, Run], rounds: Rounds) -> dict[str, Any]:
 
 
 def show_parts(parts: dict[str, Run]) -> None:
-    """Print what mqd alone was asked for."""
-    print("\nLibrary strategies, one thread (M bar-evaluations/s)")
-    for name, found in parts["library"].items():
-        told = f"{found / 1e6:>12,.1f}" if isinstance(found, float) else f"  {found}"
+    """Print what mqd alone was asked for, or why it refused."""
+    for name, one in parts.items():
+        print()
+        if "refused" in one:
+            print(f"{name}: refused. {one['refused']}")
+        else:
+            SHOWN[name](one)
+
+
+def show_library(found: Run) -> None:
+    """Print the rate of each strategy."""
+    print("Library strategies, one thread (M bar-evaluations/s)")
+    for name, per_s in found.items():
+        told = f"{per_s / 1e6:>12,.1f}" if isinstance(per_s, float) else f"  {per_s}"
         print(f"  {name:<30}{told}")
-    for name, title in (("exits", "a stop and a target"), ("rules", "ten rules")):
-        one = parts[name]
-        print(
-            f"\nWithout {one['without'] / 1e6:,.1f}, with {title} {one['with'] / 1e6:,.1f}", end=""
-        )
-        print(f" M bar-evaluations/s: ratio {one['ratio']:.2f}")
-    print("\nOne backtest of 100,000 bars (M bars/s)")
-    for name, per_s in parts["single"].items():
+
+
+def show_beside(title: str, found: Run) -> None:
+    """Print the rate of SMA pairs without something and with it."""
+    print(f"SMA pairs {found['without'] / 1e6:,.1f} M bar-evaluations/s, with {title}", end="")
+    print(f" {found['with'] / 1e6:,.1f}: ratio {found['ratio']:.2f}")
+
+
+def show_single(found: Run) -> None:
+    """Print the bars a second of one backtest."""
+    print("One backtest of 100,000 bars (M bars/s)")
+    for name, per_s in found.items():
         print(f"  {name:<30}{per_s / 1e6:>12,.3f}")
-    one = parts["stream"]
-    print(f"\n{one['combinations']:,} combinations x 250 bars, memory_mb=400", end="")
-    print(f": {one['seconds']:.1f} s, peak {one['peak_mb']:,.0f} MB", end="")
-    print(f" ({one['before_mb']:,.0f} MB before the first call)")
-    print(f"\nRows again in the desk: {parts['desk']['told']}")
+
+
+def show_stream(found: Run) -> None:
+    """Print time and memory of very many combinations."""
+    print(f"{found['combinations']:,} combinations x 250 bars, memory_mb=400", end="")
+    print(f": {found['seconds']:.1f} s, peak {found['peak_mb']:,.0f} MB", end="")
+    print(f" ({found['before_mb']:,.0f} MB before the first call)")
+
+
+SHOWN: dict[str, Callable[[Run], None]] = {
+    "library": show_library,
+    "exits": lambda found: show_beside("a stop and a target", found),
+    "rules": lambda found: show_beside("ten rules", found),
+    "single": show_single,
+    "stream": show_stream,
+    "desk": lambda found: print(f"Rows again in the desk: {found['told']}"),
+}
 
 
 def goals() -> None:

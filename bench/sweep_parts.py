@@ -196,7 +196,7 @@ def desk(scale: int) -> dict[str, Any]:
     return {"ok": proof.ok, "told": str(proof)}
 
 
-PARTS = {
+PARTS: dict[str, Callable[[int], dict[str, Any]]] = {
     "library": library,
     "exits": exits,
     "rules": rules,
@@ -207,9 +207,13 @@ PARTS = {
 
 
 def main() -> None:
-    """Measure one part and print it."""
+    """Measure one part and print it, or why mqd refused."""
     sweep_mqd.import_all()
-    print(json.dumps(PARTS[sys.argv[1]](int(sys.argv[2]))))
+    try:
+        found = PARTS[sys.argv[1]](int(sys.argv[2]))
+    except MqdError as error:
+        found = {"refused": str(error)}
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
