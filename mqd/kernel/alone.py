@@ -68,9 +68,9 @@ def is_touched(b: Any, bar: Any, now: int) -> bool:
 
 
 def fills_whole(w: World, a: Any, b: Any, bar: Any, step: int) -> bool:
-    """Fill a target order whole at the open; return False, and touch nothing, when it cannot be."""
+    """Fill a target order whole at the open; return False, and touch nothing, when the core must."""
     o, now = b.target, w.steps[step]
-    if not o.on or b.waits or b.stop.on or b.profit.on or now.action_from < now.action_to:
+    if a.exits or not o.on or b.waits or now.action_from < now.action_to:
         return False
     if not bar.trades or o.left > bar.room or o.arrives_ns > bar.ts_open:
         return False
