@@ -83,7 +83,8 @@ class Kernel:
     """The loop with one strategy's rule inside, compiled or loaded from disk.
 
     ``features`` are the names that the strategy's ``features`` returns; ``holes`` asks at every
-    bar whether all of them are finite; ``alone``: for one symbol. Raises ``NotCompilable`` with the reason.
+    bar whether all of them are finite; ``alone``: for one symbol.
+    Raises ``NotCompilable`` with the reason.
     """
 
     def __init__(
@@ -118,8 +119,9 @@ class Kernel:
             "PEAKS": "peak_px" in self._shape.position_fields,
             "VIEWS": bool(self._shape.position_fields),
         }
+        loop = rebuild(self._run, bindings, allocates=self.kind == "allocate")
         scope = {
-            "rule": self.text.scope["ask"], "run": rebuild(self._run, bindings, allocates=self.kind == "allocate"),
+            "rule": self.text.scope["ask"], "run": loop,
             "World": jit.argument_type("World", _WORLD),
         }  # fmt: skip
         returns = jit.returns_weights if self.kind == "allocate" else jit.returns_number

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -33,6 +33,9 @@ from mqd.sweeps.result import Ran, Sweep
 from mqd.sweeps.search import Block, Search, SearchName, search_of
 from mqd.sweeps.settings import Engine, SweepSettings, Symbols, sweep_settings
 from mqd.sweeps.store import FileStore, MemoryStore, Store
+
+COMPILED_EVALUATIONS: Final = 500_000
+"""Bar evaluations from which on compiling a strategy takes less time than the desk would."""
 
 COMPILED_CHUNK: Final = 50e6
 EVENT_CHUNK: Final = 20e3
@@ -88,7 +91,8 @@ def sweep(
     beyond ``memory_mb`` (MiB, for features and results together) wait in a temporary folder.
 
     ``cash ... seed`` are those of ``mqd.backtest``. ``engine="auto"`` is the compiled loop, and
-    the desk when the strategy cannot be compiled (``Sweep.notes`` say why, and what it costs).
+    the desk when the strategy cannot be compiled (``Sweep.notes`` say why, and what it costs) or
+    the sweep is so small (below 500,000 bar evaluations) that compiling would take longer.
     ``workers``: threads; None takes all cores. ``study``: a folder in which every combination
     tried is counted (``mqd.trials``). ``progress``: a bar on stderr; None shows it on a terminal
     and in notebooks.
@@ -196,6 +200,9 @@ def _plan(
     datasets = _datasets(bars)
     constraint = Constraint(where, tuple(axes.axes))
     found = search_of(search, axes, constraint, n=n, seed=settings.seed, metric=metric)
+    n_bars = sum(one.n_bars for one in datasets.values())
+    if settings.engine == "auto" and found.total * n_bars < COMPILED_EVALUATIONS:
+        settings = replace(settings, engine="event")
     jobs = tuple(
         Job(strategy_cls, one, settings, symbols, tuple(axes.axes)) for one in datasets.values()
     )

@@ -146,7 +146,8 @@ class Plain(mqd.Strategy):
         return {"a": [self.level], 3: None}["a"][0]
 
 
-def test_what_cannot_be_compiled_runs_in_the_desk_and_says_so(bars):
+def test_what_cannot_be_compiled_runs_in_the_desk_and_says_so(bars, monkeypatch):
+    monkeypatch.setattr("mqd.sweeps.sweep.COMPILED_EVALUATIONS", 0)
     found = mqd.sweep(Plain, bars, {"level": [0.5, 1.0]})
     assert found.engine == "event"
     (note,) = found.notes
