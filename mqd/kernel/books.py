@@ -124,7 +124,7 @@ def dividend(a: Any, b: Any, action: Any) -> None:
     amount = held * action.per_lot + held * action.per_lot_parts // _PARTS
     if b.lots < 0:
         amount = -amount
-    a.dividends += amount
+    a.dividends -= amount
     a.cash += amount
 
 
