@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
+from mqd import trials
 from mqd.desk.config_file import write_config
 from mqd.desk.journal import Journal
 from mqd.desk.loop import Desk
 from mqd.desk.records import text
 from mqd.desk.watch import Watch
 from mqd.desk.wiring import Wiring
-from mqd.errors import EmptyBars, MqdError, NotCompilable, UnknownSymbol, UsageError
+from mqd.errors import MqdError, NotCompilable, UsageError
 from mqd.event_bus import OrderEventBus
 from mqd.execution.costs import Costs
 from mqd.execution.fill_model import FillModel
-from mqd.kernel.settings import Settings
+from mqd.kernel.settings import Settings, is_number, settings_of
 from mqd.market_data.bars import Bars
-from mqd.portfolio.sizing import FractionOfEquity, Sizer
+from mqd.portfolio.sizing import Sizer
 from mqd.positions.store import PositionStore
 from mqd.result import Named, Result, collect
 from mqd.risk.declare import Rule
@@ -59,6 +60,7 @@ def backtest(
     engine: Engine = "auto",
     out: str | os.PathLike[str] | None = None,
     seed: int = 0,
+    study: str | os.PathLike[str] | None = None,
     bus: OrderEventBus | None = None,
 ) -> Result:
     """Replay ``strategy`` over ``bars`` and return what came of it.
@@ -76,8 +78,9 @@ def backtest(
     one strategy in the compiled loop: the same orders, fills and money, no log (``log_sha256`` is
     None); what it cannot run it refuses with the reason (``NotCompilable``). ``"auto"`` takes it
     for runs of 50,000 bars and more that want neither ``out`` nor ``bus``, and the event engine
-    for all others. ``seed`` is recorded; nothing in a replay is random. Listeners on ``bus`` hear
-    what happens.
+    for all others. ``seed`` is recorded; nothing in a replay is random. ``study``: a folder in
+    which the run is counted as a trial (``mqd.trials``); running the same again is no new one.
+    Listeners on ``bus`` hear what happens.
 
     Raises ``DataError``, ``StrategyError``, ``ConfigError`` and ``MoneyError``, each saying what,
     where and what to do. After Ctrl-C the run folder holds a readable log up to that step.
@@ -90,6 +93,8 @@ def backtest(
         bus=bus,
     )  # fmt: skip
     named = name_strategies(strategy)
+    if study is not None:
+        trials.record(study, "backtest", 1, _identity(named, bars, settings))
     if _compiles(engine, named, bars, out, bus):
         try:
             return _compiled(named, bars, settings)
@@ -125,35 +130,16 @@ def backtest(
             watch.end(reason, log_sha256=log.sha256)
 
 
-def settings_of(
-    bars: Bars,
-    *,
-    cash: float | Decimal = 100_000,
-    sizer: Sizer | None = None,
-    costs: Costs | None = None,
-    fills: FillModel | None = None,
-    limits: Limits | None = None,
-    rules: Sequence[Rule] = (),
-    account: Literal["margin", "cash"] = "margin",
-    multiplier: int = 1,
-    rebalance_band_frac: float | None = None,
-    seed: int = 0,
-    bus: OrderEventBus | None = None,
-) -> Settings:
-    """Return the settings of a run over ``bars``, defaults filled in; refuse wrong words."""
-    _check_words(
-        sizer=sizer, costs=costs, fills=fills, limits=limits, rules=rules, account=account,
-        rebalance_band_frac=rebalance_band_frac, seed=seed, bus=bus,
+def _identity(named: Named, bars: Bars, settings: Settings) -> str:
+    """Return a hash of what decides the numbers of a run: code, parameters, data, settings."""
+    runs = [(fingerprint(one), dict(one.parameters), share) for _, one, share in named]
+    rules = [getattr(rule, "__qualname__", repr(rule)) for rule in settings.rules]
+    words = (
+        runs, bars.sha256, str(settings.cash), settings.sizer, settings.costs, settings.fills,
+        settings.limits.sha256, rules, settings.account, settings.multiplier,
+        settings.rebalance_band_frac,
     )  # fmt: skip
-    fills = fills or FillModel()
-    amount, times = _cash(cash), _multiplier(multiplier)
-    _check_bars(bars, fills)
-    return Settings(
-        cash=amount, sizer=sizer or FractionOfEquity(),
-        costs=_charged(costs or Costs.alpaca(), bars), fills=fills,
-        limits=limits or Limits.research(times), rules=tuple(rules), account=account,
-        multiplier=times, rebalance_band_frac=rebalance_band_frac,
-    )  # fmt: skip
+    return hashlib.sha256(repr(words).encode()).hexdigest()
 
 
 def _compiles(
@@ -193,7 +179,7 @@ def name_strategies(strategy: Strategies) -> list[tuple[str, Strategy, float]]:
                 f"{pair!r} is no (strategy, allocation). An instance is wanted: SmaCross(), not"
                 " SmaCross."
             )
-        if not _is_number(shape[1]):
+        if not is_number(shape[1]):
             raise UsageError(f"{pair[0]!r}: allocation = {shape[1]!r}, but it must be in (0, 1].")
     names = [type(one).__name__ for one, _ in pairs]
     full = [
@@ -213,76 +199,6 @@ def _listed(strategy: object) -> list[tuple[Strategy, float]]:
         name = strategy.__name__
         raise UsageError(f"{name} is a class: give an instance, {name}().")
     raise UsageError(f"{strategy!r} is no strategy, and no list of (strategy, allocation).")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-_KINDS: dict[str, tuple[type, str]] = {
-    "costs": (Costs, "mqd.Costs(...)"),
-    "fills": (FillModel, "mqd.FillModel(...)"),
-    "limits": (Limits, "mqd.Limits.from_toml(path)"),
-    "bus": (OrderEventBus, "an OrderEventBus"),
-}
-
-
-def _check_words(**words: Any) -> None:
-    """Refuse an argument of the wrong kind before anything is made."""
-    for name, (kind, wanted) in _KINDS.items():
-        if words[name] is not None and not isinstance(words[name], kind):
-            raise UsageError(f"{name} = {words[name]!r}; it must be {wanted}, or None.")
-    sizer, rules, band = words["sizer"], words["rules"], words["rebalance_band_frac"]
-    if sizer is not None and (isinstance(sizer, type) or not hasattr(sizer, "closes_needed")):
-        raise UsageError(f"sizer = {sizer!r}; it must be a sizer, such as mqd.FixedQuantity(10).")
-    if not isinstance(rules, list | tuple) or not all(callable(rule) for rule in rules):
-        raise UsageError(f"rules = {rules!r}; it must be a list of rules (mqd.rule).")
-    if words["account"] not in ("margin", "cash"):
-        raise UsageError(f"account = {words['account']!r}; it must be 'margin' or 'cash'.")
-    if band is not None and not _is_number(band):
-        raise UsageError(f"rebalance_band_frac = {band!r} must be a number above 0.")
-    if type(words["seed"]) is not int:
-        raise UsageError(f"seed = {words['seed']!r}; it must be a whole number.")
-
-
-def _cash(cash: float | Decimal) -> Decimal:
-    try:
-        amount = Decimal(str(cash))
-    except InvalidOperation:
-        amount = Decimal(0)
-    if not amount.is_finite() or amount <= 0:
-        raise UsageError(f"cash = {cash!r}; it must be an amount above 0.")
-    return amount
-
-
-def _multiplier(multiplier: float) -> int:
-    if not _is_number(multiplier) or multiplier != multiplier // 1 or not 1 <= multiplier <= 4:
-        raise UsageError(f"multiplier = {multiplier!r}; accounts have 1, 2, 3 or 4.")
-    return int(multiplier)
-
-
-def _check_bars(bars: Bars, fills: FillModel) -> None:
-    if not isinstance(bars, Bars):
-        raise UsageError(
-            f"bars is {type(bars).__name__}, not Bars: use mqd.load_bars(path) or"
-            " mqd.Bars.from_pandas(frame)."
-        )
-    if not bars.symbols or all(len(bars[symbol]) == 0 for symbol in bars.symbols):
-        raise EmptyBars(bars.source, "nothing is left to replay")
-    for symbol, _, _ in fills.halts:
-        if symbol not in bars.symbols:
-            raise UnknownSymbol(symbol, "the run, for a halt,", bars.symbols)
-    if bars.close_only and not fills.close_only:
-        raise UsageError(
-            f"{bars.source} holds closes only: orders would fill at a price nobody could see."
-            " Say fills=mqd.FillModel(close_only=True) to accept that; the result will state it."
-        )
-
-
-def _charged(costs: Costs, bars: Bars) -> Costs:
-    """Return what is charged: the regulatory table is that of US equities alone."""
-    us = bars.trading_calendar.zone == "America/New_York"
-    return costs if us else replace(costs, regulatory=False)
 
 
 def _header(folder: Path | None) -> dict[str, object]:

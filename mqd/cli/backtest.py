@@ -40,6 +40,8 @@ class RunWords:
     """Write report.html into the run folder; by default when there is one."""
     seed: int = 0
     """Recorded in the log; nothing in a replay is random."""
+    study: Path | None = None
+    """Folder of a study in which the run is counted as a trial."""
     stress: bool = False
     """Run the stress scenarios too, and print their table."""
     json: bool = False
@@ -74,7 +76,7 @@ def backtest(
     chosen = kind(**parameters_from_text(kind, pairs_of(set_, "--set", "fast=20")))
     settings = settings_of(costs, fills, account, run.engine, run.seed)
     bars = bars_of(data)
-    result = mqd.backtest(chosen, bars, out=run.out, **settings)
+    result = mqd.backtest(chosen, bars, out=run.out, study=run.study, **settings)
     document = dict(result.summary())
     if run.out is not None and run.report is not False:
         document["report"] = str(result.report(run.out / "report.html"))
