@@ -94,7 +94,7 @@ def backtest(
     )  # fmt: skip
     named = name_strategies(strategy)
     if study is not None:
-        trials.record(study, "backtest", 1, _identity(named, bars, settings))
+        trials.record(Path(study), "backtest", 1, _identity(named, bars, settings))
     if _compiles(engine, named, bars, out, bus):
         try:
             return _compiled(named, bars, settings)

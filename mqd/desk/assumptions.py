@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mqd.desk.market import unknown_volume
+from mqd.market_data.sessions import unknown_volume
 from mqd.desk.source import Source, Terms
 from mqd.market_data.bars import Bars
 

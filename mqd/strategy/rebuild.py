@@ -53,7 +53,7 @@ class _Rebuilder:
     """Copies functions so that every plain function they reach is a dispatcher."""
 
     def __init__(self, bindings: Mapping[str, object], suffix: str, allocates: bool) -> None:
-        self._options = {} if allocates else {"_nrt": False}
+        self._options: dict[str, Any] = {} if allocates else {"_nrt": False}
         self._bindings = bindings
         self._suffix = suffix
         self._functions: dict[object, Any] = {}
