@@ -99,7 +99,8 @@ class CompiledEvaluator:
 
     def _inputs(self, unit: _Unit, columns: Columns, n: int) -> tuple[Kernel, Inputs]:
         tables = self._features(unit, columns, n)
-        kernel = self._kernel(holes=any(table.holes for table in tables))
+        holes = any(table.holes for table in tables)
+        kernel = self._kernel(holes=holes)
         longest = max(len(unit.bars[symbol]) for symbol in unit.bars.symbols)
         n_features = len(self._names)
         matrices = [
@@ -113,7 +114,8 @@ class CompiledEvaluator:
         for p, table in enumerate(tables):
             for f in range(n_features):
                 index[f, p] = table.index[f]
-                np.maximum(start[p], table.first[f][table.index[f]], out=start[p])
+                if not holes:  # else every bar is looked at: rows before a hole are known too
+                    np.maximum(start[p], table.first[f][table.index[f]], out=start[p])
         parameters = tuple(self._column(name, columns, n) for name in kernel.text.parameters)
         exits = np.stack([self._column(name, columns, n) for name in _EXITS], axis=1)
         return kernel, Inputs(
