@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -131,6 +133,8 @@ def sweep(
 
 def _check(run: SweepWords) -> None:
     """Refuse what cannot be done before anything is loaded."""
+    if run.report is not None and not run.report.absolute().parent.is_dir():
+        raise UsageError(f"--report {run.report}: its folder does not exist. Make it first.")
     if run.out is not None and run.resume is not None:
         raise UsageError("--out makes a new file, --resume goes on with one: name one of them.")
     if run.out is not None and (
@@ -147,9 +151,9 @@ def _tell(found: Sweep, kind: type[Strategy], metric: str, run: SweepWords) -> N
         output.print_json(document(found, kind.__name__, metric, run.resume or run.out))
     else:
         print(found)
-        for name, value in luck(found).items():
-            print(f"{name}: {value}")
-        for name, path in (("table", run.resume or run.out), ("report", run.report)):
+        for line in _luck_lines(found):
+            print(line)
+        for name, path in (("Table", run.resume or run.out), ("Report", run.report)):
             if path is not None:
                 print(f"{name}: {path}")
     if run.json:
@@ -167,6 +171,21 @@ def luck(found: Sweep) -> dict[str, Any]:
         "pbo": pbo,
         "trials": found.trials,
     }
+
+
+def _luck_lines(found: Sweep) -> Iterator[str]:
+    """Yield the same for a person: a line each, PBO a line a symbol."""
+    told = luck(found)
+    deflated, pbo = told["deflated_sharpe"], told["pbo"]
+    by_unit = pbo if isinstance(pbo, dict) else {"": pbo}
+    yield f"Deflated Sharpe: {_frac(deflated)} (probability that the best is more than luck)"
+    for unit, value in by_unit.items():
+        yield f"PBO{' ' if unit else ''}{unit}: {_frac(value)} (probability of overfitting)"
+    yield f"Trials: {told['trials']:,}"
+
+
+def _frac(value: float | None) -> str:
+    return "none" if value is None or isnan(value) else f"{value:.4f}"
 
 
 def document(found: Sweep, name: str, metric: str, file: Path | None) -> dict[str, Any]:

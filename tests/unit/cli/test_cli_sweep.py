@@ -55,9 +55,23 @@ def test_json_is_one_document_with_the_promised_keys(capsys, library):
 def test_a_person_gets_the_best_rows_and_the_luck(capsys, tmp_path):
     printed = run([*WORDS, "--report", tmp_path / "x.html"], capsys).out
     assert printed.startswith("SmaCross over fast, slow: 4 combinations, 4 rows, event engine")
-    for word in ("Sharpe", "deflated_sharpe: 0.", "pbo: 0.", "trials: 4", f"report: {tmp_path}"):
+    for word in ("Deflated Sharpe: 0.", "PBO: 0.", "Trials: 4", f"Report: {tmp_path}"):
         assert word in printed
     assert (tmp_path / "x.html").exists()
+
+
+def test_two_symbols_have_a_pbo_each(capsys):
+    words = ["IBM,MSFT" if word == "IBM" else word for word in WORDS]
+    printed = run(words, capsys).out
+    for word in ("PBO IBM: 0.", "PBO MSFT: 0.", "Trials: 8"):
+        assert word in printed
+
+
+def test_a_report_without_a_folder_is_refused_before_the_sweep(capsys, tmp_path):
+    path = tmp_path / "absent" / "x.html"
+    printed = run([*WORDS, "--report", path, "--out", tmp_path / "x.parquet"], capsys, 2)
+    assert f"--report {path}: its folder does not exist" in printed.err
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_file_holds_all_rows_and_is_resumed(capsys, tmp_path, library):
