@@ -74,6 +74,15 @@ def test_the_wrong_rule_is_caught_as_the_readme_shows(capsys, tmp_path):
     assert f"steps = {after_the_cut}".strip() in told
 
 
+def test_the_sweep_has_all_that_the_readme_lists():
+    listed = next(text for kind, text in BLOCKS if "sweep.table" in text and kind == "python")
+    from mqd import Sweep
+
+    names = {a or b for a, b in re.findall(r"sweep\.(\w+)|(\w+)\(\)", listed)}
+    assert len(names) > 8
+    assert names <= {*dir(Sweep)}
+
+
 def test_the_result_has_all_that_the_readme_lists():
     listed = next(text for kind, text in BLOCKS if "result.metrics" in text and kind == "python")
     from mqd import Result
