@@ -50,6 +50,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -65,6 +66,16 @@ class MqdError(Exception):
     """The root of all errors of mqd."""
 
     exit_code = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes as it is: the fields, not the arguments, make the sentence."""
+        return _again, (type(self), self.args), self.__dict__
+
+
+def _again(cls: type[MqdError], args: tuple[Any, ...]) -> MqdError:
+    error = cls.__new__(cls)
+    error.args = args
+    return error
 
 
 class DataError(MqdError):

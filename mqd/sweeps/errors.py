@@ -1,4 +1,5 @@
-"""Errors of sweeps: wrong grids, files that are taken or another sweep's, a full disk.
+"""Errors of sweeps: wrong grids, files that are taken or another sweep's, a full disk,
+workers that die.
 
 ConfigError
 ├── GridTooLarge
@@ -7,7 +8,8 @@ ConfigError
 StateFolderTaken
 └── SweepFileTaken
 MqdError
-└── SweepWriteFailed
+├── SweepWriteFailed
+└── WorkersLost
 """
 
 from __future__ import annotations
@@ -71,4 +73,16 @@ class SweepWriteFailed(MqdError):
         )
         super().__init__(
             f"{file}: results could not be written ({cause.strerror or cause}). {kept}"
+        )
+
+
+class WorkersLost(MqdError):
+    """Workers were lost again and again, and nothing came of what they were asked."""
+
+    def __init__(self, n_left: int, n_tries: int, cause: Exception) -> None:
+        self.n_left = n_left
+        super().__init__(
+            f"The workers were lost {n_tries} times without an answer; {n_left:,} calls are left"
+            f" ({type(cause).__name__}: {cause}). Does a worker run out of memory, or lack mqd, the"
+            " strategy's module or a file? With resume= what is kept is gone on from."
         )

@@ -20,6 +20,7 @@ from mqd.result import Result
 from mqd.significance import N_BLOCKS, block_moments
 from mqd.statistics import returns_from_equity
 from mqd.strategy.strategy import Strategy
+from mqd.sweeps.bars_file import BarsFile
 from mqd.sweeps.settings import SweepSettings, Symbols
 
 Floats = NDArray[np.float64]
@@ -47,21 +48,28 @@ COMPILED_RATE_MIN: Final = 25e6
 class Job(NamedTuple):
     """One strategy over one dataset, as it is sent to where it is computed.
 
-    ``parameters``: the names of the grid; all others have the class's defaults.
+    ``parameters``: the names of the grid; all others have the class's defaults. ``bars`` may be a
+    file, which ``data`` reads.
     """
 
     strategy_cls: type[Strategy]
-    bars: Bars
+    bars: Bars | BarsFile
     settings: SweepSettings
     symbols: Symbols
     parameters: tuple[str, ...]
 
     @property
+    def data(self) -> Bars:
+        """The bars, read when they are a file."""
+        return self.bars.load() if isinstance(self.bars, BarsFile) else self.bars
+
+    @property
     def units(self) -> tuple[Bars, ...]:
         """What one combination runs on: each symbol alone when apart, all at once when pooled."""
+        bars = self.data
         if self.symbols == "pooled":
-            return (self.bars,)
-        return tuple(self.bars.select([symbol]) for symbol in self.bars.symbols)
+            return (bars,)
+        return tuple(bars.select([symbol]) for symbol in bars.symbols)
 
 
 class Outcome(NamedTuple):

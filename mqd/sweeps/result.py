@@ -138,7 +138,7 @@ class Sweep:
         dataset = 0
         if self._ran.layout.datasets:
             dataset = self._ran.layout.datasets.index(str(self.table["dataset"].iloc[place]))
-        bars = self._ran.jobs[dataset].bars
+        bars = self._ran.jobs[dataset].data
         if self._ran.layout.symbols[dataset]:
             return bars.select([str(self.table["symbol"].iloc[place])])
         return bars

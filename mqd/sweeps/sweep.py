@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -17,22 +18,28 @@ from mqd.core.clock import NS_PER_S, WallClock
 from mqd.errors import EmptyBars, UsageError
 from mqd.execution.costs import Costs
 from mqd.execution.fill_model import FillModel
-from mqd.market_data.bars import Bars
+from mqd.market_data.bars import Bars, load_bars
 from mqd.portfolio.sizing import Sizer
 from mqd.risk.declare import Rule
 from mqd.risk.limits import Limits
 from mqd.strategy.compiled import fingerprint
 from mqd.strategy.strategy import Strategy
+from mqd.sweeps.bars_file import BarsFile
 from mqd.sweeps.constraint import Constraint, Where
-from mqd.sweeps.evaluate import Evaluator, Job, Outcome, evaluator
+from mqd.sweeps.evaluate import Job, Outcome, evaluator
 from mqd.sweeps.grid import Grid, grid_of
 from mqd.sweeps.metrics import check_metric, scores
 from mqd.sweeps.parts import RESERVED, Layout, Part
+from mqd.sweeps.pools import Pool, Workers, pool_of
 from mqd.sweeps.progress import Progress, peak_mb
 from mqd.sweeps.result import Ran, Sweep
 from mqd.sweeps.search import Block, Search, SearchName, search_of
 from mqd.sweeps.settings import Engine, SweepSettings, Symbols, sweep_settings
 from mqd.sweeps.store import FileStore, MemoryStore, Store
+from mqd.sweeps.workers import Here, OnWorkers, Runner, surveyed
+
+Dataset = Bars | str | Path
+Progressed = Generator[tuple[float, int]]
 
 COMPILED_EVALUATIONS: Final = 500_000
 """Bar evaluations from which on compiling a strategy takes less time than the desk would."""
@@ -42,13 +49,15 @@ EVENT_CHUNK: Final = 20e3
 """Bars that one chunk evaluates: a fraction of a second, then the rows are kept."""
 EVENT_OVERHEAD: Final = 500
 """What the beginning of a run costs in the desk, in bars."""
+REMOTE_CHUNKS: Final = 20
+"""Compiled chunks that a worker runs in one go: seconds, beside which reading bars is little."""
 ROW_BYTES: Final = 2_000
 """What a row takes on its way: metrics, moments, and their copies."""
 
 
 def sweep(
     strategy_cls: type[Strategy],
-    bars: Bars | Mapping[str, Bars],
+    bars: Bars | Mapping[str, Dataset],
     grid: Mapping[str, Any],
     *,
     where: Where = None,
@@ -57,7 +66,7 @@ def sweep(
     n: int | None = None,
     resume: str | os.PathLike[str] | None = None,
     memory_mb: int = 400,
-    workers: int | None = None,
+    workers: Workers = None,
     cash: float | Decimal = 100_000,
     sizer: Sizer | None = None,
     costs: Costs | None = None,
@@ -79,6 +88,7 @@ def sweep(
     values; what it leaves out has the strategy's default. ``where`` keeps the combinations for
     which it is true: a function of a dict (``lambda p: p["fast"] < p["slow"]``) or a text
     (``"fast < slow"``). ``bars``: the data, or several named datasets ``{"train": ...}``.
+    A named dataset may be the path of a file for ``mqd.load_bars``.
     ``symbols="apart"`` runs each symbol with its own account, ``"pooled"`` all with one.
 
     ``search="grid"`` runs all; ``"random"`` draws ``n`` by ``seed`` without replacement;
@@ -93,9 +103,15 @@ def sweep(
     ``cash ... seed`` are those of ``mqd.backtest``. ``engine="auto"`` is the compiled loop, and
     the desk when the strategy cannot be compiled (``Sweep.notes`` say why, and what it costs) or
     the sweep is so small (below 500,000 bar evaluations) that compiling would take longer.
-    ``workers``: threads; None takes all cores. ``study``: a folder in which every combination
-    tried is counted (``mqd.trials``). ``progress``: a bar on stderr; None shows it on a terminal
-    and in notebooks.
+    ``workers``: threads; None takes all cores. Or where else: a Dask ``Client``, ``"dask"`` (the
+    one that is open), a scheduler's address ``"tcp://..."``, ``"ray"``, or a joblib backend such as
+    ``"loky"`` (processes of this machine): the same rows to the bit, in the same order. Bars are
+    sent to each worker once, datasets that are paths are read by the workers (one absolute path
+    must be one file on all of them), what a worker that dies had in hand is computed again
+    (``WorkersLost`` when they keep dying). ``memory_mb`` then holds for each.
+
+    ``study``: a folder in which every combination tried is counted (``mqd.trials``).
+    ``progress``: a bar on stderr; None shows it on a terminal and in notebooks.
 
     A combination whose rule raises or returns no weight ends as a failed row. Ctrl-C returns
     what is done, with a note. Raises ``ConfigError``, ``StrategyError``, ``DataError``,
@@ -106,12 +122,18 @@ def sweep(
     settings = sweep_settings(
         cash=cash, sizer=sizer, costs=costs, fills=fills, limits=limits, rules=rules,
         account=account, multiplier=multiplier, rebalance_band_frac=rebalance_band_frac,
-        seed=seed, engine=engine, workers=workers, memory_mb=memory_mb,
+        seed=seed, engine=engine, memory_mb=memory_mb,
+        workers=workers if workers is None or isinstance(workers, int) else 1,
     )  # fmt: skip
     check_metric(metric)
-    plan = _plan(strategy_cls, bars, grid, where, symbols, search, n, metric, settings)
-    counted = _Counted(plan, study)
-    return _run(plan, _store(plan, resume), counted, progress, began_ns)
+    pool = pool_of(workers)
+    try:
+        plan = _plan(strategy_cls, bars, grid, where, symbols, search, n, metric, settings, pool)
+        counted = _Counted(plan, study)
+        return _run(plan, _store(plan, resume), counted, progress, began_ns)
+    finally:
+        if pool is not None:
+            pool.close()
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +145,7 @@ class Plan:
     grid: Grid
     constraint: Constraint
     search: Search
-    evaluators: tuple[Evaluator, ...]
+    runner: Runner
     metric: str
 
     @property
@@ -134,24 +156,27 @@ class Plan:
     @property
     def engine(self) -> str:
         """What computes: "compiled", or "event" when any dataset needs the desk."""
-        engines = {one.engine for one in self.evaluators}
-        return "compiled" if engines == {"compiled"} else "event"
+        return self.runner.engine
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the evaluators have to say by now: those of the first dataset that has any."""
-        return next((one.notes for one in self.evaluators if one.notes), ())
+        return self.runner.notes
 
     @property
     def chunk(self) -> int:
-        """Combinations a chunk."""
+        """Combinations a block: a chunk here, ``runner.slices`` of them on workers."""
         settings = self.jobs[0].settings
         compiled = self.engine == "compiled"
         threads = settings.workers or os.cpu_count() or 1
         n_units = max(len(symbols) or 1 for symbols in self.layout.symbols)
-        by_time = COMPILED_CHUNK * threads / max(self.n_bars, 1)
+        n_bars = self.n_bars
+        if isinstance(self.runner, OnWorkers):
+            n_bars = max(job.bars.n_bars for job in self.jobs)
+            threads = REMOTE_CHUNKS * self.runner.slices
+        by_time = COMPILED_CHUNK * threads / max(n_bars, 1)
         if not compiled:
-            by_time = EVENT_CHUNK / (self.n_bars + EVENT_OVERHEAD * n_units)
+            by_time = EVENT_CHUNK * self.runner.slices / (n_bars + EVENT_OVERHEAD * n_units)
         by_memory = settings.memory_mb * 2**20 / 8 / (ROW_BYTES * n_units)
         return max(int(min(by_time, by_memory)), 1)
 
@@ -182,7 +207,7 @@ class Plan:
 
 def _plan(
     strategy_cls: type[Strategy],
-    bars: Bars | Mapping[str, Bars],
+    bars: Bars | Mapping[str, Dataset],
     grid: Mapping[str, Any],
     where: Where,
     symbols: Symbols,
@@ -190,6 +215,7 @@ def _plan(
     n: int | None,
     metric: str,
     settings: SweepSettings,
+    pool: Pool | None,
 ) -> Plan:
     if symbols not in ("apart", "pooled"):
         raise UsageError(f"symbols = {symbols!r}; it must be 'apart' or 'pooled'.")
@@ -197,7 +223,7 @@ def _plan(
     for name in axes.axes:
         if name in RESERVED:
             raise UsageError(f"The parameter {name!r} is named like a column of the table.")
-    datasets = _datasets(bars)
+    datasets = _datasets(bars, pool)
     constraint = Constraint(where, tuple(axes.axes))
     found = search_of(search, axes, constraint, n=n, seed=settings.seed, metric=metric)
     n_bars = sum(one.n_bars for one in datasets.values())
@@ -210,11 +236,11 @@ def _plan(
     units = tuple(one.symbols if symbols == "apart" else () for one in datasets.values())
     return Plan(
         jobs, Layout(named, units), axes, constraint, found,
-        tuple(evaluator(job) for job in jobs), metric,
+        Here([evaluator(job) for job in jobs]) if pool is None else OnWorkers(pool, jobs), metric,
     )  # fmt: skip
 
 
-def _datasets(bars: Bars | Mapping[str, Bars]) -> dict[str, Bars]:
+def _datasets(bars: Bars | Mapping[str, Dataset], pool: Pool | None) -> dict[str, Bars | BarsFile]:
     named = {"": bars} if isinstance(bars, Bars) else bars
     shape: object = named
     if not isinstance(shape, Mapping) or not shape:
@@ -223,11 +249,21 @@ def _datasets(bars: Bars | Mapping[str, Bars]) -> dict[str, Bars]:
         )
     for name, one in named.items():
         pair: tuple[object, object] = (name, one)
-        if not (isinstance(pair[0], str) and isinstance(pair[1], Bars)):
-            raise UsageError(f"bars[{name!r}] is {type(one).__name__}; names go with Bars.")
-        if not one.symbols or any(len(one[symbol]) == 0 for symbol in one.symbols):
+        if not (isinstance(pair[0], str) and isinstance(pair[1], Bars | str | Path)):
+            raise UsageError(
+                f"bars[{name!r}] is {type(one).__name__}; names go with Bars or a file's path."
+            )
+        if isinstance(one, Bars) and (
+            not one.symbols or any(len(one[symbol]) == 0 for symbol in one.symbols)
+        ):
             raise EmptyBars(name or one.source, "nothing is there to replay")
-    return dict(named)
+    paths = {name: Path(one) for name, one in named.items() if not isinstance(one, Bars)}
+    read: Mapping[str, Bars | BarsFile]
+    if pool is None:
+        read = {name: load_bars(path) for name, path in paths.items()}
+    else:
+        read = surveyed(pool, paths)
+    return {name: one if isinstance(one, Bars) else read[name] for name, one in named.items()}
 
 
 def _store(plan: Plan, resume: str | os.PathLike[str] | None) -> Store:
@@ -247,17 +283,19 @@ def _run(
     began_ns: int,
 ) -> Sweep:
     notes: list[str] = []
-    n_new = 0
+    n_new = n_seen = n_more = 0
     whole = False
     try:
         kept = [_Kept(store.parts(place, moments=False)) for place in range(len(plan.jobs))]
         with Progress(plan.search.total, plan.n_bars, progress) as bar:
             n_done = store.done(0) if store.is_whole else 0
             for block in () if store.is_whole else plan.search.blocks(plan.chunk):
-                n_new += _block(plan, store, kept, block)
+                for share, n_more in _block(plan, store, kept, block):
+                    seen = n_seen + int((block.seen - n_seen) * share)
+                    bar.reached(seen, n_new + int(n_more * share), plan.notes)
+                n_new, n_seen = n_new + n_more, block.seen
                 n_done = block.first + block.n
                 counted.reached(n_done)
-                bar.reached(block.seen, n_new, plan.notes)
             counted.reached(n_done)
         whole = True
     except KeyboardInterrupt:
@@ -278,26 +316,38 @@ def _run(
     )  # fmt: skip
 
 
-def _block(plan: Plan, store: Store, kept: Sequence[_Kept], block: Block) -> int:
-    """Evaluate what of a block is not kept yet, keep it, and return how many were new."""
-    n_new = 0
-    outcomes = []
-    for place, evaluate in enumerate(plan.evaluators):
-        skipped = min(max(store.done(place) - block.first, 0), block.n)
-        if skipped < block.n:
-            columns = {name: values[skipped:] for name, values in block.columns.items()}
-            outcome = evaluate(columns)
-            store.add(Part(place, block.first + skipped, columns, outcome))
-            n_new = max(n_new, block.n - skipped)
-            outcomes.append(outcome)
-        elif plan.search.adaptive:
-            outcomes.append(kept[place].block(block))
-    if plan.search.adaptive:
+def _block(plan: Plan, store: Store, kept: Sequence[_Kept], block: Block) -> Progressed:
+    """Evaluate what of a block is not kept yet, and keep it.
+
+    Yields the share of it that is done by now, and how many combinations are new with all of it.
+    """
+    adaptive = plan.search.adaptive
+    first = {place: max(store.done(place), block.first) for place in range(len(plan.jobs))}
+    n_wanted = {place: max(block.first + block.n - at, 0) for place, at in first.items()}
+    wanted = {
+        place: {name: values[block.n - n :] for name, values in block.columns.items()}
+        for place, n in n_wanted.items()
+        if n
+    }
+    outcomes: dict[int, Outcome] = {}
+    n_new, n_kept, n_all = max(n_wanted.values()), 0, sum(n_wanted.values())
+    with closing(plan.runner.pieces(wanted, whole=adaptive)) as pieces:
+        for place, columns, outcome in pieces:
+            part = Part(place, first[place], columns, outcome)
+            store.add(part)
+            first[place] += part.n
+            n_kept += part.n
+            if adaptive:
+                outcomes[place] = outcome
+            yield n_kept / n_all, n_new
+    if adaptive:
         found = [
-            scores(plan.metric, one.columns[plan.metric]).reshape(block.n, -1) for one in outcomes
+            outcomes[place] if place in outcomes else kept[place].block(block) for place in first
         ]
-        plan.search.tell(block, np.concatenate(found, axis=1).mean(axis=1))
-    return n_new
+        values = [scores(plan.metric, one.columns[plan.metric]) for one in found]
+        rows = [one.reshape(block.n, -1) for one in values]
+        plan.search.tell(block, np.concatenate(rows, axis=1).mean(axis=1))
+    yield 1.0, n_new
 
 
 class _Kept:
