@@ -12,9 +12,13 @@ from mqd.core.money import Scale
 from mqd.execution.tape import Tape, tape_of
 from mqd.market_data.bars import Bars
 from mqd.market_data.feed import ReplayFeed, Steps
-from mqd.market_data.sessions import action_steps, session_steps, unknown_volume
+from mqd.market_data.sessions import (
+    action_steps,
+    session_steps,
+    session_volumes,
+    unknown_volume,
+)
 
-VOLUME_SESSIONS = 20
 RECENT_BARS = 20
 NEVER = 2**62
 
@@ -176,17 +180,5 @@ class Market:
         """Return the mean volume in lots of the last 20 whole sessions, -1 without one."""
         means = self._volume.get(symbol)
         if means is None:
-            means = self._volume[symbol] = self._session_means(symbol)
+            means = self._volume[symbol] = session_volumes(self.bars[symbol]).tolist()
         return means[row]
-
-    def _session_means(self, symbol: str) -> list[int]:
-        bars = self.bars[symbol]
-        _, first, place = np.unique(bars.session, return_index=True, return_inverse=True)
-        sums = np.add.reduceat(bars.volume, first)
-        whole = place + (bars.minutes_to_close <= 0)  # sessions known to be over at each bar
-        total = np.concatenate([[0.0], np.cumsum(sums)])
-        begin = np.maximum(whole - VOLUME_SESSIONS, 0)
-        counted = whole - begin
-        mean = (total[whole] - total[begin]) / np.maximum(counted, 1) / float(bars.lot)
-        out: list[int] = np.where(counted > 0, np.floor(mean), -1).astype(np.int64).tolist()
-        return out

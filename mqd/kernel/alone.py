@@ -160,8 +160,10 @@ def run_alone(
                 elif state == BUSY and fills_whole(w, a, b, w.tape[0, step], step):
                     what = CHARGE
                 if what == LIVE:
-                    turn(own, w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills, what,
-                         step)  # fmt: skip
+                    turn(
+                        own[0], w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills,
+                        own[1], what, step,
+                    )  # fmt: skip
                 elif w.steps[step].ends and a.owes:
                     b.open_mark = marks[step]
                     close_session(a, w.books, w.steps[step].days_to_next)
@@ -190,15 +192,20 @@ def run_alone(
                     if wants(w, b, weight):
                         what = sends_simply(w, a, b, step, weight, equity_q)
                         if what >= 0:
-                            turn(own, w.books, w.tape, w.steps, w.rows, w.actions, w.orders,
-                                 w.fills, what, step)  # fmt: skip
+                            turn(
+                                own[0], w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills,
+                                own[1], what, step,
+                            )  # fmt: skip
                         if a.status:
                             a.bad_step = step
                             return
                         state = watch(a, b)
             elif state == BUSY and waits(b):
                 b.mark, b.row = close, step
-                turn(own, w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills, ACT, step)
+                turn(
+                    own[0], w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills,
+                    own[1], ACT, step,
+                )  # fmt: skip
                 state = watch(a, b)
             if equity != previous or previous <= 0.0:
                 r = equity / previous - 1.0 if previous > 0.0 else nan

@@ -6,12 +6,13 @@ when orders rest or a target changes is not, so that a new strategy compiles in 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from mqd.kernel.layout import ACCOUNT, ACTION, BAR, BOOK, STEP, World
+from mqd.kernel.layout import ACCOUNT, ACTION, BAR, BOOK, CONTROL, STEP, World
 from mqd.kernel.step import charge, live, settle
 from mqd.kernel.targets import act, send_moves
 from mqd.strategy import jit
@@ -47,12 +48,13 @@ def world_types() -> tuple[Any, ...]:
     return (
         records(ACCOUNT, 1), records(BOOK, 1), records(BAR, 2, readonly=True),
         records(STEP, 1, readonly=True), rows, records(ACTION, 1, readonly=True), table, table,
+        records(CONTROL, 1),
     )  # fmt: skip
 
 
 _SOURCE = """
-def entry(account, books, tape, steps, rows, actions, orders, fills, what, step):
-    turn(World(account[0], books, tape, steps, rows, actions, orders, fills), what, step)
+def entry(account, books, tape, steps, rows, actions, orders, fills, controls, what, step):
+    turn(World(account[0], books, tape, steps, rows, actions, orders, fills, controls), what, step)
 """
 
 
@@ -65,8 +67,20 @@ def core_type() -> Any:
 
 @cache
 def core() -> Any:
-    """Return the core, compiled or loaded from disk."""
+    """Return the core that runs no rules, compiled or loaded from disk."""
+    return build({}, {}, None)
+
+
+def build(
+    bindings: Mapping[str, object],
+    more: Mapping[str, object],
+    check: Callable[[Mapping[str, object]], None] | None,
+) -> Any:
+    """Return a core under ``bindings``; ``check`` is handed the compiled copies of ``more``."""
     from numba import int64
 
-    scope = {"turn": rebuild(turn, allocates=False), "World": jit.argument_type("World", World._fields)}
-    return compile_cached(_SOURCE, scope, (*world_types(), int64, int64))
+    scope = {
+        "turn": rebuild(turn, bindings, allocates=False),
+        "World": jit.argument_type("World", World._fields), **more,
+    }  # fmt: skip
+    return compile_cached(_SOURCE, scope, (*world_types(), int64, int64), check=check)

@@ -10,7 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mqd.risk.limits import NAMES
+
 _INT, _FLOAT = np.int64, np.float64
+RULED = False
+"""Whether rules run beside buying power; True in a core that is bound to rules."""
+RING, SAME = 4, 8
 
 
 def _record(ints: str, floats: str = "", **inner: np.dtype[np.void]) -> np.dtype[np.void]:
@@ -43,7 +48,7 @@ ORDER = _record(
 stop's; ``first`` is 1 while it is asked among the reductions."""
 
 BOOK = _record(
-    "lot_quanta fee_per_lot short_step lot_parts whole by_name lots cost mark open_mark row"
+    "lot_quanta fee_per_lot short_step lot_parts whole by_name place lots cost mark open_mark row"
     " entry_row used goal sized resize bare trip waits w_lots w_decided_ns w_equity changed moves",
     "tick_px lots_per_share size_base weight raw blocked peak_px want last",
     target=ORDER, stop=ORDER, profit=ORDER,
@@ -58,7 +63,7 @@ what the rule says now, ``last`` what it said before."""
 
 ACCOUNT = _record(
     "multiplier fee_rate slippage_rate borrow_rate latency_ns touch all_day start_cash cent"
-    " regulatory sizer lookback n_steps exits recording pure"
+    " regulatory sizer lookback n_steps exits recording pure ruled"
     " cash fees borrow dividends sec_units sec_parts taf_parts cat_parts owes busy queue reductions"
     " lost n_orders n_denied n_fills n_trades n_wins gained losses exposed ambiguous capped trimmed"
     " gaps follow_ups zero_sizes fractional status bad_step bad_place sequence sent_ns expires_ns"
@@ -71,6 +76,19 @@ ACCOUNT = _record(
 DONE, BAD_NUMBER, OVERFLOW, REJECTED, MASKED, TOO_MUCH, WRONG_SHAPE = range(7)
 """How a combination ended: ``status``."""
 
+CONTROL = _record(
+    "sector cost_k gross_k equity_k ref_ns lost_ns ring_at loss_n loss_d drop_n drop_d latch_bit"
+    " exact_ages marked clock_ns now_ns day_start high_water level messages orders fills"
+    " day_notional bucket_ns tripped",
+    "allowed denied sector_known ticks_per_usd lots_per_share usd usd_history tokens "
+    + " ".join(NAMES),
+    ring=np.dtype((_INT, (RING, 3))), same=np.dtype((_INT, (SAME, 5))), sorted=np.dtype((_INT, 20)),
+)  # fmt: skip
+"""What rules read of one symbol, or (the last line) of the account: the limits that bind, buying
+power's factors (``x_k``), scales, and the past. ``ring`` holds times with counts (fills of each
+side; the account's orders and messages), ``same`` the last orders sent, ``lost_ns`` when the
+newest forgotten one was sent; ``sorted`` is scratch."""
+
 FRACTION, QUANTITY, NOTIONAL, VOLATILITY, KELLY = range(5)
 """``sizer``."""
 
@@ -82,7 +100,9 @@ class World(NamedTuple):
     books: Any  # BOOK (symbol,)
     tape: Any  # BAR (symbol, row)
     steps: Any  # STEP (step,)
-    rows: Any  # int64 (step, symbol): the symbol's row in a step, -1 without a bar
+    rows: Any  # int64 (step, symbol): the symbol's row in a step, -1 without a bar; with rules
+    # as many columns more: its mean volume in lots known after the step, -1 for none
     actions: Any  # ACTION (action,)
     orders: Any  # int64 (capacity, 13): records.ORDER_FIELDS and what refused it
     fills: Any  # int64 (capacity, 6): records.FILL_FIELDS; splits have order -1
+    controls: Any  # CONTROL (symbol + 1,), empty where no rules run

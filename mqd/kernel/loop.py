@@ -78,7 +78,7 @@ def fail(w: World, status: int, step: int, p: int, weight: float) -> None:
 def take_step(w: World, step: int, c: int, rule: Any, turn: Any, own: Any) -> int:
     """Take one step in full and return the equity at its close.
 
-    ``turn`` is the core; ``own`` the account as an array, which it takes.
+    ``turn`` is the core; ``own`` what it takes: the account as an array, and the controls.
     """
     a = w.account
     now = w.steps[step]
@@ -88,11 +88,17 @@ def take_step(w: World, step: int, c: int, rule: Any, turn: Any, own: Any) -> in
     elif now.ends and a.owes:
         what = CHARGE
     if what >= 0:
-        turn(own, w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills, what, step)
+        turn(
+            own[0], w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills,
+            own[1], what, step,
+        )  # fmt: skip
     mark(w, step)
     equity = equity_at_marks(w)
     if decide_all(w, step, c, equity, rule):
-        turn(own, w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills, ACT, step)
+        turn(
+            own[0], w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills,
+            own[1], ACT, step,
+        )  # fmt: skip
         what = ACT
     if a.status:
         a.bad_step = step

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from mqd.errors import NotCompilable
 from mqd.execution.acceptance import GTC_NS
 from mqd.execution.costs import REGULATORY_TABLE, RegulatoryDay, per_lot_parts
 from mqd.execution.tape import tape_of
+from mqd.kernel.controls import controls_of, core_of, volumes_known
 from mqd.kernel.layout import (
     ACCOUNT,
     ACTION,
@@ -61,17 +62,24 @@ class Market(NamedTuple):
     actions: Records
     books: Records
     account: Records
+    controls: Records
+    core: Any = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether the loop of one symbol can run it: rules look at every close."""
+        return len(self.books) == 1 and self.core is None
 
 
-def market_of(bars: Bars, settings: Settings) -> Market:
+def market_of(bars: Bars, settings: Settings, name: str) -> Market:
     """Lay a replay out in records; the strategy's share of equity is set by the caller.
+
+    ``name`` is the strategy's, by which its limits are found.
 
     Raises ``NotCompilable`` for what the compiled loop does not know.
     """
     if settings.account != "margin":
         raise NotCompilable("A cash account settles day by day, which only the desk knows.")
-    if not settings.limits.is_research or settings.rules:
-        raise NotCompilable("Limits files and rules of your own are judged by the desk.")
     scales, quantum = scales_of(bars, settings.cash)
     steps = ReplayFeed(bars).steps()
     table, actions = _steps(bars, steps, scales)
@@ -79,9 +87,14 @@ def market_of(bars: Bars, settings: Settings) -> Market:
     account["n_steps"] = len(table)
     tape = _tape(bars, settings, scales)
     closes = np.ascontiguousarray(tape["close"][0])
+    rows = steps.rows
+    controls = controls_of(bars, settings, scales, quantum, name)
+    if len(controls):
+        rows = np.ascontiguousarray(np.hstack([rows, volumes_known(bars, rows)]))
+        account["busy"] = account["ruled"] = 1
     return Market(
-        bars, settings, scales, quantum, steps.ts_close, tape, closes, table,
-        steps.rows, actions, _books(bars, settings, scales), account,
+        bars, settings, scales, quantum, steps.ts_close, tape, closes, table, rows, actions,
+        _books(bars, settings, scales), account, controls, core_of(settings),
     )  # fmt: skip
 
 
@@ -207,6 +220,7 @@ def _books(bars: Bars, settings: Settings, scales: dict[str, Scale]) -> Records:
     books = np.zeros(len(bars.symbols), dtype=BOOK)
     all_day = bars.calendar == "24/7"
     books["by_name"] = np.argsort(np.array(bars.symbols), kind="stable")
+    books["place"] = np.arange(len(books))
     books["row"] = books["entry_row"] = -1
     books["sized"] = 1
     books["blocked"] = HOLD

@@ -23,7 +23,7 @@ from mqd.strategy.compiled import shape_of
 from mqd.strategy.rebuild import rebuild
 from mqd.strategy.strategy import Strategy
 
-_WORLD = World._fields
+_WORLD = World._fields[:-1]  # the controls are the core's alone
 N_ORDER = len(ORDER_FIELDS) + 1  # and what refused it
 
 
@@ -47,7 +47,7 @@ class Inputs(NamedTuple):
     """
 
     matrices: tuple[Floats, ...]
-    index: Ints
+    index: Ints  # type: ignore[assignment] # hides a tuple's method, which nobody calls
     start: Ints
     parameters: tuple[NDArray[Any], ...]
     exits: Floats
@@ -155,8 +155,8 @@ class Kernel:
         matrices = [fixed(float64, 3) for _ in self.text.fields]
         columns = [fixed(kind, 1) for kind in self._own]
         return (
-            core_type(), fixed(int64, 1), *world, *starts, fixed(float64, 2), int64, int64, *out, *extras, *rule,
-            *matrices, *columns,
+            core_type(), fixed(int64, 1), *world, *starts, fixed(float64, 2), int64, int64, *out,
+            *extras, *rule, *matrices, *columns,
         )  # fmt: skip
 
     def __call__(
@@ -171,10 +171,11 @@ class Kernel:
         account["recording"] = len(room.orders) > 0
         batch = Batch(np.zeros(n, ACCOUNT), np.zeros((n, BLOCKS, 5)))
         self._entry(
-            core(), market.closes, account.copy(), market.books.copy(), market.tape, market.steps, market.rows,
-            market.actions, room.orders, room.fills, account, market.books, inputs.exits, first,
-            last, *batch, room.cash, room.lots, *self._extras(len(market.books)), inputs.index,
-            inputs.start, *inputs.matrices, *inputs.parameters,
+            market.core or core(), market.closes, account.copy(), market.books.copy(), market.tape,
+            market.steps, market.rows, market.actions, room.orders, room.fills,
+            market.controls.copy(), account, market.books, inputs.exits, first, last, *batch,
+            room.cash, room.lots, *self._extras(len(market.books)), inputs.index, inputs.start,
+            *inputs.matrices, *inputs.parameters,
         )  # fmt: skip
         return batch
 
@@ -204,10 +205,11 @@ def _entry_text(text: RuleText, takes_state: bool) -> str:
     rule = ", ".join(["index", "start", *extras, *matrices, *columns])
     reset_state = "\n        for p in range(len(x0)):\n            x0[p] = state_0[0]"
     return f"""
-def entry(turn, closes, {world}, account_0, books_0, exits, first, last, accounts, moments, cash, lots,
-          {arguments}):
+def entry(turn, closes, {world}, controls, account_0, books_0, exits, first, last, accounts,
+          moments, cash, lots, {arguments}):
     w = World(account[0], {", ".join(_WORLD[1:])})
     rule = ({rule},)
+    own = (account, controls)
     for c in range(first, last):
         account[0] = account_0[0]
         for p in range(len(books)):
@@ -215,6 +217,6 @@ def entry(turn, closes, {world}, account_0, books_0, exits, first, last, account
         w.account.stop_frac = exits[c, 0]
         w.account.take_frac = exits[c, 1]
         w.account.trail_frac = exits[c, 2]{reset_state if takes_state else ""}
-        run(w, closes, c, rule, turn, account, moments[c - first], cash, lots)
+        run(w, closes, c, rule, turn, own, moments[c - first], cash, lots)
         accounts[c - first] = account[0]
 """

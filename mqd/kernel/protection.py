@@ -8,15 +8,17 @@ from mqd.core.money import BPS_UNITS
 from mqd.core.order import OrderType, Reason
 from mqd.execution.acceptance import GTC_NS
 from mqd.execution.protective import protective_ticks
-from mqd.kernel.layout import World
+from mqd.kernel.layout import RULED, World
+from mqd.kernel.past import message, sent
 from mqd.kernel.records import REASONS, TYPES
 from mqd.kernel.risk import judge_exit
 from mqd.kernel.targets import DAY, GTC, new_line, place
-from mqd.kernel.venue import cancel_pair, trail_ticks
+from mqd.kernel.venue import drop_pair, trail_ticks
 
 _LIMIT, _STOP = TYPES.index(OrderType.LIMIT), TYPES.index(OrderType.STOP)
 _TRAILING = TYPES.index(OrderType.TRAILING_STOP)
 _STOP_LOSS, _TAKE_PROFIT = REASONS.index(Reason.STOP_LOSS), REASONS.index(Reason.TAKE_PROFIT)
+_ASKED = 2
 _TRAILED = REASONS.index(Reason.TRAILING_STOP)
 
 
@@ -31,12 +33,17 @@ def protect(w: World, step: int) -> None:
             if not b.bare or (b.target.on and b.target.reducing):
                 continue  # an order that reduces may not be doubled
             if b.stop.on or b.profit.on:
-                cancel_pair(w, b)
+                if RULED:
+                    message(w)
+                b.bare = _ASKED
                 again = True
             else:
                 b.bare = 0
                 if b.lots:
                     cover(w, step, p, b)
+        for b in w.books:  # until it is heard of, what is cancelled is open
+            if b.bare == _ASKED:
+                drop_pair(w, b)
 
 
 def cover(w: World, step: int, p: int, b: Any) -> None:
@@ -51,22 +58,31 @@ def cover(w: World, step: int, p: int, b: Any) -> None:
         a.fractional += 1
         profits = False
     avg_ticks = float(b.cost) / float(b.lots * b.lot_quanta)
-    refused = judge_exit(w, step, p, b, side * size)
+    limit, level = 0, 0
     if profits:
-        level = protective_ticks(avg_ticks, a.take_frac, -side, -side)
-        line = exit_line(w, p, side * size, _LIMIT, level, _TAKE_PROFIT, fractional, refused)
+        limit = protective_ticks(avg_ticks, a.take_frac, -side, -side)
+    if a.stop_frac > 0.0:
+        level = protective_ticks(avg_ticks, a.stop_frac, side, side)
+    kind, reason = _STOP, _STOP_LOSS
+    if a.trail_frac > 0.0:
+        kind, reason = _TRAILING, _TRAILED
+    refused = 0
+    if profits:
+        refused = judge_exit(w, p, b, side * size, _LIMIT, limit, False)
+    if stops:
+        refused |= judge_exit(w, p, b, side * size, kind, level, profits)
+    if profits:
+        line = exit_line(w, p, side * size, _LIMIT, limit, _TAKE_PROFIT, fractional, refused)
         if not refused:
-            rest(a, b.profit, step, side * size, level, line, fractional)
+            rest(a, b.profit, step, side * size, limit, line, fractional)
+            if RULED:
+                sent(w, p, side * size, _LIMIT, limit, 0)
     if stops and not (profits and refused):
-        level = 0
-        if a.stop_frac > 0.0:
-            level = protective_ticks(avg_ticks, a.stop_frac, side, side)
-        kind, reason = _STOP, _STOP_LOSS
-        if a.trail_frac > 0.0:
-            kind, reason = _TRAILING, _TRAILED
         line = exit_line(w, p, side * size, kind, level, reason, fractional, refused)
         if not refused:
             rest(a, b.stop, step, side * size, level, line, fractional)
+            if RULED:
+                sent(w, p, side * size, kind, 0, level)
             if a.trail_frac > 0.0:
                 trail(a, b, avg_ticks)
     b.stop.rank = a.sequence

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from mqd.core.order import OrderType
 from mqd.kernel.books import gross_at_marks
-from mqd.kernel.layout import World
+from mqd.kernel.layout import RULED, World
+from mqd.kernel.records import TYPES
+from mqd.kernel.verdict import BUYING_POWER, MALFORMED, MARKET, verdict
 
-BUYING_POWER = 1
-MALFORMED = 2**62
+_LIMIT = TYPES.index(OrderType.LIMIT)
 
 
 def judge(w: World, step: int, p: int, b: Any, signed: int, equity: int) -> int:  # noqa: ARG001
     """Return a bit mask of what refuses a target order, 0 when nothing does.
 
     ``equity`` is that of the decision; gross is what is held now, and what working orders may
-    still add, at the last closes.
+    still add, at the last closes. Where rules run, they run too, on the equity now.
     """
+    if RULED:
+        return verdict(w, p, b, signed, MARKET, 0, 0, False)
     after = b.lots + signed
     if signed < 0 and b.lot_parts > 1 and after < 0 and signed % b.lot_parts:
         return MALFORMED
@@ -40,8 +44,11 @@ def judge_alone(a: Any, b: Any, signed: int, equity: int) -> int:
     return BUYING_POWER
 
 
-def judge_exit(w: World, step: int, p: int, b: Any, signed: int) -> int:  # noqa: ARG001
-    """Return what refuses a protective order: it only reduces, so buying power lets it pass."""
+def judge_exit(w: World, p: int, b: Any, signed: int, kind: int, level: int, leg: bool) -> int:
+    """Return what refuses a protective order: it only reduces, so only rules can."""
+    if RULED:
+        limit = level if kind == _LIMIT else 0
+        return verdict(w, p, b, signed, kind, limit, level - limit, leg)
     return 0
 
 

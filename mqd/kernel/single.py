@@ -11,8 +11,8 @@ from mqd.kernel import layout as at
 from mqd.kernel.market import Market, market_of
 from mqd.kernel.program import Inputs, Kernel, Room, room_for
 from mqd.kernel.records import Counts, Records
-from mqd.kernel.risk import MALFORMED
 from mqd.kernel.settings import Settings
+from mqd.kernel.verdict import MALFORMED
 from mqd.market_data.bars import Bars
 from mqd.strategy.causality import check_causal
 from mqd.strategy.feature_columns import Features, compute_features
@@ -26,7 +26,7 @@ def run_single(strategy: Strategy, bars: Bars, settings: Settings) -> tuple[Mark
 
     Raises ``NotCompilable`` when only the desk can run it, ``BadWeight`` as the desk does.
     """
-    market = market_of(bars, settings)
+    market = market_of(bars, settings, type(strategy).__name__)
     features = {}
     for symbol in bars.symbols:
         features[symbol] = compute_features(strategy, bars[symbol])
@@ -34,7 +34,7 @@ def run_single(strategy: Strategy, bars: Bars, settings: Settings) -> tuple[Mark
     names = features[bars.symbols[0]].names
     holes = any(has_holes(one.ready) for one in features.values())
     exits = exits_of(strategy)
-    kernel = Kernel(strategy, names, holes=holes, alone=len(bars.symbols) == 1)
+    kernel = Kernel(strategy, names, holes=holes, alone=market.alone)
     inputs = inputs_of(kernel, strategy, bars, features, exits)
     share = share_of(strategy, bars)
     n = _ROOM

@@ -7,7 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from mqd.kernel.books import close_session, dividend, equity_at_marks, split
-from mqd.kernel.layout import World
+from mqd.kernel.layout import RULED, World
+from mqd.kernel.past import set_clock, wake
 from mqd.kernel.protection import protect
 from mqd.kernel.targets import cancel_remainders, follow_up, send
 from mqd.kernel.venue import CANCELED, cancel_pair, end_target, expire, follow, match_open
@@ -16,13 +17,19 @@ from mqd.kernel.venue import match_within as within
 
 def live(w: World, step: int) -> None:
     """Take steps 1 to 3 in full."""
+    if RULED:
+        wake(w, step)
     begin(w, step)
+    if RULED:
+        set_clock(w, w.steps[step].opens)
     while True:
         match_open(w, step)
         if not follow_up(w, step):
             break
     if w.account.exits:
         protect(w, step)
+    if RULED:
+        set_clock(w, w.steps[step].now)
     closing(w, step)
 
 
@@ -126,7 +133,12 @@ def mark(w: World, step: int) -> None:
 
 
 def is_busy(w: World) -> bool:
-    """Return True when any order rests or waits, or something is due at the next close."""
+    """Return True when any order rests or waits, or something is due at the next close.
+
+    Rules look at every close.
+    """
+    if w.account.ruled:
+        return True
     for b in w.books:
         if b.target.on or b.waits or b.resize:
             return True

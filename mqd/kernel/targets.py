@@ -8,16 +8,19 @@ from mqd.core.order import OrderStatus, TimeInForce
 from mqd.core.signal import HOLD
 from mqd.execution.acceptance import GTC_NS
 from mqd.kernel.books import equity_at_marks
-from mqd.kernel.layout import REJECTED, World
+from mqd.kernel.layout import REJECTED, RULED, World
+from mqd.kernel.past import observe, sent
 from mqd.kernel.records import ORDER_FIELDS, STATUSES, TIMES_IN_FORCE
 from mqd.kernel.risk import judge
 from mqd.kernel.sizes import find_goal
-from mqd.kernel.venue import CANCELED, cancel_pair, end_target
+from mqd.kernel.venue import CANCELED, cancel_pair, end_target, note_status
+from mqd.kernel.verdict import MARKET
 from mqd.portfolio.sizing import round_weight
 
 ACCEPTED = STATUSES.index(OrderStatus.ACCEPTED)
 DENIED = STATUSES.index(OrderStatus.DENIED)
 DAY, GTC = TIMES_IN_FORCE.index(TimeInForce.DAY), TIMES_IN_FORCE.index(TimeInForce.GTC)
+_REJECTED = STATUSES.index(OrderStatus.REJECTED)
 _STATUS = ORDER_FIELDS.index("status")
 _REFUSED = len(ORDER_FIELDS)
 
@@ -33,6 +36,8 @@ def act(w: World, step: int) -> None:
     """
     w.account.sent_ns = w.steps[step].now
     w.account.expires_ns = w.steps[step].expires_close
+    if RULED:
+        observe(w, step)
     for b in w.books:
         if b.changed and b.want != HOLD and round_weight(b.want) != b.weight:
             give_up(w, b)
@@ -118,6 +123,9 @@ def send(
         return
     a.n_orders += 1
     place(a, o, step, signed, line)
+    if RULED:
+        sent(w, p, signed, MARKET, 0, 0)
+        o.triggered = b.lots * signed < 0 and abs(signed) > abs(b.lots)
     o.decided_ns = decided
     o.reducing = reducing
     if reducing:
@@ -170,16 +178,26 @@ def follow_up(w: World, step: int) -> bool:
     drop_lost(w)
     if w.account.reductions or not w.account.queue:
         return False
-    sent = False
+    found = False
     p = next_waiting(w)
     while p >= 0:
-        sent = True
+        found = True
         b = w.books[p]
         b.waits = 0
         send(w, step, p, b, b.w_lots, False, b.w_decided_ns, b.w_equity)
         p = next_waiting(w)
     w.account.queue = 0
-    return sent
+    if RULED:
+        drop_rejected(w)
+    return found
+
+
+def drop_rejected(w: World) -> None:
+    """End the increases that the venue rejects: their reduction was denied, they are too large."""
+    for b in w.books:
+        if b.target.on and b.target.triggered:
+            b.target.on = 0
+            note_status(w, b.target.line, _REJECTED)
 
 
 def next_waiting(w: World) -> int:
@@ -207,7 +225,7 @@ def cancel_remainders(w: World, step: int) -> None:
     for p in range(len(w.books)):
         row = w.rows[step, p]
         b = w.books[p]
-        if b.target.on and row >= 0 and w.tape[p, row].room >= 0:
-            if b.target.decided_ns + w.account.latency_ns <= w.tape[p, row].ts_open:
-                end_target(w, b, CANCELED, False)
+        met = b.target.on and row >= 0 and w.tape[p, row].room >= 0
+        if met and b.target.decided_ns + w.account.latency_ns <= w.tape[p, row].ts_open:
+            end_target(w, b, CANCELED, False)
     drop_lost(w)

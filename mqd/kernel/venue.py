@@ -21,7 +21,8 @@ from mqd.execution.matching import (
     trail_level,
 )
 from mqd.kernel.books import book, room_at_open
-from mqd.kernel.layout import World
+from mqd.kernel.layout import RULED, World
+from mqd.kernel.past import heard, message
 from mqd.kernel.records import ORDER_FIELDS, STATUSES
 
 FILLED = STATUSES.index(OrderStatus.FILLED)
@@ -41,6 +42,8 @@ def end_target(w: World, b: Any, status: int, reached: bool) -> None:
     o = b.target
     o.on = 0
     note_status(w, o.line, status)
+    if RULED and status == CANCELED and not reached:
+        message(w)
     if o.reducing:
         w.account.reductions -= 1
         if not reached:
@@ -63,7 +66,14 @@ def note_status(w: World, line: int, status: int) -> None:
 
 
 def cancel_pair(w: World, b: Any) -> None:
-    """Cancel a symbol's protective orders."""
+    """Cancel a symbol's protective orders: one call for both."""
+    if RULED and (b.stop.on or b.profit.on):
+        message(w)
+    drop_pair(w, b)
+
+
+def drop_pair(w: World, b: Any) -> None:
+    """End a symbol's protective orders, which the venue was asked to cancel."""
     if b.stop.on:
         end_exit(w, b, b.stop, CANCELED)
     if b.profit.on:
@@ -110,6 +120,8 @@ def fill_target(w: World, b: Any, bar: Any, row: int, now: int) -> None:
                 fee = fill_fee(lots * lot_quanta, lots, a.fee_rate, b.fee_per_lot)
     if lots > 0:
         book(a, b, bar, row, o.side * lots, px, fee)
+        if RULED:
+            heard(w, b.place, o.side, lots * lot_quanta, now)
         o.left -= lots
         o.filled += lots
         note_execution(w, o.line, lots, px, fee, bar.ts_open, now)
@@ -131,6 +143,8 @@ def fill_exit(
         return
     fee = fill_fee(lots * px * b.lot_quanta, lots, a.fee_rate, b.fee_per_lot)
     book(a, b, bar, row, o.side * lots, px, fee)
+    if RULED:
+        heard(w, b.place, o.side, lots * px * b.lot_quanta, now)
     o.left -= lots
     o.filled += lots
     note_execution(w, o.line, lots, px, fee, ts_fill, now)

@@ -7,9 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mqd.core.bar import CorporateAction, Ints
+from mqd.core.bar import CorporateAction, Ints, SymbolBars
 from mqd.market_data.bars import Bars
 from mqd.market_data.feed import Steps
+
+VOLUME_SESSIONS = 20
 
 
 class SessionSteps(NamedTuple):
@@ -59,3 +61,16 @@ def action_steps(bars: Bars, ts_close: Ints) -> dict[int, list[CorporateAction]]
 def unknown_volume(bars: Bars, symbol: str) -> bool:
     """Return True for closes without any volume: data that do not say how much traded."""
     return bars.close_only and not bars[symbol].volume.any()
+
+
+def session_volumes(one: SymbolBars) -> Ints:
+    """Return the mean volume in lots of the last 20 whole sessions at each bar, -1 without one."""
+    _, first, place = np.unique(one.session, return_index=True, return_inverse=True)
+    sums = np.add.reduceat(one.volume, first)
+    whole = place + (one.minutes_to_close <= 0)  # sessions known to be over at each bar
+    total = np.concatenate([[0.0], np.cumsum(sums)])
+    begin = np.maximum(whole - VOLUME_SESSIONS, 0)
+    counted = whole - begin
+    mean = (total[whole] - total[begin]) / np.maximum(counted, 1) / float(one.lot)
+    volumes: Ints = np.where(counted > 0, np.floor(mean), -1).astype(np.int64)
+    return volumes

@@ -13,6 +13,9 @@ from mqd.core.money import Scale
 from mqd.core.order import Order, Side
 
 NAN = float("nan")
+INF = float("inf")
+Rates = tuple[float, float, float]
+"""Ticks a USD, lots a share and quanta a USD."""
 NO_LIMIT_TICKS = 2**62
 """An own open order without a limit price (market, stop) trades at any price."""
 
@@ -203,16 +206,29 @@ def order_view(order: Order, px_ticks: int, reducing: bool = False) -> OrderView
     A float is ``units / units in 1`` rounded once, so a value on the grid of cents and shares is
     the float that its decimal text denotes.
     """
-    ticks_per_usd, lots_per_share, quanta_per_usd = _rates(order.scale)
-    ticks = order.limit_ticks or order.stop_ticks or px_ticks
-    known = ticks > 0
     return OrderView(
-        order.lots / lots_per_share,
-        float(order.side),
+        *order_floats(
+            order.lots, order.side, order.limit_ticks, order.stop_ticks, px_ticks,
+            order.scale.tick_lot_quanta, rates(order.scale), reducing,
+        )
+    )  # fmt: skip
+
+
+def order_floats(
+    lots: int, side: int, limit_ticks: int, stop_ticks: int, px_ticks: int, lot_quanta: int,
+    rates: Rates, reducing: bool,
+) -> tuple[float, float, float, float, float, float]:  # fmt: skip
+    """Return the fields of an ``OrderView``; the compiled loop calls the same function."""
+    ticks_per_usd, lots_per_share, quanta_per_usd = rates
+    ticks = limit_ticks or stop_ticks or px_ticks
+    known = ticks > 0
+    return (
+        lots / lots_per_share,
+        float(side),
         ticks / ticks_per_usd if known else NAN,
-        order.lots * ticks * order.scale.tick_lot_quanta / quanta_per_usd if known else NAN,
+        lots * ticks * lot_quanta / quanta_per_usd if known else NAN,
         1.0 if reducing else 0.0,
-        order.limit_ticks / ticks_per_usd,
+        limit_ticks / ticks_per_usd,
     )
 
 
@@ -220,46 +236,57 @@ def portfolio_view(
     snapshot: Snapshot, side: Side = Side.BUY, counters: Counters = NO_COUNTS
 ) -> PortfolioView:
     """Return the floats of ``snapshot`` for an order on ``side``."""
-    s = snapshot
-    ticks_per_usd, lots_per_share, usd = _rates(s.scale)
+    recent = sorted(snapshot.recent_ticks)
+    floats = portfolio_floats(
+        snapshot, side, rates(snapshot.scale), _median(recent), float(len(recent))
+    )
+    return PortfolioView(*(*floats, *counters))
+
+
+def portfolio_floats(
+    s: Snapshot, side: int, rates: Rates, median_ticks: float, n_prices: float
+) -> tuple[float, ...]:
+    """Return the fields of a ``PortfolioView`` before its counters, from the fields of ``s``.
+
+    The compiled loop calls the same function.
+    """
+    ticks_per_usd, lots_per_share, usd = rates
     ref_ticks = _count(s.ref_ticks)
     open_gross = _count(s.open_gross_quanta)
-    buying = side > 0
     open_side, open_other = s.open_buy_lots, s.open_sell_lots
     open_net, cross_ticks = s.open_buy_quanta, s.open_sell_ticks_min
-    if not buying:
+    if not side > 0:
         open_side, open_other = open_other, open_side
         open_net, cross_ticks = -s.open_sell_quanta, s.open_buy_ticks_max
     gross = _ratio(s.gross_quanta, usd) + open_gross / usd
-    recent = sorted(s.recent_ticks)
     sector = s.sector_gross_quanta
-    return PortfolioView(
+    return (
         _ratio(s.lots, lots_per_share), _ratio(s.equity_quanta, usd), _ratio(s.cash_quanta, usd),
         gross, _ratio(s.net_quanta, usd) + open_net / usd, _count(open_side) / lots_per_share,
         ref_ticks / ticks_per_usd if ref_ticks > 0.0 else NAN,
         float(s.now_ns - s.ref_ns) if _count(s.ref_ns) >= 0.0 else NAN,
         float(s.now_ns), _count(open_other) / lots_per_share,
-        float("inf") if cross_ticks >= NO_LIMIT_TICKS else cross_ticks / ticks_per_usd,
+        INF if cross_ticks >= NO_LIMIT_TICKS else cross_ticks / ticks_per_usd,
         _ratio(s.gross_quanta, usd), _ratio(s.net_quanta, usd),
         (s.open_buy_quanta + s.open_sell_quanta) / usd, gross if sector is None else sector / usd,
         _count(s.n_open_symbol), _count(s.n_open_account),
         -1.0 if s.average_volume_lots == -1 else _count(s.average_volume_lots) / lots_per_share,
-        _median(recent) / ticks_per_usd, float(len(recent)), float(s.ref_confirmed),
-        _count(s.n_replaces), float(s.multiplier), *counters,
+        median_ticks / ticks_per_usd, n_prices, float(s.ref_confirmed),
+        _count(s.n_replaces), float(s.multiplier),
     )  # fmt: skip
 
 
-_RATES: dict[tuple[object, ...], tuple[float, float, float]] = {}
+_RATES: dict[tuple[object, ...], Rates] = {}
 
 
-def _rates(scale: Scale) -> tuple[float, float, float]:
+def rates(scale: Scale) -> Rates:
     """Return ticks a USD, lots a share and quanta a USD; whole numbers for decimal scales."""
     key = (scale.tick, scale.lot, scale.quantum)
-    rates = _RATES.get(key)
-    if rates is None:
-        rates = (float(1 / scale.tick), float(1 / scale.lot), float(1 / scale.quantum))
-        _RATES[key] = rates
-    return rates
+    known = _RATES.get(key)
+    if known is None:
+        known = (float(1 / scale.tick), float(1 / scale.lot), float(1 / scale.quantum))
+        _RATES[key] = known
+    return known
 
 
 def _ratio(units: int | None, per_one: float) -> float:

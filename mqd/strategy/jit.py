@@ -57,7 +57,7 @@ def compile_entry(
     except NotCompiled:
         raise
     except Exception as error:
-        raise NotCompiled(_reason(error, rule)) from error
+        raise NotCompiled(reason(error, rule)) from error
 
 
 def type_of(value: object) -> Any:
@@ -98,7 +98,8 @@ def _returned(kind: Any) -> str:
     return f"it returns {kind}, not a weight"
 
 
-def _reason(error: Exception, rule: FunctionType) -> str:
+def reason(error: Exception, rule: FunctionType) -> str:
+    """Return what numba says, and the line of the rule that it means."""
     text = str(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     useful = [

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mqd.backtesting import settings_of
 from mqd.core.bar import Floats
 from mqd.kernel.layout import DONE, REJECTED
 from mqd.kernel.market import Market, market_of
 from mqd.kernel.program import Batch, Inputs, Kernel, no_room
+from mqd.kernel.settings import settings_of
 from mqd.kernel.single import failure, share_of
 from mqd.market_data.bars import Bars
 from mqd.strategy.feature_table import FeaturePlan, FeatureTable
@@ -49,9 +49,9 @@ class CompiledEvaluator:
         self._desk = DeskEvaluator(job)
         self.notes: tuple[str, ...] = ()
         self._kernels: dict[bool, Kernel] = {}
-        self._alone = len(job.units[0].symbols) == 1
         self._threads = job.settings.workers or os.cpu_count() or 1
         self._units = [self._lay_out(bars) for bars in job.units]
+        self._alone = self._units[0].market.alone
         names = self._features(self._units[0], {}, 1)[0].names
         self._names = names
         self._kernel(holes=False)
@@ -82,7 +82,7 @@ class CompiledEvaluator:
             FeaturePlan(self._job.strategy_cls, bars[symbol], self._job.parameters, {})
             for symbol in bars.symbols
         )
-        return _Unit(bars, market_of(bars, settings), plans)
+        return _Unit(bars, market_of(bars, settings, self._job.strategy_cls.__name__), plans)
 
     def _features(self, unit: _Unit, columns: Columns, n: int) -> list[FeatureTable]:
         if not columns:
@@ -94,7 +94,9 @@ class CompiledEvaluator:
 
     def _kernel(self, *, holes: bool) -> Kernel:
         if holes not in self._kernels:
-            self._kernels[holes] = Kernel(self._strategy, self._names, holes=holes, alone=self._alone)
+            self._kernels[holes] = Kernel(
+                self._strategy, self._names, holes=holes, alone=self._alone
+            )
         return self._kernels[holes]
 
     def _inputs(self, unit: _Unit, columns: Columns, n: int) -> tuple[Kernel, Inputs]:
