@@ -120,6 +120,7 @@ def sweep(
     if twice:
         raise UsageError(f"{min(twice)} is named by --grid and by --set: keep one.")
     fixed = parameters_from_text(kind, pairs_of(set_, "--set", "fast=20"))
+    check_named(axes | fixed)
     settings = settings_of(costs, fills, account, run.engine, run.seed)
     found = mqd.sweep(
         kind, bars_of(data), axes | fixed, where=choice.where,
@@ -129,6 +130,12 @@ def sweep(
     )  # fmt: skip
     _tell(found, kind, choice.metric, run)
     return 0 if found.is_whole else INTERRUPTED
+
+
+def check_named(grid: dict[str, Any]) -> None:
+    """Refuse a command that names no parameter."""
+    if not grid:
+        raise UsageError("No --grid: name parameters and their values, such as --grid fast=5:60.")
 
 
 def _check(run: SweepWords) -> None:

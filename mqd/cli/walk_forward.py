@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from mqd.cli import output
-from mqd.cli.sweep import Repeated, grid_from_text
+from mqd.cli.sweep import Repeated, check_named, grid_from_text
 from mqd.cli.words import (
     ACCOUNT,
     COSTS,
@@ -107,6 +107,7 @@ def walk_forward(
     twice = axes.keys() & fixed.keys()
     if twice:
         raise UsageError(f"{min(twice)} is named by --grid and by --set: keep one.")
+    check_named(axes | fixed)
     found = mqd.walk_forward(
         kind, bars_of(data), axes | fixed, train=window.train, test=window.test,
         unit=window.unit, gap=window.gap, anchored=window.anchored, short_last=window.short_last,

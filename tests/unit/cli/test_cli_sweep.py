@@ -67,6 +67,12 @@ def test_two_symbols_have_a_pbo_each(capsys):
         assert word in printed
 
 
+@pytest.mark.parametrize("command", [["sweep"], ["walk-forward", "--train", 50, "--test", 20]])
+def test_without_a_grid_the_option_is_named(command, capsys):
+    printed = run([*command, "sma_cross", *SHORT], capsys, 2)
+    assert "No --grid: name parameters and their values, such as --grid fast=5:60." in printed.err
+
+
 def test_a_report_without_a_folder_is_refused_before_the_sweep(capsys, tmp_path):
     path = tmp_path / "absent" / "x.html"
     printed = run([*WORDS, "--report", path, "--out", tmp_path / "x.parquet"], capsys, 2)
