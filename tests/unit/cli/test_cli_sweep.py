@@ -181,7 +181,7 @@ def test_wrong_ranges_are_refused(texts, error, says):
 
 
 WRONG = {
-    "no grid": ([], "the grid names no parameter"),
+    "no grid": ([], "No --grid: name parameters"),
     "trillion": (["--grid", "fast=1:1000000", "--grid", "slow=1:1000000"], "fast = "),
     "no equals": (["--grid", "fast"], "is not name=value, such as --grid fast=5:60"),
     "twice": (["--grid", "fast=5", "--grid", "fast=6"], "names 'fast' twice"),
