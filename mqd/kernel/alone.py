@@ -1,7 +1,7 @@
 """The compiled loop of one symbol: the same as ``loop.run_many``, kept in registers.
 
 Bars on which nothing can happen cost the rule and the mark. The two common events, a target order
-that fills whole at the next open and a new target from rest, are handled here by the functions
+that fills at the next open and a new target from rest, are handled here by the functions
 that the core uses; whatever else happens is the core's. The parity tests hold both to the desk.
 """
 
@@ -11,15 +11,23 @@ from math import nan
 from typing import Any
 
 from mqd.core.signal import HOLD
-from mqd.execution.costs import fill_fee, worsened
+from mqd.execution.costs import affordable_lots, fill_fee, worsened
 from mqd.kernel.books import book, close_session
-from mqd.kernel.core import ACT, CHARGE, LIVE, SEND
+from mqd.kernel.core import ACT, LIVE, SEND
 from mqd.kernel.layout import World
 from mqd.kernel.loop import BLOCKS, is_bad, waits, wants
 from mqd.kernel.risk import judge_alone
 from mqd.kernel.sizes import set_simple_goal
 from mqd.kernel.targets import closes, new_line, place
-from mqd.kernel.venue import FILLED, follow, note_execution, note_status, reduces, stop_level
+from mqd.kernel.venue import (
+    CANCELED,
+    FILLED,
+    follow,
+    note_execution,
+    note_status,
+    reduces,
+    stop_level,
+)
 from mqd.portfolio.sizing import round_weight
 
 QUIET, GUARDED, BUSY = range(3)
@@ -27,7 +35,7 @@ VIEWS = False
 PEAKS = False
 
 
-def weigh_one(w: World, b: Any, step: int, equity: float, data: Any) -> float:
+def weigh_one(a: Any, b: Any, step: int, equity: float, data: Any) -> float:
     """Stand in for the strategy's rule on one symbol; bound when the loop is built."""
     raise NotImplementedError
 
@@ -67,8 +75,9 @@ def is_touched(b: Any, bar: Any, now: int) -> bool:
     return False
 
 
-def fills_whole(w: World, a: Any, b: Any, bar: Any, step: int) -> bool:
-    """Fill a target order whole at the open; return False, and touch nothing, when the core must."""
+def fills_at_open(w: World, a: Any, b: Any, bar: Any, step: int) -> bool:
+    """Fill a target order at the open, whole or cut to buying power; return False, and touch
+    nothing, when volume, time or exits make it the core's."""
     o, now = b.target, w.steps[step]
     if a.exits or not o.on or b.waits or now.action_from < now.action_to:
         return False
@@ -76,19 +85,28 @@ def fills_whole(w: World, a: Any, b: Any, bar: Any, step: int) -> bool:
         return False
     if o.expires_ns <= now.opens:
         return False
+    lots = o.left
     px = worsened(bar.open, o.side, a.slippage_rate)
-    value = o.left * px * b.lot_quanta
-    fee = fill_fee(value, o.left, a.fee_rate, b.fee_per_lot)
+    per_lot = px * b.lot_quanta
+    fee = fill_fee(lots * per_lot, lots, a.fee_rate, b.fee_per_lot)
+    status = FILLED
     if not reduces(b, o):
         at_open = b.lots * bar.open * b.lot_quanta
-        if value + fee > (a.cash + at_open) * a.multiplier - abs(at_open):
-            return False
+        room = (a.cash + at_open) * a.multiplier - abs(at_open)
+        if lots * per_lot + fee > room:
+            paid = affordable_lots(room, per_lot, a.fee_rate, b.fee_per_lot)
+            if paid < lots:
+                a.trimmed += 1
+                status = CANCELED
+                lots = paid
+                fee = fill_fee(lots * per_lot, lots, a.fee_rate, b.fee_per_lot)
     b.used = 0
-    book(a, b, bar, step, o.side * o.left, px, fee)
-    note_execution(w, o.line, o.left, px, fee, bar.ts_open, now.now)
-    note_status(w, o.line, FILLED)
-    o.filled += o.left
-    o.left = 0
+    if lots > 0:
+        book(a, b, bar, step, o.side * lots, px, fee)
+        note_execution(w, o.line, lots, px, fee, bar.ts_open, now.now)
+    note_status(w, o.line, status)
+    o.filled += lots
+    o.left -= lots
     o.on = 0
     a.reductions -= o.reducing
     return True
@@ -131,7 +149,50 @@ def sends_simply(w: World, a: Any, b: Any, step: int, weight: float, equity: int
     return -1
 
 
-def run_alone(
+def to_close(
+    w: World, marks: Any, step: int, state: int, close: int, turn: Any, own: Any
+) -> None:  # fmt: skip
+    """Take what comes before the close of a step that is not quiet; ``close`` is the last one."""
+    a, b, now = w.account, w.books[0], w.steps[step]
+    b.mark, b.row = close, step - 1
+    quiet = now.action_from == now.action_to
+    if state == GUARDED and quiet:
+        quiet = not is_touched(b, w.tape[0, step], now.now)
+    elif state == BUSY:
+        quiet = fills_at_open(w, a, b, w.tape[0, step], step)
+    if not quiet:
+        turn(
+            own[0], w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills, own[1],
+            LIVE, step,
+        )  # fmt: skip
+    elif now.ends and a.owes:
+        b.open_mark = marks[step]
+        close_session(a, w.books, now.days_to_next)
+
+
+def after_rule(
+    w: World, step: int, weight: float, equity: int, known: bool, turn: Any, own: Any
+) -> int:  # fmt: skip
+    """Take in what the rule says at a close and return how closely to watch from here."""
+    a, b = w.account, w.books[0]
+    what = -1
+    if known:
+        if is_bad(a, step, 0, weight):
+            return BUSY
+        if wants(a, b, weight):
+            what = sends_simply(w, a, b, step, weight, equity)
+    elif waits(b):
+        what = ACT
+    if what >= 0:
+        turn(
+            own[0], w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills, own[1],
+            what, step,
+        )  # fmt: skip
+    a.bad_step = step
+    return watch(a, b)
+
+
+def run_alone(  # noqa: PLR0915 - one pass, kept in registers
     w: World, marks: Any, c: int, rule: Any, turn: Any, own: Any, moments: Any, cash: Any,
     lots: Any,
 ) -> None:  # fmt: skip
@@ -144,78 +205,41 @@ def run_alone(
     exposed, step, close, state, owes = 0, 0, 0, QUIET, 0
     next_action = w.steps[0].next_action
     recording = a.recording != 0
-    peaks = PEAKS or a.trail_frac > 0.0
     speaks = a.pure == 0 or a.band_frac == a.band_frac
+    peaks = PEAKS or a.trail_frac > 0.0
     for block in range(BLOCKS):
         stop = -(-(block + 1) * a.n_steps // BLOCKS)
         moments[block, 0] = stop - step
         s1, s2, s3, s4 = 0.0, 0.0, 0.0, 0.0
         while step < stop:
             if state or owes or step == next_action:
-                b.mark, b.row = close, step - 1
-                what = LIVE
-                if state != BUSY and step != next_action:
-                    touched = state == GUARDED and is_touched(b, w.tape[0, step], w.steps[step].now)
-                    what = LIVE if touched else CHARGE
-                elif state == BUSY and fills_whole(w, a, b, w.tape[0, step], step):
-                    what = CHARGE
-                if what == LIVE:
-                    turn(
-                        own[0], w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills,
-                        own[1], what, step,
-                    )  # fmt: skip
-                elif w.steps[step].ends and a.owes:
-                    b.open_mark = marks[step]
-                    close_session(a, w.books, w.steps[step].days_to_next)
+                to_close(w, marks, step, state, close, turn, own)
                 if step == next_action:
                     next_action = w.steps[step].next_action
                 money, held, owes, state = a.cash, b.lots, a.owes, watch(a, b)
             close = marks[step]
             equity_q = money + held * close * per_tick
             equity = float(equity_q)
-            if held:
-                exposed += 1
-                if peaks:
-                    bar = w.tape[0, step]
-                    if held > 0:
-                        b.peak_px = max(b.peak_px, bar.high_px)
-                    else:
-                        b.peak_px = min(b.peak_px, bar.low_px)
-            if is_known(step, data):
+            exposed += held != 0
+            if peaks and held:
+                follow_peak(b, w.tape[0, step])
+            known = is_known(step, data)
+            if known or state == BUSY:
                 if VIEWS:
                     b.mark, b.row = close, step
-                weight = weigh_one(w, b, step, equity, data)
+                weight = weigh_one(a, b, step, equity, data) if known else HOLD
                 if weight != b.last or speaks or state == BUSY:
                     b.mark, b.row = close, step
-                    if is_bad(w, step, 0, weight):
+                    state = after_rule(w, step, weight, equity_q, known, turn, own)
+                    if a.status:
                         return
-                    if wants(w, b, weight):
-                        what = sends_simply(w, a, b, step, weight, equity_q)
-                        if what >= 0:
-                            turn(
-                                own[0], w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills,
-                                own[1], what, step,
-                            )  # fmt: skip
-                        if a.status:
-                            a.bad_step = step
-                            return
-                        state = watch(a, b)
-            elif state == BUSY and waits(b):
-                b.mark, b.row = close, step
-                turn(
-                    own[0], w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills,
-                    own[1], ACT, step,
-                )  # fmt: skip
-                state = watch(a, b)
             if equity != previous or previous <= 0.0:
                 r = equity / previous - 1.0 if previous > 0.0 else nan
-                square = r * r
                 s1 += r
-                s2 += square
-                s3 += square * r
-                s4 += square * square
-                if r < 0.0:
-                    below += square
+                s2 += r * r
+                s3 += r * r * r
+                s4 += r * r * r * r
+                below += r * r if r < 0.0 else 0.0
                 if equity > top:
                     worst = max(worst, 1.0 - low / top)
                     top, low = equity, equity
@@ -227,8 +251,11 @@ def run_alone(
             step += 1
         moments[block, 1], moments[block, 2] = s1, s2
         moments[block, 3], moments[block, 4] = s3, s4
-    a.exposed = exposed
+    a.exposed, a.downside, a.mean_equity = exposed, below, total / a.n_steps
     a.drawdown_frac = max(worst, 1.0 - low / top)
-    a.downside = below
-    a.mean_equity = total / a.n_steps
     a.equity = int(previous)
+
+
+def follow_peak(b: Any, bar: Any) -> None:
+    """Move the best price since the entry."""
+    b.peak_px = max(b.peak_px, bar.high_px) if b.lots > 0 else min(b.peak_px, bar.low_px)

@@ -80,7 +80,7 @@ def build(
     from numba import int64
 
     scope = {
-        "turn": rebuild(turn, bindings, allocates=False),
+        "turn": rebuild(turn, bindings, allocates=False, inside=True),
         "World": jit.argument_type("World", World._fields), **more,
     }  # fmt: skip
     return compile_cached(_SOURCE, scope, (*world_types(), int64, int64), check=check)

@@ -26,13 +26,12 @@ def decide_all(w: World, step: int, c: int, equity: int, rule: Any) -> bool:
     raise NotImplementedError
 
 
-def wants(w: World, b: Any, weight: float) -> bool:
+def wants(a: Any, b: Any, weight: float) -> bool:
     """Note what the rule says of a symbol; return True when it may lead to an order.
 
     A rule that is a function of the bars alone (``pure``) speaks when its target changes, any
     other at each bar: after an exit that decides what becomes of the order for the remainder.
     """
-    a = w.account
     if not b.resize and a.band_frac != a.band_frac:
         if weight == b.last and (a.pure or b.blocked == HOLD):
             return False
@@ -59,20 +58,20 @@ def waits(b: Any) -> bool:
     return True
 
 
-def is_bad(w: World, step: int, p: int, weight: float) -> bool:
+def is_bad(a: Any, step: int, p: int, weight: float) -> bool:
     """Return True, and note it, when a weight is not in [-1, 1] and not HOLD."""
     if -1.0 <= weight <= 1.0 or weight == HOLD:
         return False
-    fail(w, BAD_NUMBER, step, p, weight)
+    fail(a, BAD_NUMBER, step, p, weight)
     return True
 
 
-def fail(w: World, status: int, step: int, p: int, weight: float) -> None:
+def fail(a: Any, status: int, step: int, p: int, weight: float) -> None:
     """Note how and where a combination ends."""
-    w.account.status = status
-    w.account.bad_step = step
-    w.account.bad_place = p
-    w.account.bad_weight = weight
+    a.status = status
+    a.bad_step = step
+    a.bad_place = p
+    a.bad_weight = weight
 
 
 def take_step(w: World, step: int, c: int, rule: Any, turn: Any, own: Any) -> int:
@@ -89,15 +88,15 @@ def take_step(w: World, step: int, c: int, rule: Any, turn: Any, own: Any) -> in
         what = CHARGE
     if what >= 0:
         turn(
-            own[0], w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills,
-            own[1], what, step,
+            own[0], w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills, own[1],
+            what, step,
         )  # fmt: skip
     mark(w, step)
     equity = equity_at_marks(w)
     if decide_all(w, step, c, equity, rule):
         turn(
-            own[0], w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills,
-            own[1], ACT, step,
+            own[0], w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills, own[1],
+            ACT, step,
         )  # fmt: skip
         what = ACT
     if a.status:
@@ -108,7 +107,7 @@ def take_step(w: World, step: int, c: int, rule: Any, turn: Any, own: Any) -> in
 
 
 def run_many(
-    w: World, closes: Any, c: int, rule: Any, turn: Any, own: Any, moments: Any, cash: Any,
+    w: World, _marks: Any, c: int, rule: Any, turn: Any, own: Any, moments: Any, cash: Any,
     lots: Any,
 ) -> None:  # fmt: skip
     """Run combination ``c``; ``moments`` (16, 5) takes n and the sums of r to r**4 a block."""

@@ -63,7 +63,8 @@ class Market(NamedTuple):
     books: Records
     account: Records
     controls: Records
-    core: Any = None
+    core: Any
+    name: str
 
     @property
     def alone(self) -> bool:
@@ -71,13 +72,26 @@ class Market(NamedTuple):
         return len(self.books) == 1 and self.core is None
 
 
+_KEPT: list[Market] = []
+
+
 def market_of(bars: Bars, settings: Settings, name: str) -> Market:
     """Lay a replay out in records; the strategy's share of equity is set by the caller.
 
     ``name`` is the strategy's, by which its limits are found.
 
-    Raises ``NotCompilable`` for what the compiled loop does not know.
+    The last two are kept, so that one backtest after the other over the same bars lays them out
+    once. Raises ``NotCompilable`` for what the compiled loop does not know.
     """
+    for kept in _KEPT:
+        if kept.bars is bars and kept.settings == settings and kept.name == name:
+            return kept
+    market = _lay_out(bars, settings, name)
+    _KEPT[:] = [market, *_KEPT[:1]]
+    return market
+
+
+def _lay_out(bars: Bars, settings: Settings, name: str) -> Market:
     if settings.account != "margin":
         raise NotCompilable("A cash account settles day by day, which only the desk knows.")
     scales, quantum = scales_of(bars, settings.cash)
@@ -94,7 +108,7 @@ def market_of(bars: Bars, settings: Settings, name: str) -> Market:
         account["busy"] = account["ruled"] = 1
     return Market(
         bars, settings, scales, quantum, steps.ts_close, tape, closes, table, rows, actions,
-        _books(bars, settings, scales), account, controls, core_of(settings),
+        _books(bars, settings, scales), account, controls, core_of(settings), name,
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -20,6 +20,8 @@ from mqd.kernel.records import FILL_FIELDS, ORDER_FIELDS
 from mqd.kernel.rule import RuleText, bind, rule_text
 from mqd.strategy import jit
 from mqd.strategy.compiled import shape_of
+from mqd.strategy.entries import Shape
+from mqd.strategy.fingerprints import code_key
 from mqd.strategy.rebuild import rebuild
 from mqd.strategy.strategy import Strategy
 
@@ -90,15 +92,13 @@ class Kernel:
     def __init__(
         self,
         strategy: Strategy,
+        shape: Shape,
         features: Sequence[str],
         *,
         holes: bool,
         alone: bool,
     ) -> None:
-        if strategy.kind == "event":
-            raise NotCompilable("An event strategy trades in its hooks: only the desk calls them.")
         self.kind = strategy.kind
-        shape = shape_of(strategy, tuple(features))
         alone = alone and strategy.kind == "decide"
         self.text = rule_text(shape, strategy.kind, tuple(features), holes, alone)
         self._run = run_alone if alone else run_many
@@ -119,7 +119,8 @@ class Kernel:
             "PEAKS": "peak_px" in self._shape.position_fields,
             "VIEWS": bool(self._shape.position_fields),
         }
-        loop = rebuild(self._run, bindings, allocates=self.kind == "allocate")
+        allocates = self.kind == "allocate"
+        loop = rebuild(self._run, bindings, allocates=allocates, inside=True)
         scope = {
             "rule": self.text.scope["ask"], "run": loop,
             "World": jit.argument_type("World", _WORLD),
@@ -192,6 +193,25 @@ class Kernel:
         if self._shape.takes_state:
             return [np.repeat(self._state, n_symbols), self._state]
         return []
+
+
+_KERNELS: dict[Hashable, Kernel] = {}
+
+
+def kernel_of(strategy: Strategy, features: Sequence[str], *, holes: bool, alone: bool) -> Kernel:
+    """Return the kernel of a strategy's rule: made once a process for the same code."""
+    if strategy.kind == "event":
+        raise NotCompilable("An event strategy trades in its hooks: only the desk calls them.")
+    shape = shape_of(strategy, tuple(features))
+    own = tuple(type(getattr(strategy, name)) for name in shape.self_names)
+    key = (
+        code_key(shape.rule), shape.fields, shape.position_fields, shape.self_reads,
+        shape.self_names, own, tuple(type(strategy).state.items()), strategy.kind,
+        tuple(features), holes, alone,
+    )  # fmt: skip
+    if key not in _KERNELS:
+        _KERNELS[key] = Kernel(strategy, shape, features, holes=holes, alone=alone)
+    return _KERNELS[key]
 
 
 def _entry_text(text: RuleText, takes_state: bool) -> str:

@@ -55,7 +55,7 @@ def rule_text(
         + [f"isfinite({_value(names, fields, name)})" for name in features if holes]
     )
     scope: dict[str, object] = {
-        "ask": rebuild(shape.rule),
+        "ask": rebuild(shape.rule, inside=True),
         "Self": jit.argument_type("Self", shape.self_names),
         "Now": jit.argument_type("Now", shape.fields),
         "Position": jit.argument_type("Position", shape.position_fields),
@@ -64,6 +64,7 @@ def rule_text(
         "WRONG_SHAPE": WRONG_SHAPE,
     }  # fmt: skip
     self_text = _made("Self", own)
+    functions: tuple[str, ...]
     if alone:
         source = _alone(shape, names, fields, features if holes else (), self_text)
         functions = ("data_of", "is_known", "weigh_one")
@@ -104,12 +105,11 @@ def data_of(rule, c):
     return ({data},)
 def is_known(step, data):
     return {known}
-def weigh_one(w, b, step, equity, data):
-    p = 0
-    slot = equity * w.account.share
+def weigh_one(a, b, step, equity, data):
+    slot = equity * a.share
     if True:
         if True:
-{_VIEW if places else ""}\
+{_VIEW.replace("w.account", "a") if places else ""}\
             return float(ask(data[0], {now}, {position}{handed}))
 """
 
@@ -155,9 +155,9 @@ def _decide(
         if {ready}:
 {_VIEW if places else ""}\
             weight = float(ask({own}, {now}, {position}{state}))
-            if is_bad(w, step, p, weight):
+            if is_bad(w.account, step, p, weight):
                 return False
-            changed = wants(w, b, weight) or changed
+            changed = wants(w.account, b, weight) or changed
         elif waits(b):
             changed = True
     return changed
@@ -204,10 +204,10 @@ def _allocate(
         return changed
     weights = ask({own}, {now}, {position})
     if len(weights) != len(w.books):
-        fail(w, WRONG_SHAPE, step, 0, float(len(weights)))
+        fail(w.account, WRONG_SHAPE, step, 0, float(len(weights)))
         return False
     for p in range(len(w.books)):
-        if is_bad(w, step, p, float(weights[p])):
+        if is_bad(w.account, step, p, float(weights[p])):
             return False
     total = 0.0
     for p in range(len(w.books)):
@@ -216,13 +216,13 @@ def _allocate(
             total += abs(w.books[p].raw)
             continue
         if weight != 0.0 and not rule[2][p]:
-            fail(w, MASKED, step, p, weight)
+            fail(w.account, MASKED, step, p, weight)
             return False
         total += abs(weight)
     if total > w.account.multiplier + 1e-9:
-        fail(w, TOO_MUCH, step, 0, total)
+        fail(w.account, TOO_MUCH, step, 0, total)
         return False
     for p in range(len(w.books)):
-        changed = wants(w, w.books[p], float(weights[p])) or changed
+        changed = wants(w.account, w.books[p], float(weights[p])) or changed
     return changed
 """

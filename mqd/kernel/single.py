@@ -9,7 +9,7 @@ from mqd.core.clock import iso
 from mqd.errors import BadWeight, MoneyError, MqdError, NotCompilable
 from mqd.kernel import layout as at
 from mqd.kernel.market import Market, market_of
-from mqd.kernel.program import Inputs, Kernel, Room, room_for
+from mqd.kernel.program import Inputs, Kernel, Room, kernel_of, room_for
 from mqd.kernel.records import Counts, Records
 from mqd.kernel.settings import Settings
 from mqd.kernel.verdict import MALFORMED
@@ -34,7 +34,7 @@ def run_single(strategy: Strategy, bars: Bars, settings: Settings) -> tuple[Mark
     names = features[bars.symbols[0]].names
     holes = any(has_holes(one.ready) for one in features.values())
     exits = exits_of(strategy)
-    kernel = Kernel(strategy, names, holes=holes, alone=market.alone)
+    kernel = kernel_of(strategy, names, holes=holes, alone=market.alone)
     inputs = inputs_of(kernel, strategy, bars, features, exits)
     share = share_of(strategy, bars)
     n = _ROOM
@@ -116,7 +116,10 @@ def failure(strategy: Strategy, bars: Bars, market: Market, account: np.void) ->
         why = f"allocate returns one number a symbol, an array of {len(bars.symbols)}"
         return BadWeight(name, everything, bar, f"an array of {weight:g}", why)
     if status == at.REJECTED:
-        return NotCompilable(f"At {bar} the venue would reject an order: only the desk knows how.")
+        return NotCompilable(
+            f"At {bar} the venue would reject an order, or a rule asks for more of the past than"
+            " the compiled loop keeps: only the desk knows."
+        )
     return MoneyError(
         f"{name}: at {bar} an order is larger than 64 bits can hold: coarsen tick or lot, or size"
         " smaller."

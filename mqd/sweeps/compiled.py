@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mqd.core.bar import Floats
 from mqd.kernel.layout import DONE, REJECTED
 from mqd.kernel.market import Market, market_of
-from mqd.kernel.program import Batch, Inputs, Kernel, no_room
+from mqd.kernel.program import Batch, Inputs, Kernel, kernel_of, no_room
 from mqd.kernel.settings import settings_of
 from mqd.kernel.single import failure, share_of
 from mqd.market_data.bars import Bars
@@ -94,7 +94,7 @@ class CompiledEvaluator:
 
     def _kernel(self, *, holes: bool) -> Kernel:
         if holes not in self._kernels:
-            self._kernels[holes] = Kernel(
+            self._kernels[holes] = kernel_of(
                 self._strategy, self._names, holes=holes, alone=self._alone
             )
         return self._kernels[holes]
