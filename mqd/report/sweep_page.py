@@ -90,7 +90,8 @@ def _top(data: SweepData) -> str:
     values = numbers(data.table, data.metric) * (-1.0 if data.best == "max" else 1.0)
     order = pd.Series(values).sort_values(kind="stable", na_position="last").index
     rows = data.table.iloc[order[: data.rows_shown]]
-    keys = [*(name for name in ("dataset", "symbol") if name in rows), *data.parameters]
+    several = (n for n in ("dataset", "symbol") if n in rows and data.table[n].nunique() > 1)
+    keys = [*several, *data.parameters]
     metrics = dict.fromkeys((data.metric, *METRICS_SHOWN))
     shown = [*keys, *(name for name in metrics if name in rows)]
     if "failed" in rows and (rows["failed"].fillna("") != "").any():

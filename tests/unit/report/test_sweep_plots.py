@@ -201,6 +201,15 @@ def test_the_page_lists_the_best_rows_first_and_failures_by_name(tmp_path) -> No
         sweep_page.write(data, tmp_path / "missing" / "sweep.html")
 
 
+def test_the_page_names_symbols_where_there_are_several() -> None:
+    for symbols, shown in ((["AAPL", "AAPL"], False), (["AAPL", "IBM"], True)):
+        table = pd.DataFrame({"window": [5, 5], "symbol": symbols, "sharpe": [1.0, 2.0]})
+        data = SweepData(
+            title="s", subtitle="t", table=table, parameters=["window"], n_trials=2, metric="sharpe"
+        )
+        assert ("AAPL" in sweep_page.html(data).split("<tbody>")[1].split("</tbody>")[0]) is shown
+
+
 def test_long_names_and_many_levels_are_cut() -> None:
     texts = [f"a rather long name of a thing, number {n}" for n in range(300)]
     table = pd.DataFrame({"name": texts, "n": np.arange(300) ** 2, "sharpe": np.arange(300.0)})
