@@ -125,7 +125,7 @@ def send(
     place(a, o, step, signed, line)
     if RULED:
         sent(w, p, signed, MARKET, 0, 0)
-        o.triggered = b.lots * signed < 0 and abs(signed) > abs(b.lots)
+        o.triggered = b.lots * o.side < 0 and o.left > abs(b.lots)
     o.decided_ns = decided
     o.reducing = reducing
     if reducing:
