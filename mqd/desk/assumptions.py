@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mqd.market_data.sessions import unknown_volume
 from mqd.desk.source import Source, Terms
 from mqd.market_data.bars import Bars
+from mqd.market_data.sessions import unknown_volume
 
 
 def assumptions(source: Source, terms: Terms, bars: Bars) -> tuple[tuple[str, int | None], ...]:

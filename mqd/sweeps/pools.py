@@ -7,17 +7,15 @@ for ever for a task that Dask gives up (its callback is never called).
 
 from __future__ import annotations
 
-import pickle
-import tempfile
 import warnings
 from collections.abc import Callable, Generator, Mapping
-from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
 from mqd.errors import UsageError, did_you_mean
-from mqd.sweeps.worker import FileHandle, Parcel, RayHandle
+from mqd.sweeps.worker import Parcel, RayHandle
 
 WAIT_S: Final = 10
+MEMMAP_BYTES: Final = 4_096
 Calls = Mapping[int, tuple[Any, ...]]
 
 
@@ -131,14 +129,14 @@ class DaskPool:
 class JoblibPool:
     """A backend of joblib by name: processes of this machine ("loky"), Ray, or a registered one.
 
-    Parcels are pickled into a temporary folder, for Ray into its object store.
+    joblib lays arrays above ``MEMMAP_BYTES`` into shared memory once a block and sends their
+    names; Ray keeps a parcel in its object store.
     """
 
     def __init__(self, backend: str) -> None:
         from joblib import effective_n_jobs, parallel_config
 
         self._backend = backend
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
         with parallel_config(backend=backend):
             self._n = int(effective_n_jobs(-1))
 
@@ -147,26 +145,25 @@ class JoblibPool:
         """What joblib makes of ``n_jobs=-1``."""
         return self._n
 
-    def sent(self, parcel: Parcel) -> Any:
-        """Put the parcel where every worker finds it."""
-        if self._backend == "ray":
-            import ray
+    def sent(self, parcel: Parcel) -> Parcel | RayHandle:
+        """Return what goes along with each call: for Ray a reference, else the parcel."""
+        if self._backend != "ray":
+            return parcel
+        import ray
 
-            return RayHandle(parcel.key, ray.put(parcel))
-        import cloudpickle
-
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="mqd-workers-")
-        path = Path(self._folder.name, f"{parcel.key}.pickle")
-        path.write_bytes(cloudpickle.dumps(parcel, protocol=pickle.HIGHEST_PROTOCOL))
-        return FileHandle(parcel.key, str(path))
+        return RayHandle(parcel.key, ray.put(parcel))
 
     def run(self, function: Callable[..., Any], calls: Calls) -> Generator[tuple[int, Any]]:
         """Yield results as they end, or all at the end where the backend knows no better."""
         from joblib import Parallel, delayed
 
         work = (delayed(_numbered)(number, function, a) for number, a in calls.items())
-        options = {"n_jobs": -1, "backend": self._backend, "batch_size": 1}
+        options = {
+            "n_jobs": -1,
+            "backend": self._backend,
+            "batch_size": 1,
+            "max_nbytes": MEMMAP_BYTES,
+        }
         try:
             parallel = Parallel(return_as="generator_unordered", **options)
         except ValueError:
@@ -179,10 +176,7 @@ class JoblibPool:
                 _closed(found)
 
     def close(self) -> None:
-        """Remove what was sent."""
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
+        """Nothing is held."""
 
 
 def _closed(found: Any) -> None:
@@ -230,7 +224,9 @@ def _dask(workers: str) -> Pool:
                 " (distributed.Client('tcp://...')), or pass the scheduler's address."
             ) from error
     try:
-        client = Client(workers, set_as_default=False, timeout=WAIT_S)  # type: ignore[no-untyped-call]
+        client: ClusterClient = Client(  # type: ignore[no-untyped-call]
+            workers, set_as_default=False, timeout=WAIT_S
+        )
         return DaskPool(client, workers)
     except (OSError, ValueError) as error:
         raise UsageError(f"No Dask scheduler answers at {workers}: {error}") from error

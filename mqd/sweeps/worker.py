@@ -7,7 +7,6 @@ Whatever fails here is returned, not raised: what a pool itself raises means a l
 
 from __future__ import annotations
 
-import pickle
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -28,13 +27,6 @@ class Parcel(NamedTuple):
     job: Job
 
 
-class FileHandle(NamedTuple):
-    """A pickled parcel in a file that the worker can read."""
-
-    key: str
-    path: str
-
-
 class RayHandle(NamedTuple):
     """A parcel in Ray's object store."""
 
@@ -42,7 +34,7 @@ class RayHandle(NamedTuple):
     reference: Any
 
 
-Handle = Parcel | FileHandle | RayHandle
+Handle = Parcel | RayHandle
 
 
 class Done(NamedTuple):
@@ -102,9 +94,6 @@ def _opened(handle: Handle) -> Parcel:
     match handle:
         case Parcel():
             return handle
-        case FileHandle():
-            parcel: Parcel = pickle.loads(Path(handle.path).read_bytes())  # noqa: S301 - our own
-            return parcel
         case RayHandle():
             import ray
 
@@ -125,8 +114,7 @@ def _loaded(job: Job) -> Job:
 
 
 def _portable(error: Exception) -> Exception:
-    """Return the error, or what it says when it cannot travel."""
-    try:
-        return pickle.loads(pickle.dumps(error))  # type: ignore[no-any-return]  # noqa: S301
-    except Exception:  # noqa: BLE001 - an error may hold anything
-        return MqdError(f"{type(error).__name__}: {error}")
+    """Return the error, or what it says when another process may not know its class."""
+    if isinstance(error, MqdError) or type(error).__module__ == "builtins":
+        return error
+    return MqdError(f"{type(error).__name__}: {error}")

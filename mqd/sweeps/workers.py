@@ -5,10 +5,10 @@ number and its answer taken once, so a slice that is computed twice because a wo
 once; after ``STRIKES_MAX`` rounds that brought nothing the sweep ends with ``WorkersLost`` and
 what is kept stays kept. Slices of a dataset come out in order, whatever order they end in.
 
-What travels. In-memory bars go to each worker once a sweep (Dask: scattered to all; joblib: a
-file; Ray: its object store); a dataset that is a path is read by the worker and only its
-symbols, length and sha256 come back. A chunk then brings its parameter columns (8 bytes a
-combination and parameter) and takes about 800 bytes a row back: 20 metrics and 80 moments.
+What travels. In-memory bars go to each worker once a sweep (Dask: scattered to all; Ray: its
+object store; processes of joblib: shared memory). A dataset that is a path is read by the worker,
+and only its symbols, length and sha256 come back. A chunk then brings its parameter columns
+(8 bytes a combination and parameter) and takes about 800 bytes a row back: metrics and moments.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@ import mqd
 from mqd import backtesting
 from mqd.core.event import Topic
 from mqd.desk.loop import Desk
-from mqd.kernel.settings import Settings
 from mqd.event_bus import OrderEventBus
 from mqd.kernel.records import REASONS, STATUSES, TIMES_IN_FORCE, TYPES, Counts, Records
+from mqd.kernel.settings import Settings
 from mqd.risk.declare import RuleSpec, spec_of
 from mqd.risk.rules import RULES
 from mqd.risk.verdict import Refusal, RefusalCode

@@ -12,9 +12,9 @@ from mqd.backtesting import name_strategies
 from mqd.desk.journal import Journal
 from mqd.desk.loop import Desk
 from mqd.desk.wiring import Wiring
-from mqd.kernel.settings import Settings
 from mqd.event_bus import OrderEventBus
 from mqd.execution.reconciliation import Books, PositionReconciliation, Reconciliation, WorkingOrder
+from mqd.kernel.settings import Settings
 from mqd.transaction_log import TransactionLog
 from tests.parity.twin_cases import bars_of
 

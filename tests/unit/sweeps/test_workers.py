@@ -17,15 +17,17 @@ from distributed import Client, LocalCluster
 from joblib._parallel_backends import ThreadingBackend
 
 import mqd
-from bench.counted_link import CountedLink
 from mqd.errors import DataError, MqdError, NotCompilable, UnknownParameter, UsageError
 from mqd.sweeps.bars_file import BarsFile
 from mqd.sweeps.errors import SweepWriteFailed, WorkersLost
-from mqd.sweeps.pools import JoblibPool, pool_of
+from mqd.sweeps.evaluate import Job
+from mqd.sweeps.pools import pool_of
+from mqd.sweeps.settings import sweep_settings
 from mqd.sweeps.sweep import Plan
-from mqd.sweeps.worker import Raised, compute
-from mqd.sweeps.workers import STRIKES_MAX, answers, surveyed
-from tests.unit.sweeps.sweep_support import Cross, small_bars, walk
+from mqd.sweeps.worker import Parcel, Raised, compute
+from mqd.sweeps.workers import STRIKES_MAX, OnWorkers, answers, surveyed
+from tests.unit.sweeps.counted_link import CountedLink
+from tests.unit.sweeps.sweep_support import Cross, Marked, small_bars, walk
 
 pytestmark = pytest.mark.filterwarnings("default")  # distributed warns of what the tests do to it
 
@@ -208,8 +210,8 @@ def test_a_file_that_is_missing_or_changed_is_told(client, files, tmp_path):
         mqd.sweep(Cross, {"x": tmp_path / "none.parquet"}, GRID, workers=client, **EVENT)
     (found,) = surveyed(pool_of(client), {"AAA": files["AAA"]}).values()
     assert found == BarsFile(files["AAA"], ("AAA",), 60, mqd.load_bars(files["AAA"]).sha256)
-    job = mqd.sweeps.evaluate.Job(Cross, found._replace(sha256="0"), None, "apart", ())
-    raised = compute(mqd.sweeps.worker.Parcel("changed", job), {})
+    job = Job(Cross, found._replace(sha256="0"), None, "apart", ())
+    raised = compute(Parcel("changed", job), {})
     assert isinstance(raised, Raised)
     assert isinstance(raised.error, DataError)
     assert "changed while it was swept" in str(raised.error)
@@ -253,8 +255,7 @@ def test_ctrl_c_takes_back_what_was_asked_of_the_cluster(client, bars, monkeypat
 # --- joblib's backends ----------------------------------------------------------------------------
 
 
-def test_processes_of_this_machine_give_the_same_and_one_may_die(bars, tmp_path, local):
-    same(mqd.sweep(Cross, bars, GRID, workers="loky", **EVENT), local)
+def test_processes_of_this_machine_give_the_same_and_one_may_die(bars, tmp_path):
     (tmp_path / "once").touch()
     there = mqd.sweep(mortal(tmp_path), bars, GRID, workers="loky", **EVENT)
     assert not any(tmp_path.iterdir())
@@ -370,6 +371,37 @@ def test_a_pool_that_brings_nothing_is_given_up_and_progress_forgives():
     assert len(pool.asked) == 2 + STRIKES_MAX
 
 
+class Backwards:
+    """A pool that answers the last call first."""
+
+    n = 2
+
+    def sent(self, parcel):
+        return parcel
+
+    def run(self, function, calls):
+        for number in reversed(calls):
+            yield number, function(*calls[number])
+
+    def close(self):
+        pass
+
+
+def test_slices_that_end_in_any_order_are_handed_on_in_order(bars, monkeypatch):
+    monkeypatch.setattr("mqd.sweeps.worker.evaluator", Marked)
+    settings = sweep_settings(engine="event", workers=1)
+    job = Job(Cross, bars, settings, "apart", ("fast", "slow"))
+    columns = {"fast": np.arange(20), "slow": np.arange(20) + 30}
+    expected = Marked(job)(columns).columns["sharpe"]
+    runner = OnWorkers(Backwards(), [job, job])
+    for whole in (False, True):
+        pieces = list(runner.pieces({0: columns, 1: columns}, whole=whole))
+        assert len(pieces) == (2 if whole else 2 * runner.slices)
+        for place in (0, 1):
+            own = [piece.outcome.columns["sharpe"] for piece in pieces if piece.place == place]
+            np.testing.assert_array_equal(np.concatenate(own), expected)
+
+
 # --- errors ---------------------------------------------------------------------------------------
 
 
@@ -428,12 +460,3 @@ def test_a_cluster_without_workers_is_refused(monkeypatch, bars):
         pytest.raises(UsageError, match="has no worker: start some"),
     ):
         mqd.sweep(Cross, bars, GRID, workers=client, **EVENT)
-
-
-def test_a_joblib_pool_leaves_no_file(bars, tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    pool = JoblibPool("threading")
-    handle = pool.sent(mqd.sweeps.worker.Parcel("k", None))
-    assert Path(handle.path).is_file()
-    pool.close()
-    assert not any(tmp_path.iterdir())
