@@ -9,7 +9,8 @@ COMPILE := .venvs/lock/bin/uv pip compile --quiet --universal --python-version 3
 	--generate-hashes --no-annotate --no-header --no-emit-index-url $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-sweep bench-scale soak defects lock clean python install-demo install-all
+.PHONY: help demo test lint bench bench-sweep bench-scale soak defects lock clean python
+.PHONY: install-demo install-all
 MAKEFLAGS += --no-print-directory
 
 help:

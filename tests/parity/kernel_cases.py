@@ -172,8 +172,10 @@ MAKERS: dict[str, Maker] = {
 OFTEN = ("coded", "watched", "shares", "coded", "watched", "feeling")
 
 
-ONE = ("sma_cross", "bollinger_reversion", "vwap_reversion", "drawn 0", "drawn 2", "drawn 4")
-MANY = ("donchian_breakout", "rsi_reversion", "buy_and_hold", "drawn 1", "drawn 3", "drawn 5")
+ONE = ("sma_cross", "bollinger_reversion", "vwap_reversion", "feeling", "drawn 0", "drawn 2",
+       "drawn 4")  # fmt: skip
+MANY = ("donchian_breakout", "rsi_reversion", "buy_and_hold", "armed", "drawn 1",
+        "drawn 3", "drawn 5")  # fmt: skip
 """Those that are compiled for one symbol alone, or for several alone: compiling takes seconds."""
 
 

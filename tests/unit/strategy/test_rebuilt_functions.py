@@ -251,7 +251,7 @@ def test_values_that_compile_to_other_code_have_other_texts(one: Any, two: Any) 
         object(), [1.0], {1: 2.0}, {1.0}, np.array([object()]), type("Own", (), {}), iter(()),
         type("Own", (ValueError,), {}), "".join, ModuleType("own"), np.random.default_rng(1),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_what_is_known_by_identity_alone_has_no_text(value: object) -> None:
     with pytest.raises(Unnameable):
