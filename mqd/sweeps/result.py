@@ -303,7 +303,7 @@ class Sweep:
         pbo = ", ".join(f"{value:.2f}" for value in self.pbo_by_unit().values())
         ranked = bool(np.isfinite(self.table[check_metric(metric)].to_numpy()).any())
         curves = self.equity_curves(metric=metric) if ranked else None
-        deflated = f"{self.deflated_sharpe():.2f}" if ranked else "none"
+        deflated = f"{self.deflated_sharpe():.4f}" if ranked else "none"
         return sweep_page.write(
             sweep_page.SweepData(
                 title=self.title, subtitle=self.speed, table=self.table,

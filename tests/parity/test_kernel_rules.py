@@ -15,9 +15,7 @@ from mqd.risk.limits import NAMES, Limits, LimitValues
 from tests.parity import test_desk_twin as drawn
 from tests.parity.twin_cases import Coded, Feeling, Shares
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("kernel_parity"),
-]  # fmt: skip
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 INF = float("inf")
 SEEDS = (
