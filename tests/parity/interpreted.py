@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mqd.kernel import core as core_module
 from mqd.kernel import program, rule
+from mqd.kernel.layout import ACTION, BAR, STEP
 from mqd.strategy import compiled, jit
 
 
@@ -69,7 +70,7 @@ def _plain(value: Any) -> Any:
     """Return an argument of an entry as Python takes it."""
     if not isinstance(value, np.ndarray) or not value.dtype.names:
         return value
-    frozen = value.ndim == 2 or "now" in value.dtype.names or "place" in value.dtype.names
+    frozen = value.ndim == 2 or "now" in value.dtype.names or "ordinal" in value.dtype.names
     return value.view(np.recarray) if frozen else Table(value)
 
 
