@@ -70,8 +70,7 @@ def _plain(value: Any) -> Any:
     """Return an argument of an entry as Python takes it."""
     if not isinstance(value, np.ndarray) or not value.dtype.names:
         return value
-    frozen = value.ndim == 2 or "now" in value.dtype.names or "ordinal" in value.dtype.names
-    return value.view(np.recarray) if frozen else Table(value)
+    return value.view(np.recarray) if value.dtype in (BAR, STEP, ACTION) else Table(value)
 
 
 def _entry(source: str, scope: Mapping[str, object], *_: Any, **__: Any) -> Any:
