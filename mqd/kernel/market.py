@@ -83,7 +83,7 @@ def market_of(bars: Bars, settings: Settings, name: str) -> Market:
     The last two are kept, so that one backtest after the other over the same bars lays them out
     once. Raises ``NotCompilable`` for what the compiled loop does not know.
     """
-    for kept in _KEPT:
+    for kept in () if settings.rules else _KEPT:  # what a rule reads may have changed
         if kept.bars is bars and kept.settings == settings and kept.name == name:
             return kept
     market = _lay_out(bars, settings, name)
