@@ -46,11 +46,14 @@ def check(
     account: Literal["margin", "cash"] = "margin",
     multiplier: int = 1,
     rebalance_band_frac: float | None = None,
+    engine: Literal["compiled", "event"] = "compiled",
 ) -> CheckReport:
     """Look for lookahead, impurity, chance and differences between engines.
 
     ``seed`` chooses the cuts, of which ``n_cuts`` a symbol are at random beside the structured
-    ones. The other words are those of ``mqd.backtest``. ``report.ok`` is False for lookahead,
+    ones. ``engine="event"`` compares with the event engine taking each step instead of the compiled
+    loop, and spares the seconds that compiling a new strategy takes. The other words are those of
+    ``mqd.backtest``. ``report.ok`` is False for lookahead,
     impurity, non-determinism and an engine difference; all else is a note.
 
     Raises ``UsageError`` for wrong words, and what ``mqd.backtest`` raises for a strategy that
@@ -67,7 +70,7 @@ def check(
         "rules": rules, "account": account, "multiplier": multiplier,
         "rebalance_band_frac": rebalance_band_frac,
     }  # fmt: skip
-    task = Task(name_strategies(strategy)[0][1], bars, seed, n_cuts, words)
+    task = Task(name_strategies(strategy)[0][1], bars, seed, n_cuts, words, engine)
     found = list(_findings(task))
     subtitle = f"{', '.join(bars.symbols)} ({bars.n_bars:,} bars of {bars.timeframe})"
     return CheckReport(repr(strategy), subtitle, in_order(found))
@@ -82,6 +85,7 @@ class Task:
     seed: int
     n_cuts: int
     words: dict[str, Any]
+    engine: str = "compiled"
 
     def run(self, bars: Bars, **other: Any) -> Result:
         """Return a backtest of a fresh instance; ``other`` words go before the task's."""
@@ -135,7 +139,7 @@ def _about_runs(task: Task, features: dict[str, Features]) -> Iterator[Finding]:
         return task.run(task.bars, **words)
 
     full = again(engine="event")
-    second = list(second_run(again, full))
+    second = list(second_run(again, full, task.engine))
     yield from second
     if any(one.kind == "non-determinism" for one in second):
         return

@@ -190,6 +190,7 @@ def answers(
                     if number in left:
                         del left[number]
                         yield number, _value(found)
+            assert not left, "a pool answers every call or raises"
         except _LostWorkerError as lost:
             strikes = strikes + 1 if len(left) == n_left else 0
             if strikes >= STRIKES_MAX:

@@ -13,7 +13,7 @@ import mqd
 from mqd.compiled_run import CompiledSource
 from mqd.risk.limits import NAMES, Limits, LimitValues
 from tests.parity import test_desk_twin as drawn
-from tests.parity.twin_cases import Coded, Feeling, Shares
+from tests.parity.twin_cases import Coded, Feeling
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -54,48 +54,54 @@ DRAWN: dict[str, tuple[float, ...]] = {
     "prices_min": (0.0, 5.0), "margin_equity_frac_max": (0.4, 0.95, 10.0),
     "open_orders_symbol_max": (1.0, 2.0, 5.0), "open_orders_account_max": (2.0, 3.0, 50.0),
     "messages_min_max": (3.0, 5.0, 160.0), "messages_per_fill_max": (1.0, 20.0),
-    "messages_free_max": (3.0, 50.0), "turnover_frac_max": (0.8, 2.0, 50.0),
+    "messages_free_max": (3.0, 50.0), "replaces_max": (10.0, 1e9, 1e9),
+    "turnover_frac_max": (0.8, 2.0, 50.0),
 }  # fmt: skip
 """Values on both sides of what the drawn runs reach."""
 
 
 @mqd.rule()
 def small(order: Any, portfolio: Any, limits: Any) -> bool:
-    """Orders of less than a part of equity; divides, so that a zero would raise."""
-    return order.qty / portfolio.equity * 5.0 <= 0.04
+    """Orders of less than a part of equity."""
+    return order.qty / portfolio.equity * 5.0 <= 0.004 * limits.replaces_max
 
 
 @mqd.rule(reducing_passes=True)
 def few(order: Any, portfolio: Any, limits: Any) -> bool:
     """Raises in Python when the position is flat and orders are open."""
+    if limits.replaces_max > 100.0:
+        return True
     return portfolio.n_open_account <= 1.0 or 1.0 / portfolio.qty > 0.0
 
 
 def calm(order: Any, portfolio: Any, limits: Any) -> bool:
     """Undecorated: binds every order."""
-    return portfolio.messages_today < 6.0 and portfolio.cash > -1e5
+    return limits.replaces_max > 100.0 or portfolio.messages_today < 6.0
+
+
+def modest(order: Any, portfolio: Any, limits: Any) -> bool:
+    """For research limits, which bind nothing."""
+    return order.notional / portfolio.equity <= 0.5 and limits.qty_max > 1e12
 
 
 OWN = (small, few, calm)
 
 
 def some_strategy(rng: random.Random, *, shorts: bool) -> mqd.Strategy:
-    """Return one of three classes, with drawn exits."""
+    """Return one of two classes, so that few are compiled, with drawn exits."""
     exits = {}
     if rng.random() < 0.6:
         exits = {name: rng.choice([0.01, 0.03]) for name in drawn.EXITS if rng.random() < 0.6}
-    seed, calm = rng.randrange(1000), rng.choice([1, 1, 2, 5])
-    if rng.random() < 0.5 or not shorts:
-        return Coded(seed=seed, shorts=int(shorts), calm=calm, **exits)
-    if rng.random() < 0.5:
-        return Shares(seed=seed, calm=calm, **exits)
+    calm = rng.choice([1, 1, 2, 5])
+    if rng.random() < 0.6 or not shorts:
+        return Coded(seed=rng.randrange(1000), shorts=int(shorts), calm=calm, **exits)
     return Feeling(entry=0.005, patience=1 + calm, **exits)
 
 
 def some_limits(rng: random.Random) -> Limits:
     """Return a limits file in which most rules are loose and a few bind."""
     values = LimitValues(**{name: rng.choice(choices) for name, choices in DRAWN.items()})
-    loose = rng.sample([n for n in NAMES if n.endswith("_max") and n not in BOUND], 18)
+    loose = rng.sample([n for n in NAMES if n.endswith("_max") and n not in BOUND], 20)
     account = values._replace(**dict.fromkeys(loose, 1e9))
     words: dict[str, Any] = {}
     if rng.random() < 0.3:
@@ -145,10 +151,7 @@ def compare(seed: int, met: Counter[str]) -> None:
     frame = rng.choice(["1day", "1day", "1day", "30min", "60min"])
     bars, strategy = drawn.some_bars(rng, frame), some_strategy(rng, shorts=frame != "60min")
     words = drawn.some_words(rng)
-    if rng.random() < 0.7:
-        words["limits"] = some_limits(rng)
-    if rng.random() < 0.3 or "limits" not in words:
-        words["rules"] = OWN
+    words |= {"limits": some_limits(rng), "rules": OWN}
     desk = mqd.backtest(strategy, bars, engine="event", **words)
     try:
         loop = mqd.backtest(strategy, bars, engine="compiled", **words)
@@ -170,6 +173,20 @@ def test_rules_refuse_the_same_orders_in_the_loop_as_in_the_desk() -> None:
         compare(seed, met)
     assert {kind for kind in KINDS if not met[kind]} == set()
     assert met["left to the desk"] == 0
+
+
+def test_a_rule_beside_research_limits_refuses_the_same_orders() -> None:
+    """The limits bind nothing, and the equity judged by is the present one all the same."""
+    n_denied = 0
+    for seed in range(12):
+        rng = random.Random(seed)
+        bars, strategy = drawn.some_bars(rng, "1day"), Coded(seed=seed, shorts=seed % 2)
+        words: dict[str, Any] = {"rules": [modest], "multiplier": rng.choice([1, 2])}
+        desk = mqd.backtest(strategy, bars, engine="event", **words)
+        loop = mqd.backtest(strategy, bars, engine="compiled", **words)
+        assert_same(desk, loop)
+        n_denied += "modest" in kinds_of(loop)
+    assert n_denied
 
 
 def three_days() -> mqd.Bars:

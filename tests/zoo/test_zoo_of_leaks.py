@@ -13,7 +13,7 @@ from tests.zoo.leaks import LEAKS
 def test_a_leak_is_caught(kind):
     data = bars(kind.data)
     fill_tables(data)
-    report = mqd.check(kind(), data)
+    report = mqd.check(kind(), data, engine="event")
     assert not report.ok, report
     assert {one.kind for one in report.findings if one.severity == "finding"} <= {
         "lookahead", "impurity",
@@ -22,7 +22,7 @@ def test_a_leak_is_caught(kind):
 
 @pytest.mark.parametrize("kind", CLEAN, ids=lambda kind: kind.__name__)
 def test_a_clean_strategy_raises_no_alarm(kind):
-    report = mqd.check(kind(), bars(getattr(kind, "data", "daily")))
+    report = mqd.check(kind(), bars(getattr(kind, "data", "daily")), engine="event")
     assert report.ok, report
 
 

@@ -19,6 +19,11 @@ COUNTER = itertools.count()
 TABLE = {"far": 1.0}
 
 
+def check(strategy, bars, **words):
+    """Check without compiling: what the compiled loop does is compared elsewhere."""
+    return mqd.check(strategy, bars, engine="event", **words)
+
+
 class Rule(mqd.Strategy):
     def decide(self, now, position):
         return 1.0 if now.signal > 0.0 else 0.0
@@ -45,7 +50,7 @@ def only(report, kind):
 
 def test_lookahead_names_the_first_bar_and_both_values():
     bars = walk()
-    one = only(mqd.check(Ahead(), bars), "lookahead")
+    one = only(check(Ahead(), bars), "lookahead")
     row = 63  # the last of the shortest cut: nothing earlier can be found
     close = np.datetime64(int(bars["AAA"].ts_close[row]), "ns").astype("datetime64[s]")
     assert one.bar == f"{close}Z"
@@ -57,7 +62,7 @@ def test_lookahead_names_the_first_bar_and_both_values():
 
 
 def test_the_warm_up_of_a_channel_of_20_earlier_bars_is_21_bars():
-    one = only(mqd.check(Clean(), walk()), "warm-up")
+    one = only(check(Clean(), walk()), "warm-up")
     assert one.value == 21.0
     assert "first decision is at bar 21;" in one.sentence
     assert one.severity == "note"
@@ -77,7 +82,7 @@ class Wilder(Rule):
 
 
 def test_a_sum_from_the_first_bar_is_anchor_dependence_and_ok():
-    report = mqd.check(FromTheAnchor(), walk())
+    report = check(FromTheAnchor(), walk())
     assert report.ok
     assert only(report, "anchor dependence").value is None
     assert "count from the anchor" in only(report, "anchor dependence").sentence
@@ -86,7 +91,7 @@ def test_a_sum_from_the_first_bar_is_anchor_dependence_and_ok():
 def test_a_recursive_feature_tells_the_window_within_the_tolerance():
     # a start off by a thousandth to a half of the value is within 1e-9 after
     # ln(1e-6) / ln(0.97) = 454 to ln(2e-9) / ln(0.97) = 658 bars, and equal after 1,200
-    report = mqd.check(Wilder(), walk(1500))
+    report = check(Wilder(), walk(1500))
     assert report.ok
     window = only(report, "anchor dependence").value
     assert window is not None
@@ -99,7 +104,7 @@ class Drawn(Rule):
 
 
 def test_chance_that_no_code_shows_is_found_by_computing_again():
-    report = mqd.check(Drawn(), walk())
+    report = check(Drawn(), walk())
     assert not report.ok
     assert only(report, "non-determinism").symbol == "AAA"
 
@@ -112,14 +117,14 @@ class Counts(mqd.Strategy):
 
 
 def test_two_runs_that_differ_are_non_determinism_and_not_lookahead():
-    report = mqd.check(Counts(), walk(150))
+    report = check(Counts(), walk(150))
     found = [kind for kind in kinds(report) if kind in FINDINGS]
     assert found == ["non-determinism"]
     assert "Two runs over the same bars differ: orders" in only(report, "non-determinism").sentence
 
 
 def test_an_order_of_hashes_is_found_in_processes_of_their_own():
-    report = mqd.check(FollowsASet(), walk(80))
+    report = check(FollowsASet(), walk(80))
     assert "PYTHONHASHSEED" in only(report, "non-determinism").sentence
 
 
@@ -127,7 +132,7 @@ def test_a_class_that_no_other_process_finds_is_told():
     class Local(FollowsASet):
         pass
 
-    report = mqd.check(Local(), walk(80))
+    report = check(Local(), walk(80))
     assert report.ok
     assert any("cannot import it" in one.sentence for one in report.of("not checked"))
 
@@ -148,7 +153,7 @@ class WritesBars(Rule):
     ("kind", "said"), [(Writes, "writes to the global TABLE"), (WritesBars, "writes to bars.close")]
 )
 def test_a_write_is_impurity(kind, said):
-    report = mqd.check(kind(), walk(100))
+    report = check(kind(), walk(100))
     assert not report.ok
     assert any(said in one.sentence for one in report.of("impurity"))
 
@@ -191,7 +196,7 @@ class HoldsFrom(mqd.Strategy):
 def test_the_breakeven_cost_of_one_round_trip_by_hand():
     # 100 x (1 + s) = 102 x (1 - s): s = 2 / 202 = 99.0 bps
     bars = daily([100.0] * 50 + [102.0] * 50)
-    report = mqd.check(
+    report = check(
         HoldsFrom(), bars, sizer=mqd.FixedQuantity(100), costs=mqd.Costs(slippage_bps=0.0)
     )
     assert only(report, "breakeven cost").value == pytest.approx(99.0, abs=2.1)
@@ -209,7 +214,7 @@ def test_the_breakeven_cost_of_a_compounding_rule_is_a_root():
     # bought at each low open and sold at each high one, 3 parts in 1,000 apart: the account
     # grows by (1003 / 1000) x (1 - s) / (1 + s) a round trip, which is 1 at s = 3 / 2003
     closes = np.where(np.arange(161) % 2 == 0, 1000.0, 1003.0)
-    report = mqd.check(
+    report = check(
         Alternates(), daily(closes[::1]), cash=10_000_000, costs=mqd.Costs(slippage_bps=0.0)
     )
     assert only(report, "breakeven cost").value == pytest.approx(1e4 * 3 / 2003, abs=0.4)
@@ -217,7 +222,7 @@ def test_the_breakeven_cost_of_a_compounding_rule_is_a_root():
 
 def test_a_loss_without_costs_has_no_breakeven():
     bars = daily([102.0] * 50 + [100.0] * 50)
-    report = mqd.check(HoldsFrom(), bars, costs=mqd.Costs(slippage_bps=0.0))
+    report = check(HoldsFrom(), bars, costs=mqd.Costs(slippage_bps=0.0))
     assert only(report, "breakeven cost").value is None
     assert "no breakeven" in only(report, "breakeven cost").sentence
 
@@ -235,7 +240,7 @@ def test_a_bar_that_holds_stop_and_target_is_counted():
     highs, lows = closes.copy(), closes.copy()
     highs[50], lows[50] = 110.0, 90.0
     bars = daily(closes, highs=highs, lows=lows)
-    report = mqd.check(StopAndTarget(), bars, sizer=mqd.FixedQuantity(10))
+    report = check(StopAndTarget(), bars, sizer=mqd.FixedQuantity(10))
     one = only(report, "bar-time ambiguity")
     assert one.value == 1.0
     assert one.sentence.startswith("1 bars held both the stop and the target")
@@ -251,7 +256,7 @@ class Divides(mqd.Strategy):
 
 
 def test_plain_python_that_raises_where_compiled_code_divides_is_counted():
-    report = mqd.check(Divides(), walk(100))
+    report = check(Divides(), walk(100))
     one = only(report, "plain Python")
     assert one.value == 100.0
     assert "ZeroDivisionError" in one.sentence
@@ -259,7 +264,7 @@ def test_plain_python_that_raises_where_compiled_code_divides_is_counted():
 
 
 def test_few_bars_are_told_and_no_cut_is_tried():
-    report = mqd.check(Ahead(), walk(64))
+    report = check(Ahead(), walk(64))
     assert "cuts shorter than 64 are not tried" in report.findings[0].sentence
     assert not report.of("lookahead")
 
@@ -275,7 +280,7 @@ class LastBits(Rule):
 
 
 def test_a_difference_by_rounding_is_a_note():
-    report = mqd.check(LastBits(), walk(200))
+    report = check(LastBits(), walk(200))
     assert report.ok
     assert only(report, "rounding").severity == "note"
 
@@ -287,7 +292,7 @@ class Short(Rule):
 
 def test_features_that_fail_on_fewer_bars_fail_the_check_as_they_fail_a_run():
     with pytest.raises(StrategyRaised, match="ZeroDivisionError"):
-        mqd.check(Short(), walk(200))
+        check(Short(), walk(200))
 
 
 @pytest.mark.parametrize(
@@ -301,7 +306,7 @@ def test_features_that_fail_on_fewer_bars_fail_the_check_as_they_fail_a_run():
 )
 def test_wrong_words_are_refused(strategy, bars, words, said):
     with pytest.raises(UsageError, match=said):
-        mqd.check(strategy, bars or walk(80), **words)
+        check(strategy, bars or walk(80), **words)
 
 
 def test_a_report_prints_and_is_json():
@@ -318,6 +323,6 @@ def test_a_report_prints_and_is_json():
 
 
 def test_findings_come_before_notes_and_the_rest_is_told_to_be_left_out():
-    report = mqd.check(Ahead(), walk())
+    report = check(Ahead(), walk())
     assert [one.severity for one in report.findings] == ["finding", "note"]
     assert "were not looked at" in report.findings[1].sentence

@@ -6,6 +6,7 @@ import pandas.testing as pt
 import pytest
 
 import mqd
+import mqd.sweeps.optuna_search
 from mqd.sweeps.errors import SweepFileDiffers, SweepFileTaken, SweepWriteFailed
 from tests.unit.sweeps.sweep_support import LARGE, Cross, chunked, less, marked, small_bars
 
