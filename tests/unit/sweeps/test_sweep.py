@@ -312,7 +312,8 @@ def test_nobody_looks(bars, monkeypatch, capsys, progress):
     assert capsys.readouterr() == ("", "")
 
 
-def test_the_bar_tells_at_once_that_the_desk_runs(bars, capsys):
+def test_the_bar_tells_at_once_that_the_desk_runs(bars, capsys, monkeypatch):
+    monkeypatch.setattr("mqd.sweeps.sweep.COMPILED_EVALUATIONS", 0)
     mqd.sweep(Plain, bars, {"level": [0.5, 1.0]}, progress=True)
     assert capsys.readouterr().err.count("Plain is swept by the event engine") == 1
 
