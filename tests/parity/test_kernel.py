@@ -16,8 +16,9 @@ from mqd.sweeps.compiled import CompiledEvaluator
 from mqd.sweeps.evaluate import Job, blank, put
 from mqd.sweeps.settings import sweep_settings
 from tests.parity.interpreted import interpreted, plain_rules
-from tests.parity.kernel_cases import Case, assert_equal, outcome, some_case
+from tests.parity.kernel_cases import Case, assert_equal, outcome, some_bars, some_case
 from tests.parity.kernel_kinds import KINDS, kinds_of
+from tests.parity.twin_cases import Armed
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("kernel_parity"),
@@ -26,6 +27,8 @@ pytestmark = [
 COMPILED = 320
 INTERPRETED = 320
 SWEPT = 60
+TIMES = 4
+"""So many times the rows of a sweep, so that one call of the loop takes several."""
 
 
 def in_the_desk(case: Case) -> mqd.Result | mqd.errors.MqdError:
@@ -104,15 +107,20 @@ def check_sweep(case: Case) -> None:
     for row in rows:
         for name in ("stop_loss_frac", "take_profit_frac", "trailing_stop_frac"):
             row.setdefault(name, getattr(case.strategy, name))
-    found = swept(case, rows)
+    compare_rows(case, rows)
+
+
+def compare_rows(case: Case, rows: list[dict[str, Any]]) -> None:
+    """Demand that rows of one sweep, several to a call of the loop, equal the desk's."""
+    found = swept(case, rows * TIMES)
     wanted, failed = in_the_desk_swept(case, rows)
-    assert list(found.failed) == failed
-    for place in range(3):
-        for name, column in wanted.columns.items():
-            np.testing.assert_allclose(
-                found.columns[name][place], column[place], rtol=1e-9, atol=1e-9, err_msg=name
-            )
-    np.testing.assert_allclose(found.moments, wanted.moments, rtol=1e-9, atol=1e-12)
+    assert list(found.failed) == failed * TIMES
+    for name, column in wanted.columns.items():
+        np.testing.assert_allclose(
+            found.columns[name], np.tile(column, TIMES), rtol=1e-9, atol=1e-9, err_msg=name
+        )
+    moments = np.tile(wanted.moments, (TIMES, 1, 1))
+    np.testing.assert_allclose(found.moments, moments, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("sixth", range(6))
@@ -125,3 +133,11 @@ def test_rows_of_a_sweep_equal_the_desk(sixth: int) -> None:
                 check_sweep(case)
         except AssertionError as error:
             raise AssertionError(f"{told(seed, case)}: {error}") from error
+
+
+@pytest.mark.parametrize("n_symbols", [1, 2])
+def test_state_begins_anew_with_each_combination(n_symbols: int) -> None:
+    bars = some_bars(3, n_symbols)
+    words = {"costs": mqd.Costs(), "fills": mqd.FillModel(close_only=bars.close_only)}
+    with interpreted():
+        compare_rows(Case("armed", Armed(), bars, words), [{"every": n} for n in range(2, 10)])
