@@ -20,9 +20,7 @@ from tests.parity.kernel_cases import Case, assert_equal, outcome, some_bars, so
 from tests.parity.kernel_kinds import KINDS, kinds_of
 from tests.parity.twin_cases import Armed
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("kernel_parity"),
-]  # fmt: skip
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 COMPILED = 320
 INTERPRETED = 320

@@ -7,6 +7,7 @@ are the open and the close of day 1. ``cash`` is what is left at the end.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -28,7 +29,7 @@ EXITS = {"stop": "stop_loss_frac", "target": "take_profit_frac", "trail": "trail
 COSTS = {"slippage_bps": "slippage_bps", "fee_bps": "fee_bps", "fee_per_share": "fee_per_share",
          "borrow_bps": "borrow_bps_per_year"}  # fmt: skip
 MODES: dict[str, Callable[[], AbstractContextManager[None]]] = {
-    "compiled": nullcontext, "in Python": interpreted,
+    "compiled": nullcontext, "python": interpreted,
 }  # fmt: skip
 
 
@@ -91,8 +92,15 @@ def told(result: mqd.Result) -> list[str]:
     return out
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case["case"])
+def name_of(case: dict[str, str], mode: str) -> str:
+    """Return a test's name: letters and underscores."""
+    return "_".join([*re.findall(r"\w+", case["case"]), mode])
+
+
+@pytest.mark.parametrize(
+    ("case", "mode"),
+    [pytest.param(case, mode, id=name_of(case, mode)) for mode in MODES for case in CASES],
+)
 def test_a_run_worked_by_hand(case: dict[str, str], mode: str) -> None:
     with MODES[mode]():
         result = play(case)
