@@ -30,6 +30,7 @@ returns for it: 1 a finding or refusal, 2 usage or configuration, 3 the state fo
     │   ├── OrderRefused
     │   └── NotDurable
     ├── MoneyError
+    │   ├── AmountTooLarge
     │   ├── OffGrid
     │   └── ScaleTooFine
     ├── LogError
@@ -302,6 +303,19 @@ class ScaleTooFine(MoneyError):
 
     def __init__(self, what: str, coarsen: str) -> None:
         super().__init__(f"{what} does not fit 64-bit integers. Coarsen {coarsen}.")
+
+
+BOOKS = "the account (cash, equity or its positions together)"
+
+
+class AmountTooLarge(MoneyError):
+    """An amount grew beyond what 64-bit quanta can hold; names the bar."""
+
+    def __init__(self, what: str, bar: str, most: float) -> None:
+        super().__init__(
+            f"At {bar} {what} is worth more than {most:,.0f}, the most that 64-bit integers hold"
+            " here. Start with less cash, end the bars before it, or coarsen tick and lot."
+        )
 
 
 class LogError(MqdError):

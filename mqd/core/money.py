@@ -14,6 +14,9 @@ from mqd.errors import OffGrid, ScaleTooFine
 
 INT64_MAX = 2**63 - 1
 QUANTUM_LARGEST = Decimal("1e-8")
+MOST_QUANTA = 2**60
+"""The most that cash, equity, gross or one order may be worth in a replay: a multiplier of 4 times
+this, and sums of a few, still fit in 64 bits."""
 BPS_UNITS = 10**8  # rates are integers in 1e-4 basis points: 1 bp = 10_000, 100 % = BPS_UNITS
 
 

@@ -8,6 +8,9 @@ import numpy as np
 
 from mqd.accounting import Ledger
 from mqd.core.bar import Ints
+from mqd.core.money import MOST_QUANTA
+
+_HELD = 2 * MOST_QUANTA  # cash beyond is refused by ``frames.curves``, whatever it is
 
 
 class Curve:
@@ -34,7 +37,8 @@ class Curve:
 
     def spread(self, n_steps: int, start_cash: int) -> tuple[Ints, Ints]:
         """Return cash (n_steps,) in quanta and lots (n_steps, n_symbols) at each step's end."""
-        cash = np.array([start_cash, *self._cash_points], dtype=np.int64)
+        points = [min(max(cash, -_HELD), _HELD) for cash in (start_cash, *self._cash_points)]
+        cash = np.array(points, dtype=np.int64)
         lots = np.zeros((len(cash), len(self._symbols)), dtype=np.int64)
         for point, held in enumerate(self._lots_points, start=1):
             for place, symbol in enumerate(self._symbols):

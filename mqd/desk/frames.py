@@ -14,7 +14,9 @@ import pandas as pd
 from pandas.api.extensions import ExtensionArray
 
 from mqd.core.bar import Floats, Ints
-from mqd.core.money import Scale
+from mqd.core.clock import iso
+from mqd.core.money import MOST_QUANTA, Scale
+from mqd.errors import BOOKS, AmountTooLarge
 
 _SIDES = ("buy", "sell")
 _FLOAT_EXACT = 2**53
@@ -163,13 +165,23 @@ def curves(
     """Return equity (``equity, cash, gross, net`` in USD) and positions at every bar's close.
 
     ``cash`` in quanta, ``lots`` (n_steps, n_symbols), ``closes`` in ticks a symbol and step.
+    Raises ``AmountTooLarge`` with the first bar whose sums are above ``MOST_QUANTA``.
     """
     net = np.zeros(len(ts_close), dtype=np.int64)
     gross = np.zeros(len(ts_close), dtype=np.int64)
+    fits = np.abs(cash) <= MOST_QUANTA
     for place, scale in enumerate(units.scales):
-        value = lots[:, place] * closes[place] * scale.tick_lot_quanta
+        lot_quanta = closes[place] * scale.tick_lot_quanta
+        held = lots[:, place]
+        fits &= np.abs(held.astype(np.float64)) * lot_quanta.astype(np.float64) <= MOST_QUANTA
+        value = held * lot_quanta
         net += value
         gross += np.abs(value)
+        fits &= gross <= MOST_QUANTA
+    fits &= np.abs(cash + net) <= MOST_QUANTA
+    if not fits.all():
+        bar = iso(int(ts_close[int(np.argmin(fits))]))
+        raise AmountTooLarge(BOOKS, bar, MOST_QUANTA / units.quanta)
     index = stamps(ts_close)
     index.name = "ts_close"
     columns = {"equity": cash + net, "cash": cash, "gross": gross, "net": net}

@@ -48,8 +48,8 @@ class DeskSource(NamedTuple):
 def harvest(desk: Desk, terms: Terms) -> DeskSource:
     """Return what a desk left; nothing in it holds the desk."""
     units = Units(desk.parts.valuation.scales)
+    equity, positions = _curves(desk, units)  # first: it refuses what the other frames cannot hold
     fills = fill_frame(_market_fills(desk), units)
-    equity, positions = _curves(desk, units)
     return DeskSource(
         order_frame(_orders(desk), units), fills, _owned_fills(desk, fills, units), equity,
         positions, _splits(desk, terms.unit), _counts(desk), _totals(desk, terms),

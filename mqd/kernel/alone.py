@@ -10,12 +10,13 @@ from __future__ import annotations
 from math import nan
 from typing import Any
 
+from mqd.core.money import MOST_QUANTA
 from mqd.core.signal import HOLD
 from mqd.execution.costs import affordable_lots, fill_fee, worsened
-from mqd.kernel.books import book, close_session
+from mqd.kernel.books import book, close_session, is_beyond
 from mqd.kernel.core import ACT, LIVE, SEND
-from mqd.kernel.layout import World
-from mqd.kernel.loop import BLOCKS, is_bad, waits, wants
+from mqd.kernel.layout import OVERFLOW, World
+from mqd.kernel.loop import BLOCKS, fail, is_bad, waits, wants
 from mqd.kernel.risk import judge_alone
 from mqd.kernel.sizes import set_simple_goal
 from mqd.kernel.targets import closes, new_line, place
@@ -59,6 +60,16 @@ def watch(a: Any, b: Any) -> int:
     return BUSY if b.bare else GUARDED
 
 
+def highest(money: int, held: int, per_tick: int) -> int:
+    """Return the highest close in ticks at which value and equity still fit, -1 for none."""
+    if abs(money) > MOST_QUANTA:
+        return -1
+    if held == 0:
+        return MOST_QUANTA
+    room = MOST_QUANTA - abs(money) if (money > 0) == (held > 0) else MOST_QUANTA
+    return room // (abs(held) * per_tick)
+
+
 def is_touched(b: Any, bar: Any, now: int) -> bool:
     """Return True when a bar may fill, end or expire a protective order; move the trail if not."""
     s, o = b.stop, b.profit
@@ -88,10 +99,14 @@ def fills_at_open(w: World, a: Any, b: Any, bar: Any, step: int) -> bool:
     lots = o.left
     px = worsened(bar.open, o.side, a.slippage_rate)
     per_lot = px * b.lot_quanta
+    if is_beyond(lots, per_lot) or is_beyond(b.lots, bar.open * b.lot_quanta):
+        return False
     fee = fill_fee(lots * per_lot, lots, a.fee_rate, b.fee_per_lot)
     status = FILLED
     if not reduces(b, o):
         at_open = b.lots * bar.open * b.lot_quanta
+        if abs(a.cash + at_open) > MOST_QUANTA:
+            return False
         room = (a.cash + at_open) * a.multiplier - abs(at_open)
         if lots * per_lot + fee > room:
             paid = affordable_lots(room, per_lot, a.fee_rate, b.fee_per_lot)
@@ -192,7 +207,7 @@ def after_rule(
     return watch(a, b)
 
 
-def run_alone(  # noqa: PLR0915 - one pass, kept in registers
+def run_alone(  # noqa: C901, PLR0915 - one pass, kept in registers
     w: World, marks: Any, c: int, rule: Any, turn: Any, own: Any, moments: Any, cash: Any,
     lots: Any,
 ) -> None:  # fmt: skip
@@ -202,7 +217,8 @@ def run_alone(  # noqa: PLR0915 - one pass, kept in registers
     money, held, per_tick = a.cash, b.lots, b.lot_quanta
     previous = float(a.start_cash)
     top, low, worst, below, total = previous, previous, 0.0, 0.0, 0.0
-    exposed, step, close, state, owes = 0, 0, 0, QUIET, 0
+    exposed, step, close, state, owes, equity_q = 0, 0, 0, QUIET, 0, money
+    most = highest(money, held, per_tick)
     next_action = w.steps[0].next_action
     recording = a.recording != 0
     speaks = a.pure == 0 or a.band_frac == a.band_frac
@@ -216,8 +232,15 @@ def run_alone(  # noqa: PLR0915 - one pass, kept in registers
                 to_close(w, marks, step, state, close, turn, own)
                 if step == next_action:
                     next_action = w.steps[step].next_action
+                if a.status:
+                    a.bad_step = step
+                    return
                 money, held, owes, state = a.cash, b.lots, a.owes, watch(a, b)
+                most = highest(money, held, per_tick)
             close = marks[step]
+            if close > most:
+                fail(a, OVERFLOW, step, 0, 0.0)
+                return
             equity_q = money + held * close * per_tick
             equity = float(equity_q)
             exposed += held != 0
@@ -253,7 +276,7 @@ def run_alone(  # noqa: PLR0915 - one pass, kept in registers
         moments[block, 3], moments[block, 4] = s3, s4
     a.exposed, a.downside, a.mean_equity = exposed, below, total / a.n_steps
     a.drawdown_frac = max(worst, 1.0 - low / top)
-    a.equity = int(previous)
+    a.equity = equity_q
 
 
 def follow_peak(b: Any, bar: Any) -> None:

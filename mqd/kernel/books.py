@@ -5,12 +5,42 @@ from __future__ import annotations
 from typing import Any
 
 from mqd.accounting import apply_fill
+from mqd.core.money import MOST_QUANTA
 from mqd.execution.costs import borrow_charge
 from mqd.execution.venue_account import split_position
-from mqd.kernel.layout import World
+from mqd.kernel.layout import OVERFLOW, REJECTED, World
 
 _SEC_UNIT = 10**10
 _PARTS = 10**6
+
+
+def is_beyond(lots: int, lot_quanta: int) -> bool:
+    """Return True when so many lots are worth more than 64 bits may hold."""
+    return abs(float(lots)) * float(lot_quanta) > MOST_QUANTA
+
+
+def leave(a: Any) -> None:
+    """Leave the run to the desk, whose integers have no end."""
+    if not a.status:
+        a.status = REJECTED
+
+
+def value_at_marks(w: World) -> tuple[int, int]:
+    """Return equity and gross in quanta at the last known closes; end what 64 bits cannot hold."""
+    a = w.account
+    net, gross = 0, 0
+    fits = abs(a.cash) <= MOST_QUANTA
+    for b in w.books:
+        if b.lots:
+            value = b.lots * b.mark * b.lot_quanta
+            fits = fits and not is_beyond(b.lots, b.mark * b.lot_quanta)
+            net += value
+            gross += abs(value)
+            fits = fits and gross <= MOST_QUANTA
+    equity = a.cash + net
+    if not fits or abs(equity) > MOST_QUANTA:
+        a.status = OVERFLOW
+    return equity, gross
 
 
 def equity_at_marks(w: World) -> int:
@@ -40,6 +70,12 @@ def room_at_open(w: World) -> int:
             value = b.lots * b.open_mark * b.lot_quanta
             equity += value
             gross += abs(value)
+            if is_beyond(b.lots, b.open_mark * b.lot_quanta) or gross > MOST_QUANTA:
+                leave(w.account)
+                return 0
+    if abs(equity) > MOST_QUANTA:
+        leave(w.account)
+        return 0
     return equity * w.account.multiplier - gross
 
 
@@ -52,6 +88,8 @@ def book(a: Any, b: Any, bar: Any, row: int, signed: int, ticks: int, fee: int) 
     b.lots = after
     b.cost = cost
     a.cash -= value + fee
+    if abs(a.cash) > MOST_QUANTA:
+        leave(a)
     a.fees += fee
     a.n_fills += 1
     a.traded += float(abs(value))
@@ -75,8 +113,12 @@ def close_trip(a: Any, b: Any) -> None:
     if b.trip > 0:
         a.n_wins += 1
         a.gained += b.trip
+        if a.gained > MOST_QUANTA:
+            leave(a)
     else:
         a.losses -= b.trip
+        if a.losses > MOST_QUANTA:
+            leave(a)
     b.trip = 0
 
 
@@ -110,7 +152,9 @@ def close_session(a: Any, books: Any, days: int) -> None:
         a.cat_parts = 0
     if a.borrow_rate:
         for b in books:
-            if b.lots < 0:
+            if b.lots < 0 and not is_beyond(
+                b.lots, b.open_mark * b.lot_quanta
+            ):  # or the mark ends it
                 value = -b.lots * b.open_mark * b.lot_quanta
                 amount = borrow_charge(value, a.borrow_rate, days)
                 a.borrow += amount
@@ -121,6 +165,9 @@ def close_session(a: Any, books: Any, days: int) -> None:
 def dividend(a: Any, b: Any, action: Any) -> None:
     """Pay a dividend on the position held; shorts pay it."""
     held = abs(b.lots)
+    if is_beyond(held, action.per_lot):
+        leave(a)
+        return
     amount = held * action.per_lot + held * action.per_lot_parts // _PARTS
     if b.lots < 0:
         amount = -amount

@@ -73,7 +73,7 @@ ACCOUNT = _record(
 )
 """The run: its settings, its money, its counts. ``band_frac`` is NaN when there is none."""
 
-DONE, BAD_NUMBER, OVERFLOW, REJECTED, MASKED, TOO_MUCH, WRONG_SHAPE = range(7)
+DONE, BAD_NUMBER, OVERFLOW, REJECTED, MASKED, TOO_MUCH, WRONG_SHAPE, TOO_LARGE = range(8)
 """How a combination ended: ``status``."""
 
 CONTROL = _record(

@@ -10,7 +10,7 @@ from math import nan
 from typing import Any
 
 from mqd.core.signal import HOLD
-from mqd.kernel.books import equity_at_marks, gross_at_marks
+from mqd.kernel.books import value_at_marks
 from mqd.kernel.core import ACT, CHARGE, LIVE
 from mqd.kernel.layout import BAD_NUMBER, World
 from mqd.kernel.step import is_busy, mark
@@ -74,8 +74,10 @@ def fail(a: Any, status: int, step: int, p: int, weight: float) -> None:
     a.bad_weight = weight
 
 
-def take_step(w: World, step: int, c: int, rule: Any, turn: Any, own: Any) -> int:
-    """Take one step in full and return the equity at its close.
+def take_step(
+    w: World, step: int, c: int, rule: Any, turn: Any, own: Any
+) -> tuple[int, int]:  # fmt: skip
+    """Take one step in full and return equity and gross at its close.
 
     ``turn`` is the core; ``own`` what it takes: the account as an array, and the controls.
     """
@@ -91,19 +93,21 @@ def take_step(w: World, step: int, c: int, rule: Any, turn: Any, own: Any) -> in
             own[0], w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills, own[1],
             what, step,
         )  # fmt: skip
+        if a.status:
+            return 0, 0
     mark(w, step)
-    equity = equity_at_marks(w)
+    equity, gross = value_at_marks(w)
+    if a.status:
+        return 0, 0
     if decide_all(w, step, c, equity, rule):
         turn(
             own[0], w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills, own[1],
             ACT, step,
         )  # fmt: skip
         what = ACT
-    if a.status:
-        a.bad_step = step
     if what >= 0:
         a.busy = is_busy(w)
-    return equity
+    return equity, gross
 
 
 def run_many(
@@ -115,15 +119,17 @@ def run_many(
     previous = float(a.start_cash)
     top, low, worst = previous, previous, 0.0
     below, total = 0.0, 0.0
-    step = 0
+    step, equity_q = 0, a.start_cash
     for block in range(BLOCKS):
         stop = -(-(block + 1) * a.n_steps // BLOCKS)
         moments[block, 0] = stop - step
         s1, s2, s3, s4 = 0.0, 0.0, 0.0, 0.0
         while step < stop:
-            equity = float(take_step(w, step, c, rule, turn, own))
+            equity_q, gross = take_step(w, step, c, rule, turn, own)
             if a.status:
+                a.bad_step = step
                 return
+            equity = float(equity_q)
             if equity != previous or previous <= 0.0:
                 r = equity / previous - 1.0 if previous > 0.0 else nan
                 square = r * r
@@ -139,7 +145,7 @@ def run_many(
                 low = min(low, equity)
                 previous = equity
             total += equity
-            if gross_at_marks(w):
+            if gross:
                 a.exposed += 1
             if w.account.recording:
                 cash[step] = a.cash
@@ -153,4 +159,4 @@ def run_many(
     a.drawdown_frac = max(worst, 1.0 - low / top)
     a.downside = below
     a.mean_equity = total / a.n_steps
-    a.equity = int(previous)
+    a.equity = equity_q

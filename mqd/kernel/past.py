@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from mqd.core.clock import NS_PER_DAY, NS_PER_MINUTE, NS_PER_S
-from mqd.kernel.books import equity_at_marks
-from mqd.kernel.layout import REJECTED, RING, SAME, World
+from mqd.core.money import MOST_QUANTA
+from mqd.kernel.books import equity_at_marks, leave
+from mqd.kernel.layout import RING, SAME, World
 from mqd.risk.history import refilled
 from mqd.risk.kill_switch import LatchLevel
 from mqd.risk.views import INF
@@ -164,6 +165,8 @@ def heard(w: World, p: int, side: int, notional: int, now: int) -> None:
     note(w, line, now, kind)
     top.fills += 1
     top.day_notional += notional
+    if top.day_notional > MOST_QUANTA:
+        leave(w.account)
     if recent(line, kind, now, NS_PER_MINUTE) > top.fills_min_max:
         top.tripped = 1
 
@@ -174,7 +177,7 @@ def note(w: World, line: Any, now: int, kind: int) -> None:
     if line.ring[at, 0] != now:
         at = (at + 1) % RING
         if now - line.ring[at, 0] < NS_PER_MINUTE:
-            w.account.status = REJECTED
+            leave(w.account)
         line.ring_at = at
         line.ring[at, 0] = now
         line.ring[at, 1] = 0
@@ -223,7 +226,7 @@ def counters_of(
     elif line.lost_ns != LONG_AGO and (
         top.exact_ages or now - line.lost_ns < line.same_order_age_ns_min
     ):
-        w.account.status = REJECTED
+        leave(w.account)
     orders = float(recent(top, ORDERS, now, NS_PER_MINUTE))
     usd = top.usd_history
     return (

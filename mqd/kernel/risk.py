@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from mqd.core.money import MOST_QUANTA
 from mqd.core.order import OrderType
-from mqd.kernel.books import gross_at_marks
+from mqd.kernel.books import gross_at_marks, is_beyond, leave
 from mqd.kernel.layout import RULED, World
 from mqd.kernel.records import TYPES
 from mqd.kernel.verdict import BUYING_POWER, MALFORMED, MARKET, verdict
@@ -61,4 +62,7 @@ def open_gross(w: World) -> int:
             more = abs(b.lots + o.side * o.left) - abs(b.lots)
             if more > 0:
                 total += more * b.mark * b.lot_quanta
+                if is_beyond(more, b.mark * b.lot_quanta) or total > MOST_QUANTA:
+                    leave(w.account)
+                    return 0
     return total

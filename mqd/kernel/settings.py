@@ -7,8 +7,12 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
-from mqd.core.money import Scale, check_room, run_quantum
-from mqd.errors import EmptyBars, UnknownSymbol, UsageError
+import numpy as np
+
+from mqd.core.bar import SymbolBars
+from mqd.core.clock import iso
+from mqd.core.money import MOST_QUANTA, Scale, check_room, run_quantum
+from mqd.errors import AmountTooLarge, EmptyBars, UnknownSymbol, UsageError
 from mqd.event_bus import OrderEventBus
 from mqd.execution.costs import Costs
 from mqd.execution.fill_model import FillModel
@@ -40,7 +44,17 @@ def scales_of(bars: Bars, cash: Decimal) -> tuple[dict[str, Scale], Decimal]:
     scales = {
         symbol: Scale.of(bars[symbol].tick, bars[symbol].lot, quantum) for symbol in bars.symbols
     }
+    for symbol, scale in scales.items():
+        _check_prices(bars[symbol], scale)
     return scales, quantum
+
+
+def _check_prices(bars: SymbolBars, scale: Scale) -> None:
+    """Raise ``AmountTooLarge`` for a bar at whose high one lot alone is too much."""
+    most = float(MOST_QUANTA * scale.quantum)
+    row = int(np.argmax(bars.high))
+    if bars.high[row] * float(scale.lot) > most:
+        raise AmountTooLarge(f"one lot of {bars.symbol}", iso(int(bars.ts_close[row])), most)
 
 
 def settings_of(

@@ -6,7 +6,8 @@ import numpy as np
 
 from mqd.core.bar import Floats
 from mqd.core.clock import iso
-from mqd.errors import BadWeight, MoneyError, MqdError, NotCompilable
+from mqd.core.money import MOST_QUANTA
+from mqd.errors import BOOKS, AmountTooLarge, BadWeight, MqdError, NotCompilable
 from mqd.kernel import layout as at
 from mqd.kernel.market import Market, market_of
 from mqd.kernel.program import Inputs, Kernel, Room, kernel_of, room_for
@@ -120,10 +121,8 @@ def failure(strategy: Strategy, bars: Bars, market: Market, account: np.void) ->
             f"At {bar} the venue would reject an order, or a rule asks for more of the past than"
             " the compiled loop keeps: only the desk knows."
         )
-    return MoneyError(
-        f"{name}: at {bar} an order is larger than 64 bits can hold: coarsen tick or lot, or size"
-        " smaller."
-    )
+    what = f"the target of {name} in {symbol}" if status == at.TOO_LARGE else BOOKS
+    return AmountTooLarge(what, bar, float(MOST_QUANTA * market.quantum))
 
 
 def _fault(weight: float) -> str:

@@ -6,7 +6,8 @@ from math import isnan
 from typing import Any
 
 from mqd.core.signal import HOLD
-from mqd.kernel.layout import KELLY, NOTIONAL, OVERFLOW, QUANTITY, VOLATILITY, World
+from mqd.kernel.books import is_beyond
+from mqd.kernel.layout import KELLY, NOTIONAL, QUANTITY, TOO_LARGE, VOLATILITY, World
 from mqd.portfolio.sizing import (
     kelly_scale,
     mean_variance,
@@ -30,6 +31,8 @@ def find_goal(w: World, p: int, b: Any, equity: int) -> bool:
         b.resize = 0
         if not b.sized:
             set_goal(w, p, b, b.weight, equity)
+        elif is_beyond(b.goal, b.mark * b.lot_quanta):
+            end_by_size(w.account, b)
         return bool(b.sized)
     b.blocked = HOLD
     b.raw = weight
@@ -67,16 +70,22 @@ def set_simple_goal(a: Any, b: Any, weight: float, equity: int) -> None:
 
 
 def put_goal(a: Any, b: Any, weight: float, allocation: float, whole: float, px: float) -> None:
-    """Turn a weight into lots, toward zero; end the run when 64 bits cannot hold the order."""
+    """Turn a weight into lots, toward zero; end the run when 64 bits cannot hold the target."""
     b.goal = 0
     b.sized = 1
     if abs(weight * allocation * whole) < _LOTS_MAX:
         lots = whole_short(target_lots(weight, allocation, whole, px), b.short_step)
-        if abs(float(lots)) * float(b.mark) * float(b.lot_quanta) < _LOTS_MAX:
+        if not is_beyond(lots, b.mark * b.lot_quanta):
             b.goal = lots
             a.zero_sizes += lots == 0
             return
-    a.status = OVERFLOW
+    end_by_size(a, b)
+
+
+def end_by_size(a: Any, b: Any) -> None:
+    """End the run: a target is worth more than 64 bits may hold."""
+    a.status = TOO_LARGE
+    a.bad_place = b.place
 
 
 def simple_base(a: Any, b: Any, equity: int) -> tuple[float, float, float]:

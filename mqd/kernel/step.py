@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mqd.kernel.books import close_session, dividend, equity_at_marks, split
+from mqd.core.money import MOST_QUANTA
+from mqd.kernel.books import close_session, dividend, equity_at_marks, leave, split
 from mqd.kernel.layout import RULED, World
 from mqd.kernel.past import set_clock, wake
 from mqd.kernel.protection import protect
@@ -57,6 +58,10 @@ def restate(w: World, step: int, b: Any, action: Any) -> None:
     """Apply a split: resting orders go, the position and what waits take the new unit."""
     a, o = w.account, b.target
     numerator, denominator = action.numerator, action.denominator
+    most = max(abs(b.lots), abs(b.goal), abs(b.w_lots), o.left)
+    if max(float(most) * numerator, float(b.mark) * denominator) > MOST_QUANTA:
+        leave(a)
+        return
     left = o.left if o.on else 0
     lost = a.lost
     if left:

@@ -7,8 +7,8 @@ from typing import Any
 from mqd.core.order import OrderStatus, TimeInForce
 from mqd.core.signal import HOLD
 from mqd.execution.acceptance import GTC_NS
-from mqd.kernel.books import equity_at_marks
-from mqd.kernel.layout import REJECTED, RULED, World
+from mqd.kernel.books import equity_at_marks, leave
+from mqd.kernel.layout import RULED, World
 from mqd.kernel.past import observe, sent
 from mqd.kernel.records import ORDER_FIELDS, STATUSES, TIMES_IN_FORCE
 from mqd.kernel.risk import judge
@@ -131,7 +131,7 @@ def send(
     if reducing:
         a.reductions += 1
         if abs(signed) > abs(b.lots):
-            a.status = REJECTED
+            leave(a)
 
 
 def place(a: Any, o: Any, step: int, signed: int, line: int) -> None:

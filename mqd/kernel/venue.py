@@ -20,7 +20,7 @@ from mqd.execution.matching import (
     stop_within,
     trail_level,
 )
-from mqd.kernel.books import book, room_at_open
+from mqd.kernel.books import book, is_beyond, leave, room_at_open
 from mqd.kernel.layout import RULED, World
 from mqd.kernel.past import heard, message
 from mqd.kernel.records import ORDER_FIELDS, STATUSES
@@ -107,6 +107,9 @@ def fill_target(w: World, b: Any, bar: Any, row: int, now: int) -> None:
         a.capped += 1
     px = worsened(bar.open, o.side, a.slippage_rate)
     lot_quanta = px * b.lot_quanta
+    if is_beyond(lots, lot_quanta):
+        leave(a)
+        return
     fee = fill_fee(lots * lot_quanta, lots, a.fee_rate, b.fee_per_lot)
     trimmed = False
     if not reduces(b, o):
@@ -139,6 +142,9 @@ def fill_exit(
     lots = min(o.left, bar.room - b.used)
     if lots < o.left:
         a.capped += 1
+    if is_beyond(lots, px * b.lot_quanta):
+        leave(a)
+        return
     if lots <= 0:
         return
     fee = fill_fee(lots * px * b.lot_quanta, lots, a.fee_rate, b.fee_per_lot)

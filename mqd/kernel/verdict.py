@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from mqd.core.money import MOST_QUANTA
 from mqd.core.order import OrderType
+from mqd.kernel.books import leave
 from mqd.kernel.layout import World
 from mqd.kernel.past import at_most_zero, counters_of
 from mqd.kernel.records import TYPES
@@ -114,11 +116,13 @@ def buy_ticks(b: Any) -> int:
 def money_of(w: World, sector: int) -> Any:
     """Return the account's sums over its symbols, in quanta, and its open orders."""
     gross, net, adds, buys, sells, inside, n = 0, 0, 0, 0, 0, 0, 0
+    most = 0.0
     for q in range(len(w.books)):
         b = w.books[q]
         value = b.mark * b.lot_quanta
         buy, sell = open_lots(b, 1), open_lots(b, -1)
         worst = worst_lots(b.lots, buy, sell)
+        most += float(abs(b.lots) + buy + sell) * float(value)
         net += b.lots * value
         gross += abs(b.lots) * value
         adds += (worst - abs(b.lots)) * value
@@ -127,6 +131,8 @@ def money_of(w: World, sector: int) -> Any:
         n += n_open(b)
         if w.controls[q].sector == sector:
             inside += worst * value
+    if most > MOST_QUANTA:
+        leave(w.account)
     return Money(gross, net, adds, buys, sells, inside, n)
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from math import isfinite
 
 from mqd.core.clock import iso
-from mqd.core.money import Scale
+from mqd.core.money import MOST_QUANTA, Scale
 from mqd.core.signal import HOLD, Signal
-from mqd.errors import BadWeight, UsageError
+from mqd.errors import AmountTooLarge, BadWeight, UsageError
 from mqd.portfolio.attribution import Attribution
 from mqd.portfolio.plan import (
     NOTHING,
@@ -106,6 +106,7 @@ class PortfolioManager:
         self._closes_needed = sizer.closes_needed
         self._bars_per_year = bars_per_year
         self._alone = len(strategies) == 1
+        self._most = float(MOST_QUANTA * scales[self.symbols[0]].quantum)
         self.resizing: set[tuple[str, str]] = set()
         self._zeros: list[ZeroSize] = []
         self._slots: dict[tuple[str, str], _Slot] = {}
@@ -138,6 +139,7 @@ class PortfolioManager:
         slot = self._slots[signal.strategy, signal.symbol]
         self._check(signal, close_ticks)
         goal = self._goal(slot, signal.weight, close_ticks, equity_quanta, account_lots)
+        self._check_size(slot, goal, close_ticks, signal.ts_ns)
         if goal is None or goal == account_lots:
             return Plan((), (), self._drain()) if self._zeros else NOTHING
         delta = goal - account_lots
@@ -168,7 +170,9 @@ class PortfolioManager:
             symbol = signal.symbol
             slot = self._slots[signal.strategy, symbol]
             lots = self._lots(slot, positions)
-            goal = self._goal(slot, signal.weight, closes.get(symbol, 0), equity_quanta, lots)
+            close_ticks = closes.get(symbol, 0)
+            goal = self._goal(slot, signal.weight, close_ticks, equity_quanta, lots)
+            self._check_size(slot, goal, close_ticks, signal.ts_ns)
             if goal is not None and goal != lots:
                 deltas.setdefault(symbol, {})[slot.order] = goal - lots
         orders: list[OrderPlan] = []
@@ -292,6 +296,12 @@ class PortfolioManager:
         if not lots:
             self._zeros.append(ZeroSize(slot.strategy, slot.symbol, weight, _LOST))
         return lots
+
+    def _check_size(self, slot: _Slot, goal: int | None, close_ticks: int, ts_ns: int) -> None:
+        """Raise ``AmountTooLarge`` for a target that the columns of a result cannot hold."""
+        if goal and abs(float(goal)) * float(close_ticks * slot.lot_quanta) > MOST_QUANTA:
+            what = f"the target of {slot.strategy} in {slot.symbol}"
+            raise AmountTooLarge(what, iso(ts_ns), self._most)
 
     def _view(self, slot: _Slot, close_ticks: int, equity_quanta: int) -> SlotView:
         return SlotView(
