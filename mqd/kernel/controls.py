@@ -35,8 +35,9 @@ RULES_MAX = 60
 _AGE = "last_same_order_age_ns"
 _DIVISIONS = frozenset({"/", "/=", "//", "//=", "%", "%="})
 _POWERS = frozenset({"**", "**="})
-_MADE: dict[tuple[bool, tuple[str, ...]], Any] = {}
-_REFUSED: dict[str, str] = {}
+_Key = tuple[bool, tuple[tuple[str, str, bool], ...]]
+_MADE: dict[_Key, Any] = {}
+_REFUSED: dict[_Key, str] = {}
 
 
 def rules_of(settings: Settings) -> tuple[Rule, ...]:
@@ -145,30 +146,41 @@ def core_of(settings: Settings) -> Any:
         raise NotCompilable(f"{len(rules)} rules are more than the {RULES_MAX} of a bit mask.")
     for rule in settings.rules:
         _check_rule(rule)
-    key = settings.limits.is_research, tuple(fingerprint(rule) for rule in settings.rules)
-    known = all(key[1])
-    if known and key in _MADE:
-        return _MADE[key]
-    made = _build(rules, settings.rules)
-    if known:
-        _MADE[key] = made
-    return made
+    key = _key(settings)
+    if key is None:
+        return _build(rules, settings.rules)
+    if key in _REFUSED:
+        raise NotCompilable(_REFUSED[key])
+    if key not in _MADE:
+        try:
+            _MADE[key] = _build(rules, settings.rules)
+        except NotCompilable as error:
+            _REFUSED[key] = str(error)
+            raise
+    return _MADE[key]
+
+
+def _key(settings: Settings) -> _Key | None:
+    """Return what decides the core, None when a rule can only be told by its identity."""
+    prints = [fingerprint(rule) for rule in settings.rules]
+    if not all(prints):
+        return None
+    specs = map(spec_of, settings.rules)
+    own = [
+        (text, spec.name, spec.reducing_passes) for text, spec in zip(prints, specs, strict=True)
+    ]
+    return settings.limits.is_research, tuple(own)
 
 
 def _build(rules: tuple[Rule, ...], own: tuple[Rule, ...]) -> Any:
-    text = "".join(map(repr, map(fingerprint, own)))
-    if own and text in _REFUSED:
-        raise NotCompilable(_REFUSED[text])
     handed = {f"rule_{i}": _dispatcher(rule, rule in own) for i, rule in enumerate(rules)}
     bindings = {"RULED": True, "ask_rules": _asking(rules, own, handed)}
     try:
         return core.build(bindings, handed, _only_bools(rules))
-    except NotCompilable as error:
-        _REFUSED[text] = str(error)
+    except NotCompilable:
         raise
     except Exception as error:
-        _REFUSED[text] = _why(own, error)
-        raise NotCompilable(_REFUSED[text]) from error
+        raise NotCompilable(_why(own, error)) from error
 
 
 def _dispatcher(rule: Any, is_own: bool) -> Any:
