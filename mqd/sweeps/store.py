@@ -221,7 +221,7 @@ class FileStore:
         try:
             _durable(file, data)
         except OSError as error:
-            kept = self.done(0)
+            kept = sum(self._reached.values())
             self._release()
             raise SweepWriteFailed(str(self.path), kept, error) from error
 
@@ -246,7 +246,7 @@ class FileStore:
                 parts_of.merge(temporary, files, {"identity": self._identity, "groups": groups})
                 _renamed(temporary, self.path)
             except OSError as error:
-                kept = self.done(0)
+                kept = sum(self._reached.values())
                 self._release()
                 raise SweepWriteFailed(str(self.path), kept, error) from error
             self._groups = groups

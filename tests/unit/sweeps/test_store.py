@@ -236,7 +236,8 @@ def test_a_full_disk_keeps_what_is_done(tmp_path, monkeypatch, name, expected):
         with pytest.raises(SweepWriteFailed) as caught:
             store.add(PARTS[2])
     assert "No space left on device" in str(caught.value)
-    assert "3 combinations are kept" in str(caught.value)
+    assert caught.value.n_kept == 6
+    assert "6 combinations are kept" in str(caught.value)
     assert caught.value.exit_code == 1
     assert not list(tmp_path.rglob("*.tmp"))
     again = FileStore(path, LAYOUT, WHO)
@@ -245,6 +246,18 @@ def test_a_full_disk_keeps_what_is_done(tmp_path, monkeypatch, name, expected):
     again.add(PARTS[3])
     again.finish(whole=True)
     assert_same(flat(again), expected)
+
+
+def test_a_disk_that_is_full_at_the_end_counts_what_all_datasets_keep(tmp_path, monkeypatch):
+    def full(*_):
+        raise FULL
+
+    store = FileStore(tmp_path / "x.parquet", LAYOUT, WHO)
+    for one in PARTS[:3]:
+        store.add(one)
+    monkeypatch.setattr(stores.parts_of, "merge", full)
+    with pytest.raises(SweepWriteFailed, match="8 combinations are kept"):
+        store.finish(whole=True)
 
 
 def test_a_disk_that_takes_little_at_a_time(tmp_path, monkeypatch, expected):
