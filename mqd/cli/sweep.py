@@ -23,6 +23,7 @@ from mqd.cli.words import (
     bars_of,
     pairs_of,
     settings_of,
+    workers_of,
 )
 from mqd.errors import UnknownParameter, UsageError
 
@@ -71,8 +72,9 @@ class SweepWords:
     """Folder in which the combinations tried are counted."""
     memory_mb: int = 400
     """What features and results may take, MiB."""
-    workers: int | None = None
-    """Threads; all cores when left out."""
+    workers: str | None = None
+    """Threads, all cores when left out; or a Dask cluster: its scheduler's address, such as
+    tcp://10.0.0.5:8786, or dask for the one that DASK_SCHEDULER_ADDRESS names."""
     seed: int = 0
     """Seed of random and optuna."""
     json: bool = False
@@ -125,7 +127,7 @@ def sweep(
     found = mqd.sweep(
         kind, bars_of(data), axes | fixed, where=choice.where,
         symbols="pooled" if choice.pooled else "apart", search=choice.search, n=choice.n,
-        resume=run.resume or run.out, memory_mb=run.memory_mb, workers=run.workers,
+        resume=run.resume or run.out, memory_mb=run.memory_mb, workers=workers_of(run.workers),
         study=run.study, metric=choice.metric, **settings,
     )  # fmt: skip
     _tell(found, kind, choice.metric, run)

@@ -21,6 +21,7 @@ from mqd.cli.words import (
     bars_of,
     pairs_of,
     settings_of,
+    workers_of,
 )
 from mqd.errors import UsageError
 
@@ -63,8 +64,9 @@ class WalkWords:
     """Folder in which the combinations tried are counted."""
     memory_mb: int = 400
     """What features and results of a window may take, MiB."""
-    workers: int | None = None
-    """Threads; all cores when left out."""
+    workers: str | None = None
+    """Threads, all cores when left out; or a Dask cluster: its scheduler's address, such as
+    tcp://10.0.0.5:8786, or dask for the one that DASK_SCHEDULER_ADDRESS names."""
     seed: int = 0
     """Seed of random and optuna."""
     json: bool = False
@@ -112,7 +114,7 @@ def walk_forward(
         kind, bars_of(data), axes | fixed, train=window.train, test=window.test,
         unit=window.unit, gap=window.gap, anchored=window.anchored, short_last=window.short_last,
         metric=window.metric, where=window.where, search=window.search, n=window.n,
-        study=run.study, memory_mb=run.memory_mb, workers=run.workers,
+        study=run.study, memory_mb=run.memory_mb, workers=workers_of(run.workers),
         **settings_of(costs, fills, account, run.engine, run.seed),
     )  # fmt: skip
     if not run.json:

@@ -129,6 +129,22 @@ def bars_of(words: DataWords) -> Bars:
     )
 
 
+def workers_of(text: str | None) -> int | str | None:
+    """Return ``--workers`` as the library takes it: threads, "dask" or a scheduler's address."""
+    if text is None or text == "dask" or "://" in text:
+        return text
+    try:
+        n = int(text)
+    except ValueError as error:
+        raise UsageError(
+            f"--workers {text!r} is no number of threads, nor dask, nor the address of a Dask"
+            f" scheduler, such as tcp://10.0.0.5:8786.{did_you_mean(text, ('dask',))}"
+        ) from error
+    if n < 1:
+        raise UsageError(f"--workers {n}: name at least one thread.")
+    return n
+
+
 def settings_of(
     costs: CostWords, fills: FillWords, account: AccountWords, engine: str, seed: int
 ) -> dict[str, Any]:

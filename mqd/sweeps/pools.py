@@ -193,8 +193,9 @@ def _numbered(number: int, function: Callable[..., Any], arguments: tuple[Any, .
 def pool_of(workers: object) -> Pool | None:
     """Return the pool that ``workers=`` of a sweep names; None for threads of this process.
 
-    None or a number: threads. A Dask ``Client``, "dask" (the client that is open) or the address
-    of a scheduler ("tcp://..."); "ray"; or the name of a joblib backend.
+    None or a number: threads. A Dask ``Client``, "dask" (the client that is open, else the
+    scheduler of Dask's own setting ``scheduler-address``, which DASK_SCHEDULER_ADDRESS sets) or
+    the address of a scheduler ("tcp://..."); "ray"; or the name of a joblib backend.
     """
     if workers is None or isinstance(workers, int):
         return None
@@ -210,26 +211,37 @@ def pool_of(workers: object) -> Pool | None:
 
 def _dask(workers: str) -> Pool:
     try:
-        from distributed import Client, get_client
+        import dask
+        from distributed import get_client
     except ImportError as error:
         raise UsageError(
             f"workers={workers!r} needs Dask: install mqd with its extra 'cluster'."
         ) from error
-    if workers == "dask":
-        try:
-            return DaskPool(get_client())
-        except ValueError as error:
-            raise UsageError(
-                "workers='dask' takes the Dask client that is open, and none is: open one"
-                " (distributed.Client('tcp://...')), or pass the scheduler's address."
-            ) from error
+    if workers != "dask":
+        return _connected(workers)
+    try:
+        return DaskPool(get_client())
+    except ValueError as error:
+        address = dask.config.get("scheduler-address", None)
+        if address:
+            return _connected(address)
+        raise UsageError(
+            "workers='dask' takes the Dask client that is open, or the scheduler that"
+            " DASK_SCHEDULER_ADDRESS names, and there is neither: open one"
+            " (distributed.Client('tcp://...')), or pass the scheduler's address."
+        ) from error
+
+
+def _connected(address: str) -> Pool:
+    from distributed import Client
+
     try:
         client: ClusterClient = Client(  # type: ignore[no-untyped-call]
-            workers, set_as_default=False, timeout=WAIT_S
+            address, set_as_default=False, timeout=WAIT_S
         )
-        return DaskPool(client, workers)
+        return DaskPool(client, address)
     except (OSError, ValueError) as error:
-        raise UsageError(f"No Dask scheduler answers at {workers}: {error}") from error
+        raise UsageError(f"No Dask scheduler answers at {address}: {error}") from error
 
 
 def _joblib(name: str) -> Pool:

@@ -104,7 +104,8 @@ def sweep(
     the desk when the strategy cannot be compiled (``Sweep.notes`` say why, and what it costs) or
     the sweep is so small (below 500,000 bar evaluations) that compiling would take longer.
     ``workers``: threads; None takes all cores. Or where else: a Dask ``Client``, ``"dask"`` (the
-    one that is open), a scheduler's address ``"tcp://..."``, ``"ray"``, or a joblib backend such as
+    one that is open, else that of Dask's setting ``scheduler-address``), a scheduler's address
+    ``"tcp://..."``, ``"ray"``, or a joblib backend such as
     ``"loky"`` (processes of this machine): the same rows to the bit, in the same order. Bars are
     sent to each worker once, datasets that are paths are read by the workers (one absolute path
     must be one file on all of them), what a worker that dies had in hand is computed again

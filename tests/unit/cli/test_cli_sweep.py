@@ -67,7 +67,30 @@ def test_two_symbols_have_a_pbo_each(capsys):
         assert word in printed
 
 
-@pytest.mark.parametrize("command", [["sweep"], ["walk-forward", "--train", 50, "--test", 20]])
+COMMANDS = [["sweep"], ["walk-forward", "--train", 50, "--test", 20]]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("workers", "said"),
+    [
+        ("dsk", "--workers 'dsk' is no number of threads, nor dask, nor the address of a Dask"),
+        ("dsk", "scheduler, such as tcp://10.0.0.5:8786. Did you mean 'dask'?"),
+        ("2.5", "--workers '2.5' is no number of threads"),
+        ("0", "--workers 0: name at least one thread."),
+        ("tcp://127.0.0.1:9", "No Dask scheduler answers at tcp://127.0.0.1:9"),
+        ("dask", "DASK_SCHEDULER_ADDRESS"),
+    ],
+)  # fmt: skip
+def test_workers_that_are_none_end_with_a_sentence(command, workers, said, capsys, monkeypatch):
+    monkeypatch.setattr("mqd.sweeps.pools.WAIT_S", 1)
+    words = [*command, "sma_cross", *SHORT, "--grid", "fast=5,10", "--workers", workers]
+    printed = run(words, capsys, 2)
+    assert printed.out == ""
+    assert said in printed.err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_without_a_grid_the_option_is_named(command, capsys):
     printed = run([*command, "sma_cross", *SHORT], capsys, 2)
     assert "No --grid: name parameters and their values, such as --grid fast=5:60." in printed.err

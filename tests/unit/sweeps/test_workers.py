@@ -9,6 +9,7 @@ import types
 from pathlib import Path
 from urllib.parse import urlparse
 
+import dask
 import joblib
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from distributed import Client, LocalCluster
 from joblib._parallel_backends import ThreadingBackend
 
 import mqd
+from mqd.cli import main as cli
 from mqd.errors import DataError, MqdError, NotCompilable, UnknownParameter, UsageError
 from mqd.sweeps.bars_file import BarsFile
 from mqd.sweeps.errors import SweepWriteFailed, WorkersLost
@@ -26,6 +28,7 @@ from mqd.sweeps.settings import sweep_settings
 from mqd.sweeps.sweep import Plan
 from mqd.sweeps.worker import Parcel, Raised, compute
 from mqd.sweeps.workers import STRIKES_MAX, OnWorkers, answers, surveyed
+from tests.unit.cli.test_cli import SHORT, strict_json
 from tests.unit.sweeps.counted_link import CountedLink
 from tests.unit.sweeps.sweep_support import Cross, Marked, small_bars, walk
 
@@ -97,6 +100,41 @@ def test_two_dask_workers_give_the_table_of_a_local_sweep(client, bars, local):
 def test_the_open_client_and_the_address_of_a_scheduler_name_the_cluster(client, bars, local):
     same(mqd.sweep(Cross, bars, GRID, workers="dask", **EVENT), local)
     same(mqd.sweep(Cross, bars, GRID, workers=client.scheduler.address, **EVENT), local)
+
+
+def test_without_an_open_client_dask_is_the_scheduler_of_its_own_setting(cluster, bars, local):
+    with dask.config.set({"scheduler-address": cluster.scheduler_address}):
+        same(mqd.sweep(Cross, bars, GRID, workers="dask", **EVENT), local)
+
+
+@pytest.mark.parametrize("word", ["", "dask"])
+def test_the_command_sweeps_on_a_cluster(cluster, capsys, word):
+    words = [
+        "sweep", "sma_cross", *SHORT, "--grid", "fast=5:20:5", "--grid", "slow=10:20:10",
+        "--where", "fast<slow", "--engine", "event", "--json", "--workers",
+    ]  # fmt: skip
+    documents = []
+    for workers in ("1", word or cluster.scheduler_address):
+        with dask.config.set({"scheduler-address": cluster.scheduler_address}):
+            assert cli.main([*words, workers]) == 0
+        documents.append(strict_json(capsys.readouterr().out))
+    for document in documents:
+        for name in ("seconds", "bar_evaluations_per_s", "peak_mb"):
+            del document[name]
+    assert documents[0] == documents[1]
+    assert documents[0]["combinations"] == 4
+
+
+def test_the_command_walks_forward_on_a_cluster(cluster, capsys):
+    words = [
+        "walk-forward", "sma_cross", *SHORT, "--grid", "fast=5,10", "--set", "slow=20",
+        "--train", "100", "--test", "60", "--engine", "event", "--json", "--workers",
+    ]  # fmt: skip
+    printed = []
+    for workers in ("1", cluster.scheduler_address):
+        assert cli.main([*words, workers]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
 
 
 def test_the_compiled_loop_runs_on_workers_with_several_datasets_pooled(client):
