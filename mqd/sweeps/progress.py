@@ -23,6 +23,14 @@ def is_watched() -> bool:
     return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
+def rate_text(per_s: float) -> str:
+    """Return bar-evaluations a second as text: millions (M), thousands (k) or plain."""
+    for size, unit in ((1e6, "M "), (1e3, "k ")):
+        if per_s >= size:
+            return f"{per_s / size:,.1f} {unit}bar-evaluations/s"
+    return f"{per_s:,.0f} bar-evaluations/s"
+
+
 class Progress:
     """A bar over ``total`` candidates; ``n_bars`` are evaluated for each combination.
 
@@ -57,5 +65,5 @@ class Progress:
                 self._bar.write(note, file=sys.stderr)
         seconds = max(self._clock.monotonic_ns() - self._began, 1) / NS_PER_S
         rate = n_new * self._n_bars / seconds
-        self._bar.set_postfix_str(f"{rate / 1e6:,.1f} M bar-evaluations/s", refresh=False)
+        self._bar.set_postfix_str(rate_text(rate), refresh=False)
         self._bar.update(seen - self._bar.n)

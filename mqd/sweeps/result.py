@@ -24,6 +24,7 @@ from mqd.sweeps.assembly import moments_of, sharpes_of, table_of
 from mqd.sweeps.evaluate import Job
 from mqd.sweeps.metrics import LOW_IS_BETTER, check_metric, scores
 from mqd.sweeps.parts import Layout
+from mqd.sweeps.progress import rate_text
 from mqd.sweeps.settings import Engine
 from mqd.sweeps.store import Store
 from mqd.sweeps.verify import Verification, verify
@@ -329,10 +330,8 @@ class Sweep:
     @property
     def speed(self) -> str:
         """How fast it was, in one line."""
-        rate = self.bar_evaluations_per_s / 1e6
-        return (
-            f"{self.seconds:,.2f} s, {rate:,.2f} M bar-evaluations/s, peak {self.peak_mb:,.0f} MB"
-        )
+        rate = rate_text(self.bar_evaluations_per_s)
+        return f"{self.seconds:,.2f} s, {rate}, peak {self.peak_mb:,.0f} MB"
 
     def _best_shown(self) -> pd.DataFrame:
         if not np.isfinite(self.table["sharpe"].to_numpy()).any():

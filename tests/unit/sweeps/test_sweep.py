@@ -13,6 +13,7 @@ from mqd.significance import block_moments
 from mqd.statistics import returns_from_equity
 from mqd.sweeps.errors import EmptyGrid
 from mqd.sweeps.evaluate import COUNTS, METRICS
+from mqd.sweeps.progress import rate_text
 from tests.unit.sweeps.sweep_support import (
     LARGE,
     Broken,
@@ -292,6 +293,17 @@ def test_an_interrupted_sweep_counts_what_was_tried(bars, monkeypatch, tmp_path)
 # --- progress -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("per_s", "said"),
+    [
+        (0.0, "0 "), (3.4, "3 "), (999.0, "999 "), (1e3, "1.0 k "), (48_200.0, "48.2 k "),
+        (949_999.0, "950.0 k "), (1e6, "1.0 M "), (362_400_000.0, "362.4 M "), (2e9, "2,000.0 M "),
+    ],
+)  # fmt: skip
+def test_a_rate_is_told_in_a_unit_of_its_size(per_s, said):
+    assert rate_text(per_s) == f"{said}bar-evaluations/s"
+
+
 def test_progress_goes_to_stderr_with_rate_and_time_left(bars, monkeypatch, capsys):
     marked(monkeypatch)
     chunked(monkeypatch, 500)
@@ -301,7 +313,7 @@ def test_progress_goes_to_stderr_with_rate_and_time_left(bars, monkeypatch, caps
     last = printed.err.split("\r")[-1]
     assert last.startswith("sweep: |")
     assert "| 4000/4000 [" in last
-    assert "M bar-evaluations/s" in last
+    assert "bar-evaluations/s" in last
     assert "<00:00" in last
 
 
