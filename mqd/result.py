@@ -204,6 +204,8 @@ class Result:
 
     def summary(self) -> dict[str, Any]:
         """Return the run as one JSON-ready document."""
+        from mqd.report.tables import document
+
         bars = self.bars
         one = len(self.strategies) == 1
         return {
@@ -219,7 +221,7 @@ class Result:
                 "first": _day(bars.first), "last": _day(bars.last),
             },
             "engine": self.engine,
-            "metrics": self.figures,
+            "metrics": document(self.figures),
             "log_sha256": self.log_sha256,
             "run": str(self.run) if self.run else None,
         }  # fmt: skip

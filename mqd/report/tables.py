@@ -65,11 +65,21 @@ def format_frac(value: float, digits: int = 2) -> str:
     return DASH if math.isnan(value) else _signed(f"{value * 100:,.{digits}f} %")
 
 
+def is_count(name: str) -> bool:
+    """Return whether a metric counts something: orders, fills, bars."""
+    return name.startswith("n_") or name in _WHOLE
+
+
+def document(metrics: Mapping[str, float]) -> dict[str, float | int]:
+    """Return metrics for JSON: counts as ints, all else as floats."""
+    return {str(n): int(v) if is_count(str(n)) else float(v) for n, v in metrics.items()}
+
+
 def format_metric(name: str, value: float) -> str:
     """Return a metric as text: the unit follows from its name, NaN is a dash."""
     if math.isnan(value):
         return DASH
-    if name.startswith("n_") or name in _WHOLE:
+    if is_count(name):
         return f"{int(value):,}"
     if name == "turnover_frac":
         return f"{value:,.2f} x"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pandas as pd
 
-from mqd.report.tables import format_metric, label, text_table
+from mqd.report.tables import document, format_metric, label, text_table
 from mqd.sweeps.segments import Segment, metrics_of
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class WalkForwardResult:
             "metric": self.metric,
             "efficiency": self.efficiency,
             "trials": self.trials,
-            "metrics": {str(name): float(value) for name, value in self.metrics.items()},
+            "metrics": document(dict(self.metrics)),
             "windows": [{str(name): value for name, value in row.items()} for row in rows],
             "notes": list(self.notes),
         }

@@ -10,6 +10,7 @@ import mqd
 from mqd.cli import main as cli
 from mqd.cli.words import AccountWords, CostWords, FillWords, settings_of, sizer_of
 from mqd.strategy.library.sma_cross import SmaCross
+from mqd.sweeps.evaluate import COUNTS
 from tests.unit.cli.test_cli import SHORT, strict_json
 
 KEYS = {"strategy", "parameters", "data", "engine", "metrics", "log_sha256", "run"}
@@ -39,6 +40,8 @@ def test_json_is_one_document_with_the_promised_keys(capsys):
     assert document["run"] is None
     assert len(document["log_sha256"]) == 64
     assert document["metrics"]["n_fills"] > 0
+    whole = {name for name, value in document["metrics"].items() if isinstance(value, int)}
+    assert whole == COUNTS
 
 
 def test_the_command_is_the_library(capsys):

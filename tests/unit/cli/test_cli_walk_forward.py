@@ -7,6 +7,7 @@ import pytest
 import mqd
 from mqd.cli import main as cli
 from mqd.strategy.library.sma_cross import SmaCross
+from mqd.sweeps.evaluate import COUNTS
 
 DATA = "datasets/us_equity_daily_raw.parquet"
 SPAN = ["--data", DATA, "--symbols", "IBM", "--start", "2009-01-02", "--end", "2010-12-31"]
@@ -26,6 +27,8 @@ def test_the_command_does_what_the_library_does(capsys):
     )  # fmt: skip
     assert document["metrics"]["final_equity"] == found.metrics.final_equity
     assert [row["slow"] for row in document["windows"]] == found.windows["slow"].tolist()
+    whole = {name for name, value in document["metrics"].items() if isinstance(value, int)}
+    assert whole == COUNTS
     assert document["efficiency"] == pytest.approx(found.efficiency)
     assert document["trials"] == 8
     assert "not traded" in printed.err
