@@ -55,7 +55,7 @@ def apply_fill(lots: int, cost: int, signed_lots: int, lot_quanta: int) -> tuple
     sign = 1 if lots > 0 else -1
     held = lots * sign
     closed = min(held, -signed_lots * sign)
-    cost_closed = sign * mul_div(cost * sign, closed, held)
+    cost_closed = cost if closed == held else sign * mul_div(cost * sign, closed, held)
     realized = sign * closed * lot_quanta - cost_closed
     after = lots + signed_lots
     if after * sign >= 0:

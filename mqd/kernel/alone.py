@@ -1,8 +1,10 @@
-"""The compiled loop of one symbol: the same as ``loop.run_many``, kept in registers.
+"""The compiled loop of one symbol: the same as ``loop.run_many``, in stretches.
 
-Bars on which nothing can happen cost the rule and the mark. The two common events, a target order
-that fills at the next open and a new target from rest, are handled here by the functions
-that the core uses; whatever else happens is the core's. The parity tests hold both to the desk.
+A stretch is a run of bars on which nothing can happen before the close. Over it the rule, compiled
+alone, is asked for the first bar at which it wants something new (``rule.next_change``), and the
+curve is summed up to there. The two common events, a target order that fills at the next open and
+a new target from rest, are handled here by the functions that the core uses; whatever else happens
+is ``turn``'s. The parity tests hold all of it to the desk.
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ from typing import Any
 from mqd.core.money import MOST_QUANTA
 from mqd.core.signal import HOLD
 from mqd.execution.costs import affordable_lots, fill_fee, worsened
-from mqd.kernel.books import book, close_session, is_beyond
-from mqd.kernel.core import ACT, LIVE, SEND
+from mqd.kernel.books import book, close_session, follow_peak, is_beyond
 from mqd.kernel.layout import OVERFLOW, World
-from mqd.kernel.loop import BLOCKS, fail, is_bad, waits, wants
+from mqd.kernel.loop import fail, is_bad, waits, wants
 from mqd.kernel.risk import judge_alone
 from mqd.kernel.sizes import set_simple_goal
+from mqd.kernel.sums import BLOCKS, begin, finish, ride
 from mqd.kernel.targets import closes, new_line, place
+from mqd.kernel.turn import ACT, LIVE, SEND, turn
 from mqd.kernel.venue import (
     CANCELED,
     FILLED,
@@ -32,23 +35,7 @@ from mqd.kernel.venue import (
 from mqd.portfolio.sizing import round_weight
 
 QUIET, GUARDED, BUSY = range(3)
-VIEWS = False
-PEAKS = False
-
-
-def weigh_one(a: Any, b: Any, step: int, equity: float, data: Any) -> float:
-    """Stand in for the strategy's rule on one symbol; bound when the loop is built."""
-    raise NotImplementedError
-
-
-def data_of(rule: Any, c: int) -> Any:
-    """Stand in for what ``weigh_one`` reads of one combination; bound with it."""
-    raise NotImplementedError
-
-
-def is_known(step: int, data: Any) -> bool:
-    """Stand in for whether all features are finite; bound with it."""
-    raise NotImplementedError
+LOOK_AHEAD = 64
 
 
 def watch(a: Any, b: Any) -> int:
@@ -127,13 +114,15 @@ def fills_at_open(w: World, a: Any, b: Any, bar: Any, step: int) -> bool:
     return True
 
 
+def is_at_rest(a: Any, b: Any) -> bool:
+    """Return True when a new target is one order or none, sized by the last close alone."""
+    if b.resize or b.target.on or b.waits or b.stop.on or b.profit.on or b.bare * a.exits:
+        return False
+    return not a.lookback and a.band_frac != a.band_frac
+
+
 def sends_simply(w: World, a: Any, b: Any, step: int, weight: float, equity: int) -> int:
     """Take in a new target from rest; return what is left for the core to do, -1 for nothing."""
-    if b.resize or b.target.on or b.waits or b.stop.on or b.profit.on or b.bare * a.exits:
-        return ACT
-    if a.lookback or a.band_frac == a.band_frac:
-        return ACT
-    b.changed = 0
     rounded = weight if weight == HOLD else round_weight(weight)
     if rounded == HOLD or rounded == b.blocked:  # noqa: PLR1714 - compiled as it stands
         return -1
@@ -164,121 +153,135 @@ def sends_simply(w: World, a: Any, b: Any, step: int, weight: float, equity: int
     return -1
 
 
-def to_close(
-    w: World, marks: Any, step: int, state: int, close: int, turn: Any, own: Any
-) -> None:  # fmt: skip
-    """Take what comes before the close of a step that is not quiet; ``close`` is the last one."""
+def to_close(w: World, marks: Any, step: int, state: int) -> None:
+    """Take what comes before the close of a step that is not quiet."""
     a, b, now = w.account, w.books[0], w.steps[step]
-    b.mark, b.row = close, step - 1
+    b.row = step - 1
+    if step:
+        b.mark = marks[step - 1]
     quiet = now.action_from == now.action_to
     if state == GUARDED and quiet:
         quiet = not is_touched(b, w.tape[0, step], now.now)
     elif state == BUSY:
         quiet = fills_at_open(w, a, b, w.tape[0, step], step)
     if not quiet:
-        turn(
-            own[0], w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills, own[1],
-            LIVE, step,
-        )  # fmt: skip
+        turn(w, LIVE, step)
     elif now.ends and a.owes:
         b.open_mark = marks[step]
         close_session(a, w.books, now.days_to_next)
 
 
-def after_rule(
-    w: World, step: int, weight: float, equity: int, known: bool, turn: Any, own: Any
-) -> int:  # fmt: skip
-    """Take in what the rule says at a close and return how closely to watch from here."""
+def untouched(w: World, b: Any, step: int, stop: int) -> int:
+    """Return the end of the bars after ``step`` in which protective orders surely rest."""
+    if b.stop.on and b.stop.trail:
+        return step + 1
+    stop = min(stop, step + LOOK_AHEAD)
+    step += 1
+    while step < stop and not is_touched(b, w.tape[0, step], w.steps[step].now):
+        step += 1
+    return step
+
+
+def below(marks: Any, step: int, stop: int, most: int) -> int:
+    """Return the first step from ``step`` whose close is above ``most``, ``stop`` for none."""
+    while step < stop and marks[step] <= most:
+        step += 1
+    return step
+
+
+def stretch(w: World, a: Any, b: Any, marks: Any, step: int, stop: int, state: int) -> int:
+    """Return the end of the bars from ``step`` on which nothing happens before the close.
+
+    The first counts as over. It is ``step`` itself when its close is beyond 64 bits.
+    """
+    if state == BUSY or a.owes or (a.trail_frac > 0.0 and b.lots):
+        stop = step + 1
+    elif state == GUARDED:
+        stop = untouched(w, b, step, stop)
+    at_most = abs(float(a.cash)) + abs(float(b.lots)) * float(b.lot_quanta) * float(a.close_max)
+    if at_most < MOST_QUANTA:
+        return stop
+    return below(marks, step, stop, highest(a.cash, b.lots, b.lot_quanta))
+
+
+def after_rule(w: World, step: int, weight: float, equity: int, known: bool) -> None:
+    """Take in what the rule says at a close."""
     a, b = w.account, w.books[0]
     what = -1
     if known:
         if is_bad(a, step, 0, weight):
-            return BUSY
-        if wants(a, b, weight):
+            return
+        if is_at_rest(a, b):
+            b.last = weight
             what = sends_simply(w, a, b, step, weight, equity)
+        elif wants(a, b, weight):
+            what = ACT
     elif waits(b):
         what = ACT
     if what >= 0:
-        turn(
-            own[0], w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills, own[1],
-            what, step,
-        )  # fmt: skip
-    a.bad_step = step
-    return watch(a, b)
+        turn(w, what, step)
 
 
-def run_alone(  # noqa: C901, PLR0915 - one pass, kept in registers
-    w: World, marks: Any, c: int, rule: Any, turn: Any, own: Any, moments: Any, cash: Any,
-    lots: Any,
+def heard_before(a: Any, b: Any, state: int) -> float:
+    """Return the weight that is nothing new, NaN when each one counts.
+
+    Away from rest, with a band, or after an exit for a rule that is no function of the bars, the
+    same weight may lead to an order.
+    """
+    if state == BUSY or a.band_frac == a.band_frac or (not a.pure and b.blocked != HOLD):
+        return nan
+    return b.last
+
+
+def run_alone(
+    w: World, marks: Any, ask: Any, data: Any, moments: Any, cash: Any, lots: Any
 ) -> None:  # fmt: skip
-    """Run combination ``c``; ``marks`` are the closes in ticks."""
+    """Run one combination; ``marks`` are the closes in ticks, ``moments`` as in ``run_many``.
+
+    ``ask`` is the rule, as ``rule.next_change`` writes it, and ``data`` what it is handed.
+    """
+    rows, ints, floats, start, own = data
     a, b = w.account, w.books[0]
-    data = data_of(rule, c)
-    money, held, per_tick = a.cash, b.lots, b.lot_quanta
-    previous = float(a.start_cash)
-    top, low, worst, below, total = previous, previous, 0.0, 0.0, 0.0
-    exposed, step, close, state, owes, equity_q = 0, 0, 0, QUIET, 0, money
-    most = highest(money, held, per_tick)
+    begin(a)
+    step, state, equity = 0, QUIET, a.start_cash
     next_action = w.steps[0].next_action
-    recording = a.recording != 0
-    speaks = a.pure == 0 or a.band_frac == a.band_frac
-    peaks = PEAKS or a.trail_frac > 0.0
     for block in range(BLOCKS):
         stop = -(-(block + 1) * a.n_steps // BLOCKS)
-        moments[block, 0] = stop - step
-        s1, s2, s3, s4 = 0.0, 0.0, 0.0, 0.0
+        sums = moments[block]
+        sums[0] = stop - step
         while step < stop:
-            if state or owes or step == next_action:
-                to_close(w, marks, step, state, close, turn, own)
-                if step == next_action:
-                    next_action = w.steps[step].next_action
+            if state or a.owes or step == next_action:
+                to_close(w, marks, step, state)
                 if a.status:
                     a.bad_step = step
                     return
-                money, held, owes, state = a.cash, b.lots, a.owes, watch(a, b)
-                most = highest(money, held, per_tick)
-            close = marks[step]
-            if close > most:
+                if step == next_action:
+                    next_action = w.steps[step].next_action
+                state = watch(a, b)
+            end = stretch(w, a, b, marks, step, min(stop, next_action), state)
+            if end == step:
                 fail(a, OVERFLOW, step, 0, 0.0)
                 return
-            equity_q = money + held * close * per_tick
-            equity = float(equity_q)
-            exposed += held != 0
-            if peaks and held:
-                follow_peak(b, w.tape[0, step])
-            known = is_known(step, data)
+            if a.trail_frac > 0.0 and b.lots:
+                follow_peak(b, w.tape[0, step].high_px, w.tape[0, step].low_px)
+            before = heard_before(a, b, state)
+            said = ask(rows, ints, floats, w.books, own, marks, start, step, end, before)
+            known = said < end
+            end = min(end, said + 1)
+            per_tick = b.lots * b.lot_quanta
+            equity = a.cash + per_tick * marks[end - 1]
+            ride(a, sums, a.cash, per_tick, marks, step, end)
+            if b.lots:
+                a.exposed += end - step
+            if a.recording:
+                for i in range(step, end):
+                    cash[i], lots[i, 0] = a.cash, b.lots
+            step = end
             if known or state == BUSY:
-                if VIEWS:
-                    b.mark, b.row = close, step
-                weight = weigh_one(a, b, step, equity, data) if known else HOLD
-                if weight != b.last or speaks or state == BUSY:
-                    b.mark, b.row = close, step
-                    state = after_rule(w, step, weight, equity_q, known, turn, own)
-                    if a.status:
-                        return
-            if equity != previous or previous <= 0.0:
-                r = equity / previous - 1.0 if previous > 0.0 else nan
-                s1 += r
-                s2 += r * r
-                s3 += r * r * r
-                s4 += r * r * r * r
-                below += r * r if r < 0.0 else 0.0
-                if equity > top:
-                    worst = max(worst, 1.0 - low / top)
-                    top, low = equity, equity
-                low = min(low, equity)
-                previous = equity
-            total += equity
-            if recording:
-                cash[step], lots[step, 0] = money, held
-            step += 1
-        moments[block, 1], moments[block, 2] = s1, s2
-        moments[block, 3], moments[block, 4] = s3, s4
-    a.exposed, a.downside, a.mean_equity = exposed, below, total / a.n_steps
-    a.drawdown_frac = max(worst, 1.0 - low / top)
-    a.equity = equity_q
-
-
-def follow_peak(b: Any, bar: Any) -> None:
-    """Move the best price since the entry."""
-    b.peak_px = max(b.peak_px, bar.high_px) if b.lots > 0 else min(b.peak_px, bar.low_px)
+                b.mark, b.row = marks[step - 1], step - 1
+                after_rule(w, step - 1, floats[0], equity, known)
+                if a.status:
+                    a.bad_step = step - 1
+                    return
+                state = watch(a, b)
+    finish(a, equity)

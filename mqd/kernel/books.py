@@ -107,6 +107,11 @@ def book(a: Any, b: Any, bar: Any, row: int, signed: int, ticks: int, fee: int) 
         close_trip(a, b)
 
 
+def follow_peak(b: Any, high_px: float, low_px: float) -> None:
+    """Move the best price since the entry."""
+    b.peak_px = max(b.peak_px, high_px) if b.lots > 0 else min(b.peak_px, low_px)
+
+
 def close_trip(a: Any, b: Any) -> None:
     """Count a round trip that is flat again."""
     a.n_trades += 1

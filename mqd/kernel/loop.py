@@ -6,19 +6,15 @@ bars is written unless ``RECORD`` asks for it.
 
 from __future__ import annotations
 
-from math import nan
 from typing import Any
 
 from mqd.core.signal import HOLD
 from mqd.kernel.books import value_at_marks
-from mqd.kernel.core import ACT, CHARGE, LIVE
 from mqd.kernel.layout import BAD_NUMBER, World
 from mqd.kernel.step import is_busy, mark
+from mqd.kernel.sums import BLOCKS, begin, finish, ride
+from mqd.kernel.turn import ACT, CHARGE, LIVE
 from mqd.portfolio.sizing import round_weight
-
-BLOCKS = 16
-QUIET, GUARDED, BUSY = range(3)
-PEAKS = False
 
 
 def decide_all(w: World, step: int, c: int, equity: int, rule: Any) -> bool:
@@ -111,52 +107,28 @@ def take_step(
 
 
 def run_many(
-    w: World, _marks: Any, c: int, rule: Any, turn: Any, own: Any, moments: Any, cash: Any,
+    w: World, marks: Any, c: int, rule: Any, turn: Any, own: Any, moments: Any, cash: Any,
     lots: Any,
 ) -> None:  # fmt: skip
     """Run combination ``c``; ``moments`` (16, 5) takes n and the sums of r to r**4 a block."""
     a = w.account
-    previous = float(a.start_cash)
-    top, low, worst = previous, previous, 0.0
-    below, total = 0.0, 0.0
-    step, equity_q = 0, a.start_cash
+    begin(a)
+    step, equity = 0, a.start_cash
     for block in range(BLOCKS):
         stop = -(-(block + 1) * a.n_steps // BLOCKS)
-        moments[block, 0] = stop - step
-        s1, s2, s3, s4 = 0.0, 0.0, 0.0, 0.0
+        sums = moments[block]
+        sums[0] = stop - step
         while step < stop:
-            equity_q, gross = take_step(w, step, c, rule, turn, own)
+            equity, gross = take_step(w, step, c, rule, turn, own)
             if a.status:
                 a.bad_step = step
                 return
-            equity = float(equity_q)
-            if equity != previous or previous <= 0.0:
-                r = equity / previous - 1.0 if previous > 0.0 else nan
-                square = r * r
-                s1 += r
-                s2 += square
-                s3 += square * r
-                s4 += square * square
-                if r < 0.0:
-                    below += square
-                if equity > top:
-                    worst = max(worst, 1.0 - low / top)
-                    top, low = equity, equity
-                low = min(low, equity)
-                previous = equity
-            total += equity
+            ride(a, sums, equity, 0, marks, 0, 1)
             if gross:
                 a.exposed += 1
-            if w.account.recording:
+            if a.recording:
                 cash[step] = a.cash
                 for p in range(len(w.books)):
                     lots[step, p] = w.books[p].lots
             step += 1
-        moments[block, 1] = s1
-        moments[block, 2] = s2
-        moments[block, 3] = s3
-        moments[block, 4] = s4
-    a.drawdown_frac = max(worst, 1.0 - low / top)
-    a.downside = below
-    a.mean_equity = total / a.n_steps
-    a.equity = equity_q
+    finish(a, equity)

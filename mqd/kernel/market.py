@@ -101,6 +101,7 @@ def _lay_out(bars: Bars, settings: Settings, name: str) -> Market:
     account["n_steps"] = len(table)
     tape = _tape(bars, settings, scales)
     closes = np.ascontiguousarray(tape["close"][0])
+    account["close_max"] = closes.max()
     rows = steps.rows
     controls = controls_of(bars, settings, scales, quantum, name)
     if len(controls):

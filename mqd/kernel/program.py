@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,13 +10,13 @@ from numpy.typing import NDArray
 
 from mqd.core.bar import Floats, Ints
 from mqd.errors import NotCompilable
-from mqd.kernel.alone import run_alone
-from mqd.kernel.core import core, core_type, world_types
-from mqd.kernel.layout import ACCOUNT, World
-from mqd.kernel.loop import BLOCKS, run_many
+from mqd.kernel.core import array_of, core, core_alone, core_type, rule_types, world_types
+from mqd.kernel.layout import ACCOUNT, BOOK, UNFINISHED, World
+from mqd.kernel.loop import run_many
 from mqd.kernel.market import Market
 from mqd.kernel.records import FILL_FIELDS, ORDER_FIELDS
-from mqd.kernel.rule import RuleText, bind, rule_text
+from mqd.kernel.rule import RuleText, bind, next_change, rule_text
+from mqd.kernel.sums import BLOCKS
 from mqd.strategy import jit
 from mqd.strategy.compiled import shape_of
 from mqd.strategy.entries import Shape
@@ -81,108 +80,170 @@ def room_for(market: Market, n: int) -> Room:
     )  # fmt: skip
 
 
+class Ready(NamedTuple):
+    """Inputs as a kernel's entry takes them."""
+
+    exits: Floats
+    arguments: tuple[NDArray[Any], ...]
+
+
 class Kernel:
-    """The loop with one strategy's rule inside, compiled or loaded from disk.
+    """The loop with one strategy's rule, compiled or loaded from disk.
 
     ``features`` are the names that the strategy's ``features`` returns; ``holes`` asks at every
-    bar whether all of them are finite; ``alone``: for one symbol.
-    Raises ``NotCompilable`` with the reason.
+    bar whether all of them are finite. Raises ``NotCompilable`` with the reason.
     """
 
     def __init__(
-        self,
-        strategy: Strategy,
-        shape: Shape,
-        features: Sequence[str],
-        *,
-        holes: bool,
-        alone: bool,
+        self, strategy: Strategy, shape: Shape, features: Sequence[str], *, holes: bool
     ) -> None:
         self.kind = strategy.kind
-        alone = alone and strategy.kind == "decide"
-        self.text = rule_text(shape, strategy.kind, tuple(features), holes, alone)
-        self._run = run_alone if alone else run_many
-        self._shape = shape
         self.pure = self.kind == "decide" and not (shape.position_fields or shape.takes_state)
         methods = [name for name in shape.self_reads if name not in shape.self_names]
         if methods:
             raise NotCompilable(f"{shape.rule.__qualname__}: self.{methods[0]} is no number.")
-        start = type(strategy).state
-        self._state = np.zeros(1, dtype=[(name, np.float64) for name in start] or np.float64)
-        for name, value in start.items():
-            self._state[name] = value
+        self._shape = shape
         self._own = tuple(jit.type_of(getattr(strategy, name)) for name in shape.self_names)
-        self._entry = self._compile(shape.rule)
-
-    def _compile(self, rule: FunctionType) -> Any:
-        bindings = bind(self.text) | {
-            "PEAKS": "peak_px" in self._shape.position_fields,
-            "VIEWS": bool(self._shape.position_fields),
-        }
-        allocates = self.kind == "allocate"
-        loop = rebuild(self._run, bindings, allocates=allocates, inside=True)
-        scope = {
-            "rule": self.text.scope["ask"], "run": loop,
-            "World": jit.argument_type("World", _WORLD),
-        }  # fmt: skip
-        returns = jit.returns_weights if self.kind == "allocate" else jit.returns_number
+        self.text = self._write(tuple(features), holes=holes)
         try:
-            return jit.compile_entry(
-                _entry_text(self.text, self._shape.takes_state), scope, self._signature(), rule,
-                returns,
-            )  # fmt: skip
+            self._entry = self._compile(strategy)
         except jit.NotCompiled as error:
             raise NotCompilable(str(error)) from error
 
-    def _signature(self) -> tuple[Any, ...]:
-        from numba import boolean, float64, int64, types
+    def _write(self, features: tuple[str, ...], *, holes: bool) -> RuleText:
+        """Return the text of the rule."""
+        raise NotImplementedError
 
-        def array(kind: Any, ndim: int) -> Any:
-            return types.Array(kind, ndim, "C")
+    def _compile(self, strategy: Strategy) -> Any:
+        """Return the compiled rule, with the loop around it or for the core to ask."""
+        raise NotImplementedError
 
-        def fixed(kind: Any, ndim: int) -> Any:
-            return types.Array(kind, ndim, "C", readonly=True)
+    def _run(
+        self, market: Market, account: NDArray[np.void], ready: Ready, first: int, last: int,
+        batch: Batch, room: Room,
+    ) -> None:  # fmt: skip
+        """Run combinations into ``batch``."""
+        raise NotImplementedError
 
-        world = world_types()
-        starts = [types.Array(world[0].dtype, 1, "C", readonly=True),
-                  types.Array(world[1].dtype, 1, "C", readonly=True)]  # fmt: skip
-        out = [world[0], array(float64, 3), array(int64, 1), array(int64, 2)]
-        extras: list[Any] = []
-        if self.kind == "allocate":
-            extras = [array(boolean, 1), array(float64, 2), array(float64, 2)]
-        elif self._shape.takes_state:
-            extras = [jit.type_of(self._state), jit.type_of(self._state)]
-        rule = [fixed(int64, 3), fixed(int64, 2)]
-        matrices = [fixed(float64, 3) for _ in self.text.fields]
-        columns = [fixed(kind, 1) for kind in self._own]
-        return (
-            core_type(), fixed(int64, 1), *world, *starts, fixed(float64, 2), int64, int64, *out,
-            *extras, *rule, *matrices, *columns,
-        )  # fmt: skip
+    def ready(self, inputs: Inputs) -> Ready:
+        """Return inputs as this kernel takes them."""
+        raise NotImplementedError
 
     def __call__(
-        self, market: Market, inputs: Inputs, share: float, first: int, last: int, room: Room
+        self, market: Market, ready: Ready, share: float, first: int, last: int, room: Room
     ) -> Batch:
-        """Run the combinations ``first`` to ``last - 1`` of ``inputs``."""
+        """Run the combinations ``first`` to ``last - 1`` of ``ready``."""
         n = last - first
         account = market.account.copy()
         account["share"] = share
-        account["exits"] = inputs.exits.any()
+        account["exits"] = ready.exits.any()
         account["pure"] = self.pure
         account["recording"] = len(room.orders) > 0
         batch = Batch(np.zeros(n, ACCOUNT), np.zeros((n, BLOCKS, 5)))
-        self._entry(
-            market.core or core(), market.closes, account.copy(), market.books.copy(), market.tape,
-            market.steps, market.rows, market.actions, room.orders, room.fills,
-            market.controls.copy(), account, market.books, inputs.exits, first, last, *batch,
-            room.cash, room.lots, *self._extras(len(market.books)), inputs.index, inputs.start,
-            *inputs.matrices, *inputs.parameters,
-        )  # fmt: skip
+        self._run(market, account, ready, first, last, batch, room)
         return batch
 
     def nothing(self) -> Batch:
         """Return the batch of one combination that has not run."""
         return Batch(np.zeros(1, ACCOUNT), np.zeros((1, BLOCKS, 5)))
+
+
+class KernelAlone(Kernel):
+    """For one symbol and a rule without state: the core runs, and asks the rule."""
+
+    def _write(self, features: tuple[str, ...], *, holes: bool) -> RuleText:
+        return next_change(self._shape, features, features if holes else (), self._own)
+
+    def _compile(self, _strategy: Strategy) -> Any:
+        return jit.compile_entry(
+            self.text.source, self.text.scope, rule_types(), self._shape.rule, jit.returns_number
+        )
+
+    def ready(self, inputs: Inputs) -> Ready:
+        """Lay all matrices one below the other, and each combination's places side by side."""
+        matrices = [matrix[0] for matrix in inputs.matrices]
+        firsts = np.cumsum([0, *(len(matrix) for matrix in matrices)])[:-1]
+        floats = np.zeros((len(inputs.exits), 1 + len(inputs.parameters)))
+        ints = np.zeros((len(inputs.exits), len(matrices) + len(inputs.parameters)), np.int64)
+        ints[:, : len(matrices)] = (inputs.index[:, 0] + firsts[:, None]).T
+        for place, column in enumerate(inputs.parameters):
+            if column.dtype.kind == "f":
+                floats[:, 1 + place] = column
+            else:
+                ints[:, len(matrices) + place] = column
+        rows = matrices[0] if len(matrices) == 1 else np.concatenate(matrices or [np.zeros((0, 0))])
+        return Ready(inputs.exits, (rows, ints, floats, inputs.start[0]))
+
+    def _run(
+        self, market: Market, account: NDArray[np.void], ready: Ready, first: int, last: int,
+        batch: Batch, room: Room,
+    ) -> None:  # fmt: skip
+        for whole in (False, True):
+            core_alone(whole=whole)(
+                self._entry, market.closes, account.copy(), market.books.copy(), market.tape,
+                market.steps, market.rows, market.actions, room.orders, room.fills,
+                market.controls, account, market.books, ready.exits, first, last, *batch,
+                room.cash, room.lots, *ready.arguments,
+            )  # fmt: skip
+            if not (batch.accounts["status"] == UNFINISHED).any():
+                return
+
+
+class KernelMany(Kernel):
+    """For several symbols, rules of the user's, or a rule with state: the rule is inside."""
+
+    def _write(self, features: tuple[str, ...], *, holes: bool) -> RuleText:
+        return rule_text(self._shape, self.kind, features, holes)
+
+    def _compile(self, strategy: Strategy) -> Any:
+        start = type(strategy).state
+        self._state = np.zeros(1, dtype=[(name, np.float64) for name in start] or np.float64)
+        for name, value in start.items():
+            self._state[name] = value
+        loop = rebuild(run_many, bind(self.text), allocates=self.kind == "allocate", inside=True)
+        scope = {
+            "rule": self.text.scope["ask"], "run": loop,
+            "World": jit.argument_type("World", _WORLD),
+        }  # fmt: skip
+        returns = jit.returns_weights if self.kind == "allocate" else jit.returns_number
+        source = _entry_text(self.text, self._shape.takes_state)
+        return jit.compile_entry(source, scope, self._signature(), self._shape.rule, returns)
+
+    def _signature(self) -> tuple[Any, ...]:
+        from numba import boolean, float64, int64
+
+        world = world_types()
+        starts = [array_of(kind, 1, readonly=True) for kind in (ACCOUNT, BOOK)]
+        out = [world[0], array_of(float64, 3), array_of(int64, 1), array_of(int64, 2)]
+        extras: list[Any] = []
+        if self.kind == "allocate":
+            extras = [array_of(boolean, 1), array_of(float64, 2), array_of(float64, 2)]
+        elif self._shape.takes_state:
+            extras = [jit.type_of(self._state), jit.type_of(self._state)]
+        rule = [array_of(int64, 3, readonly=True), array_of(int64, 2, readonly=True)]
+        matrices = [array_of(float64, 3, readonly=True) for _ in self.text.fields]
+        columns = [array_of(kind, 1, readonly=True) for kind in self._own]
+        return (
+            core_type(), array_of(int64, 1, readonly=True), *world, *starts,
+            array_of(float64, 2, readonly=True), int64, int64, *out, *extras, *rule, *matrices,
+            *columns,
+        )  # fmt: skip
+
+    def ready(self, inputs: Inputs) -> Ready:
+        """Hand all arrays over one by one."""
+        arguments = (inputs.index, inputs.start, *inputs.matrices, *inputs.parameters)
+        return Ready(inputs.exits, arguments)
+
+    def _run(
+        self, market: Market, account: NDArray[np.void], ready: Ready, first: int, last: int,
+        batch: Batch, room: Room,
+    ) -> None:  # fmt: skip
+        self._entry(
+            market.core or core(), market.closes, account.copy(), market.books.copy(), market.tape,
+            market.steps, market.rows, market.actions, room.orders, room.fills,
+            market.controls.copy(), account, market.books, ready.exits, first, last, *batch,
+            room.cash, room.lots, *self._extras(len(market.books)), *ready.arguments,
+        )  # fmt: skip
 
     def _extras(self, n_symbols: int) -> list[NDArray[Any]]:
         if self.kind == "allocate":
@@ -210,7 +271,9 @@ def kernel_of(strategy: Strategy, features: Sequence[str], *, holes: bool, alone
         tuple(features), holes, alone,
     )  # fmt: skip
     if key not in _KERNELS:
-        _KERNELS[key] = Kernel(strategy, shape, features, holes=holes, alone=alone)
+        asked = alone and strategy.kind == "decide" and not shape.takes_state
+        made = KernelAlone if asked else KernelMany
+        _KERNELS[key] = made(strategy, shape, features, holes=holes)
     return _KERNELS[key]
 
 

@@ -11,7 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from mqd.core.signal import HOLD, PositionView
+from mqd.kernel.books import follow_peak
 from mqd.kernel.layout import MASKED, TOO_MUCH, WRONG_SHAPE
 from mqd.kernel.loop import fail, is_bad, waits, wants
 from mqd.strategy import jit
@@ -29,20 +32,16 @@ class RuleText(NamedTuple):
 
     source: str
     scope: dict[str, object]
-    functions: tuple[str, ...]
     fields: tuple[str, ...]
     parameters: tuple[str, ...]
     extras: int
 
 
-def rule_text(
-    shape: Shape, kind: str, features: tuple[str, ...], holes: bool, alone: bool
-) -> RuleText:
+def rule_text(shape: Shape, kind: str, features: tuple[str, ...], holes: bool) -> RuleText:
     """Write what joins a rule of this shape to the loop.
 
     ``features`` are all that the strategy returns: each must be finite for the rule to be asked.
     ``holes``: a feature may be missing after its first value, so every bar is looked at.
-    ``alone``: one symbol, whose loop asks ``weigh_one`` instead of ``decide_all``.
     """
     read = tuple(name for name in shape.fields if name not in features and name != "tradable")
     fields = (*features, *read)
@@ -63,54 +62,89 @@ def rule_text(
         "fail": fail, "HOLD": HOLD, "MASKED": MASKED, "TOO_MUCH": TOO_MUCH,
         "WRONG_SHAPE": WRONG_SHAPE,
     }  # fmt: skip
-    self_text = _made("Self", own)
-    functions: tuple[str, ...]
-    if alone:
-        source = _alone(shape, names, fields, features if holes else (), self_text)
-        functions = ("data_of", "is_known", "weigh_one")
-    else:
-        source = _HEAD + body(shape, names, fields, self_text, ready)
-        functions = ("decide_all",)
-    return RuleText(source, scope, functions, fields, shape.self_names, extras)
+    source = _HEAD + body(shape, names, fields, _made("Self", own), ready)
+    return RuleText(source, scope, fields, shape.self_names, extras)
 
 
 def bind(text: RuleText) -> dict[str, Any]:
-    """Return the functions that the loop's stand-ins are bound to."""
+    """Return ``decide_all`` as the loop's stand-in is bound to it."""
     scope = dict(text.scope)
     exec(compile(text.source, "<mqd rule>", "exec"), scope)  # noqa: S102 - our own text
-    return {name: scope[name] for name in text.functions}
+    return {"decide_all": scope["decide_all"]}
 
 
-def _alone(
-    shape: Shape,
-    names: Mapping[str, str],
-    fields: tuple[str, ...],
-    watched: tuple[str, ...],
-    own: str,
-) -> str:
-    """Write the functions of one symbol: its rows are cut out once a combination."""
-    rows = [f"{names[name]}[0, rule[0][{i}, 0, c]]" for i, name in enumerate(fields)]
-    state = ["rule[2]"] if shape.takes_state else []
-    data = ", ".join([own, "rule[1][0, c]", *rows, *state])
-    known = " and ".join(
-        ["step >= data[1]"] + [f"isfinite(data[{2 + fields.index(n)}][step])" for n in watched]
-    )
-    now = _made("Now", [f"data[{2 + fields.index(name)}][step]" for name in shape.fields])
+def next_change(
+    shape: Shape, features: tuple[str, ...], watched: tuple[str, ...], own: tuple[Any, ...]
+) -> RuleText:
+    """Write the function that ``alone`` asks: the rule over the bars of a stretch.
+
+    ``entry(rows, ints, floats, books, account, closes, start, step, stop, last)`` returns the
+    first step before ``stop`` whose weight is neither ``last`` nor HOLD and leaves it in
+    ``floats[0]``, else ``stop``; with ``last`` NaN every weight counts. ``rows`` (distinct, bar)
+    holds the matrices of all fields, ``ints`` the row of each field, then the whole parameters;
+    ``floats`` the weight, then the others; ``own`` are the parameters' types. ``watched``
+    features may be missing after ``start``.
+    """
+    peaks = "peak_px" in shape.position_fields
+    read = dict.fromkeys([*shape.fields, *(_PEAK_FIELDS if peaks else ())])
+    fields = (*features, *(name for name in read if name not in features))
+    values = {name: f"rows[uintp(ints[{i}]), at]" for i, name in enumerate(fields)}
+    known = " and ".join([f"isfinite({values[name]})" for name in watched] or ["True"])
     places = [PositionView._fields.index(name) for name in shape.position_fields]
+    now = _made("Now", [values[name] for name in shape.fields])
     position = _made("Position", [f"view[{i}]" for i in places])
-    handed = f", data[{2 + len(fields)}][0]" if shape.takes_state else ""
-    return f"""
+    follow = _FOLLOW.format(*(values[name] for name in _PEAK_FIELDS)) if peaks else ""
+    parameters = [_parameter(kind, i, len(fields)) for i, kind in enumerate(own)]
+    source = f"""
 from math import isfinite
-def data_of(rule, c):
-    return ({data},)
-def is_known(step, data):
-    return {known}
-def weigh_one(a, b, step, equity, data):
-    slot = equity * a.share
-    if True:
-        if True:
-{_VIEW.replace("w.account", "a") if places else ""}\
-            return float(ask(data[0], {now}, {position}{handed}))
+def entry(rows, ints, floats, books, account, closes, start, step, stop, last):
+    own = {_made("Self", parameters)}
+    a, b = account[0], books[0]
+    step = max(step, min(start, stop))
+    while step < stop:
+        at = uintp(step)
+{follow}\
+        if {known}:
+{_VIEW_ALONE if places else ""}\
+            weight = float(ask(own, {now}, {position}))
+            if weight != last and (weight != HOLD or last != last):
+                floats[0] = weight
+                return step
+        step += 1
+    return stop
+"""
+    scope: dict[str, object] = {
+        "ask": rebuild(shape.rule, inside=True), "rule": None, "uintp": np.uintp, "HOLD": HOLD,
+        "Self": jit.argument_type("Self", shape.self_names),
+        "Now": jit.argument_type("Now", shape.fields),
+        "Position": jit.argument_type("Position", shape.position_fields),
+        "position_view": position_view, "follow_peak": follow_peak,
+    }  # fmt: skip
+    scope["rule"] = scope["ask"]
+    return RuleText(source, scope, fields, shape.self_names, 0)
+
+
+def _parameter(kind: Any, place: int, n_fields: int) -> str:
+    """Return the text of a parameter, the ``place``-th, of numba's type ``kind``."""
+    from numba import types
+
+    if isinstance(kind, types.Boolean):
+        return f"ints[{n_fields + place}] != 0"
+    whole = isinstance(kind, types.Integer)
+    return f"ints[{n_fields + place}]" if whole else f"floats[{1 + place}]"
+
+
+_PEAK_FIELDS = ("high", "low")
+_FOLLOW = """\
+        if b.lots:
+            follow_peak(b, {}, {})
+"""
+_VIEW_ALONE = """\
+            value = b.lots * closes[at] * b.lot_quanta
+            slot = float(a.cash + value) * a.share
+            units = (b.lots_per_share, a.quanta_per_unit)
+            held = step - b.entry_row + 1
+            view = position_view(b.lots, b.cost, value, slot, units, held, b.peak_px)
 """
 
 

@@ -36,12 +36,12 @@ def run_single(strategy: Strategy, bars: Bars, settings: Settings) -> tuple[Mark
     holes = any(has_holes(one.ready) for one in features.values())
     exits = exits_of(strategy)
     kernel = kernel_of(strategy, names, holes=holes, alone=market.alone)
-    inputs = inputs_of(kernel, strategy, bars, features, exits)
+    ready = kernel.ready(inputs_of(kernel, strategy, bars, features, exits))
     share = share_of(strategy, bars)
     n = _ROOM
     while True:
         room = room_for(market, n)
-        batch = kernel(market, inputs, share, 0, 1, room)
+        batch = kernel(market, ready, share, 0, 1, room)
         account = batch.accounts[0]
         needed = max(account["n_lines"], account["n_executions"])
         if needed <= n:

@@ -7,7 +7,14 @@ from __future__ import annotations
 from typing import Any
 
 from mqd.core.money import MOST_QUANTA
-from mqd.kernel.books import close_session, dividend, equity_at_marks, leave, split
+from mqd.kernel.books import (
+    close_session,
+    dividend,
+    equity_at_marks,
+    follow_peak,
+    leave,
+    split,
+)
 from mqd.kernel.layout import RULED, World
 from mqd.kernel.past import set_clock, wake
 from mqd.kernel.protection import protect
@@ -131,10 +138,8 @@ def mark(w: World, step: int) -> None:
             bar = w.tape[p, row]
             b.mark = bar.close
             b.row = row
-            if b.lots > 0:
-                b.peak_px = max(b.peak_px, bar.high_px)
-            elif b.lots < 0:
-                b.peak_px = min(b.peak_px, bar.low_px)
+            if b.lots:
+                follow_peak(b, bar.high_px, bar.low_px)
 
 
 def is_busy(w: World) -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mqd.core.bar import Floats
 from mqd.kernel.layout import DONE, REJECTED
 from mqd.kernel.market import Market, market_of
-from mqd.kernel.program import Batch, Inputs, Kernel, kernel_of, no_room
+from mqd.kernel.program import Batch, Inputs, Kernel, Ready, kernel_of, no_room
 from mqd.kernel.settings import settings_of
 from mqd.kernel.single import failure, share_of
 from mqd.market_data.bars import Bars
@@ -99,7 +99,7 @@ class CompiledEvaluator:
             )
         return self._kernels[holes]
 
-    def _inputs(self, unit: _Unit, columns: Columns, n: int) -> tuple[Kernel, Inputs]:
+    def _inputs(self, unit: _Unit, columns: Columns, n: int) -> tuple[Kernel, Ready]:
         tables = self._features(unit, columns, n)
         holes = any(table.holes for table in tables)
         kernel = self._kernel(holes=holes)
@@ -120,9 +120,8 @@ class CompiledEvaluator:
                     np.maximum(start[p], table.first[f][table.index[f]], out=start[p])
         parameters = tuple(self._column(name, columns, n) for name in kernel.text.parameters)
         exits = np.stack([self._column(name, columns, n) for name in _EXITS], axis=1)
-        return kernel, Inputs(
-            tuple(matrices), index, start, parameters, np.ascontiguousarray(exits, np.float64)
-        )
+        exits = np.ascontiguousarray(exits, np.float64)
+        return kernel, kernel.ready(Inputs(tuple(matrices), index, start, parameters, exits))
 
     def _column(self, name: str, columns: Columns, n: int) -> NDArray[Any]:
         value = getattr(self._strategy, name)
@@ -134,7 +133,7 @@ class CompiledEvaluator:
     # --- running it ------------------------------------------------------------------------------
 
     def _run(self, unit: _Unit, columns: Columns, n: int) -> tuple[Batch, dict[int, str]]:
-        kernel, inputs = self._inputs(unit, columns, n)
+        kernel, ready = self._inputs(unit, columns, n)
         share = share_of(self._strategy, unit.bars)
         width = max(1, -(-n // (self._threads * _SLICES)))
         cuts = [(a, min(a + width, n)) for a in range(0, n, width)]
@@ -142,9 +141,9 @@ class CompiledEvaluator:
 
         def part(cut: tuple[int, int]) -> Batch:
             try:
-                return kernel(unit.market, inputs, share, *cut, no_room())
+                return kernel(unit.market, ready, share, *cut, no_room())
             except Exception:  # noqa: BLE001 - the user's rule raised: found one by one
-                return self._one_by_one(kernel, unit, inputs, share, cut, raised)
+                return self._one_by_one(kernel, unit, ready, share, cut, raised)
 
         if self._threads == 1 or len(cuts) == 1:
             batches = [part(cut) for cut in cuts]
@@ -158,13 +157,13 @@ class CompiledEvaluator:
         return whole, raised
 
     def _one_by_one(
-        self, kernel: Kernel, unit: _Unit, inputs: Inputs, share: float, cut: tuple[int, int],
+        self, kernel: Kernel, unit: _Unit, ready: Ready, share: float, cut: tuple[int, int],
         raised: dict[int, str],
     ) -> Batch:  # fmt: skip
         batches = []
         for c in range(*cut):
             try:
-                batches.append(kernel(unit.market, inputs, share, c, c + 1, no_room()))
+                batches.append(kernel(unit.market, ready, share, c, c + 1, no_room()))
             except Exception as error:  # noqa: BLE001 - whatever the user's rule raises
                 name = type(self._strategy).__name__
                 raised[c] = f"{name}.{kernel.kind} raised {type(error).__name__}: {error}"

@@ -67,8 +67,8 @@ class Table:
 
 
 def _plain(value: Any) -> Any:
-    """Return an argument of an entry as Python takes it."""
-    if not isinstance(value, np.ndarray) or not value.dtype.names:
+    """Return an argument of an entry as Python takes it; one that it has already, as it is."""
+    if isinstance(value, np.recarray) or not isinstance(value, np.ndarray) or not value.dtype.names:
         return value
     return value.view(np.recarray) if value.dtype in (BAR, STEP, ACTION) else Table(value)
 
@@ -78,13 +78,14 @@ def _entry(source: str, scope: Mapping[str, object], *_: Any, **__: Any) -> Any:
     names = dict(scope)
     exec(compile(source, "<entry>", "exec"), names)
 
-    def run(*arguments: Any) -> None:
+    def run(*arguments: Any) -> Any:
         taken = [_plain(value) for value in arguments]
         with np.errstate(all="ignore"):
-            names["entry"](*taken)
-        for one in taken:
-            if isinstance(one, Table):
+            returned = names["entry"](*taken)
+        for one, given in zip(taken, arguments, strict=True):
+            if isinstance(one, Table) and one is not given:
                 one.flush()
+        return returned
 
     return run
 
@@ -108,13 +109,6 @@ def _bound(function: Any, bindings: Mapping[str, object] | None = None, *_: Any,
     return copied(function)
 
 
-def _core_entry(source: str, scope: Mapping[str, object], *_: Any, **__: Any) -> Any:
-    """Stand in for the compiler of the core, whose arguments are plain already."""
-    names = dict(scope)
-    exec(compile(source, "<core>", "exec"), names)
-    return names["entry"]
-
-
 def _refuse(*_: Any, **__: Any) -> None:
     raise jit.NotCompiled("A test runs the rule as plain Python.")
 
@@ -133,8 +127,9 @@ def interpreted() -> Iterator[None]:
     with ExitStack() as stack:
         for target, name, stand_in in (
             (program, "rebuild", _bound), (rule, "rebuild", _bound),
-            (core_module, "rebuild", _bound), (core_module, "compile_cached", _core_entry),
+            (core_module, "rebuild", _bound), (core_module, "compile_cached", _entry),
             (program, "core", core_module.core.__wrapped__),
+            (program, "core_alone", core_module.core_alone.__wrapped__),
             (program.jit, "compile_entry", _entry),
         ):  # fmt: skip
             stack.enter_context(mock.patch.object(target, name, stand_in))
