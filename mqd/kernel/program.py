@@ -38,6 +38,11 @@ class Batch(NamedTuple):
     moments: Floats
 
 
+def blank(n: int) -> Batch:
+    """Return the batch of ``n`` combinations that have not run."""
+    return Batch(np.zeros(n, ACCOUNT), np.zeros((n, BLOCKS, 5)))
+
+
 class Inputs(NamedTuple):
     """What the rule reads, for ``n`` combinations.
 
@@ -130,22 +135,18 @@ class Kernel:
         raise NotImplementedError
 
     def __call__(
-        self, market: Market, ready: Ready, share: float, first: int, last: int, room: Room
-    ) -> Batch:
-        """Run the combinations ``first`` to ``last - 1`` of ``ready``."""
-        n = last - first
+        self, market: Market, ready: Ready, share: float, cut: tuple[int, int], room: Room,
+        batch: Batch,
+    ) -> None:  # fmt: skip
+        """Run the combinations from ``cut[0]`` up to ``cut[1]`` of ``ready`` into ``batch``."""
+        first, last = cut
         account = market.account.copy()
         account["share"] = share
         account["exits"] = ready.exits.any()
         account["pure"] = self.pure
         account["recording"] = len(room.orders) > 0
-        batch = Batch(np.zeros(n, ACCOUNT), np.zeros((n, BLOCKS, 5)))
-        self._run(market, account, ready, first, last, batch, room)
-        return batch
-
-    def nothing(self) -> Batch:
-        """Return the batch of one combination that has not run."""
-        return Batch(np.zeros(1, ACCOUNT), np.zeros((1, BLOCKS, 5)))
+        part = Batch(batch.accounts[first:last], batch.moments[first:last])
+        self._run(market, account, ready, first, last, part, room)
 
 
 class KernelAlone(Kernel):

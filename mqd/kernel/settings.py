@@ -52,8 +52,8 @@ def scales_of(bars: Bars, cash: Decimal) -> tuple[dict[str, Scale], Decimal]:
 def _check_prices(bars: SymbolBars, scale: Scale) -> None:
     """Raise ``AmountTooLarge`` for a bar at whose high one lot alone is too much."""
     most = float(MOST_QUANTA * scale.quantum)
-    row = int(np.argmax(bars.high))
-    if bars.high[row] * float(scale.lot) > most:
+    if bars.high.max() * float(scale.lot) > most:
+        row = int(np.argmax(bars.high))
         raise AmountTooLarge(f"one lot of {bars.symbol}", iso(int(bars.ts_close[row])), most)
 
 

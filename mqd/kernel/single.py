@@ -10,7 +10,7 @@ from mqd.core.money import MOST_QUANTA
 from mqd.errors import BOOKS, AmountTooLarge, BadWeight, MqdError, NotCompilable
 from mqd.kernel import layout as at
 from mqd.kernel.market import Market, market_of
-from mqd.kernel.program import Inputs, Kernel, Room, kernel_of, room_for
+from mqd.kernel.program import Inputs, Kernel, Room, blank, kernel_of, room_for
 from mqd.kernel.records import Counts, Records
 from mqd.kernel.settings import Settings
 from mqd.kernel.verdict import MALFORMED
@@ -41,7 +41,8 @@ def run_single(strategy: Strategy, bars: Bars, settings: Settings) -> tuple[Mark
     n = _ROOM
     while True:
         room = room_for(market, n)
-        batch = kernel(market, ready, share, 0, 1, room)
+        batch = blank(1)
+        kernel(market, ready, share, (0, 1), room, batch)
         account = batch.accounts[0]
         needed = max(account["n_lines"], account["n_executions"])
         if needed <= n:

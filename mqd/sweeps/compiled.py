@@ -14,6 +14,7 @@ from mqd.core.bar import Floats
 from mqd.kernel.layout import DONE, REJECTED
 from mqd.kernel.market import Market, market_of
 from mqd.kernel.program import Batch, Inputs, Kernel, Ready, kernel_of, no_room
+from mqd.kernel.program import blank as no_batch
 from mqd.kernel.settings import settings_of
 from mqd.kernel.single import failure, share_of
 from mqd.market_data.bars import Bars
@@ -135,43 +136,34 @@ class CompiledEvaluator:
     def _run(self, unit: _Unit, columns: Columns, n: int) -> tuple[Batch, dict[int, str]]:
         kernel, ready = self._inputs(unit, columns, n)
         share = share_of(self._strategy, unit.bars)
-        width = max(1, -(-n // (self._threads * _SLICES)))
+        width = n if self._threads == 1 else max(1, -(-n // (self._threads * _SLICES)))
         cuts = [(a, min(a + width, n)) for a in range(0, n, width)]
-        raised: dict[int, str] = {}
+        batch, raised = no_batch(n), dict[int, str]()
 
-        def part(cut: tuple[int, int]) -> Batch:
+        def run(cut: tuple[int, int]) -> None:
             try:
-                return kernel(unit.market, ready, share, *cut, no_room())
+                kernel(unit.market, ready, share, cut, no_room(), batch)
             except Exception:  # noqa: BLE001 - the user's rule raised: found one by one
-                return self._one_by_one(kernel, unit, ready, share, cut, raised)
+                self._one_by_one(kernel, unit, ready, share, cut, batch, raised)
 
-        if self._threads == 1 or len(cuts) == 1:
-            batches = [part(cut) for cut in cuts]
+        if len(cuts) == 1:
+            run(cuts[0])
         else:
             with ThreadPoolExecutor(self._threads) as pool:
-                batches = list(pool.map(part, cuts))
-        whole = Batch(
-            np.concatenate([batch.accounts for batch in batches]),
-            np.concatenate([batch.moments for batch in batches]),
-        )
-        return whole, raised
+                list(pool.map(run, cuts))
+        return batch, raised
 
     def _one_by_one(
         self, kernel: Kernel, unit: _Unit, ready: Ready, share: float, cut: tuple[int, int],
-        raised: dict[int, str],
-    ) -> Batch:  # fmt: skip
-        batches = []
+        batch: Batch, raised: dict[int, str],
+    ) -> None:  # fmt: skip
         for c in range(*cut):
             try:
-                batches.append(kernel(unit.market, ready, share, c, c + 1, no_room()))
+                kernel(unit.market, ready, share, (c, c + 1), no_room(), batch)
             except Exception as error:  # noqa: BLE001 - whatever the user's rule raises
                 name = type(self._strategy).__name__
                 raised[c] = f"{name}.{kernel.kind} raised {type(error).__name__}: {error}"
-                batches.append(kernel.nothing())
-        return Batch(
-            np.concatenate([batch.accounts for batch in batches]),
-            np.concatenate([batch.moments for batch in batches]),
-        )
+                batch.accounts[c], batch.moments[c] = no_batch(1).accounts[0], 0.0
 
     # --- rows ----------------------------------------------------------------------------------
 

@@ -19,7 +19,9 @@ def metric_columns(market: Market, batch: Batch) -> dict[str, Column]:
     periods = float(market.account["bars_per_year"][0])
     start = float(market.account["start_cash"][0])
     n = float(len(market.steps))
-    sums = moments[:, :, 1:].sum(axis=1)
+    sums = moments[:, 0, 1:].copy()
+    for block in range(1, moments.shape[1]):
+        sums += moments[:, block, 1:]
     known = ~np.isnan(sums[:, 0])
     with np.errstate(all="ignore"):
         growth = np.where(known, a["equity"] / start, np.nan)
