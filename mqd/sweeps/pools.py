@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Any, Final, Protocol, runtime_checkable
 
 from mqd.errors import UsageError, did_you_mean
+from mqd.sweeps.evaluate import Job
 from mqd.sweeps.worker import Parcel, RayHandle
 
 WAIT_S: Final = 10
@@ -188,6 +189,22 @@ def _closed(found: Any) -> None:
 
 def _numbered(number: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     return number, function(*arguments)
+
+
+def check_travels(job: Job) -> None:
+    """Refuse a job that no other process can be sent: a pool would take that for lost workers."""
+    try:
+        import cloudpickle
+    except ImportError:  # joblib 1.5 brings its own
+        from joblib.externals import cloudpickle
+    try:
+        cloudpickle.dumps((job.strategy_cls, job.settings))
+    except Exception as error:
+        raise UsageError(
+            f"{job.strategy_cls.__name__} cannot be sent to workers: {error}. Make what cannot"
+            " travel (locks, open files, connections) inside its methods, or sweep with threads:"
+            " workers=None."
+        ) from error
 
 
 def pool_of(workers: object) -> Pool | None:

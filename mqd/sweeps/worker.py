@@ -2,13 +2,16 @@
 
 A worker is a thread of a process, here or on another machine. It keeps the evaluators of the
 last ``KEPT_MAX`` parcels, so that a chunk brings its parameters along and nothing else.
-Whatever fails here is returned, not raised: what a pool itself raises means a lost worker.
+Whatever fails here, a strategy that leaves the process too, is returned, not raised: what a
+pool itself raises means a lost worker.
 """
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple, assert_never
 
@@ -67,7 +70,7 @@ def compute(handle: Handle, columns: Columns) -> Done | Raised:
         evaluate = _evaluator(handle)
         outcome = evaluate(columns) if columns else None
         return Done(evaluate.engine, evaluate.notes, outcome)
-    except Exception as error:  # noqa: BLE001 - the caller raises it where the user is
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the caller raises it where the user is
         return Raised(_portable(error))
 
 
@@ -113,8 +116,11 @@ def _loaded(job: Job) -> Job:
     return job._replace(bars=bars)
 
 
-def _portable(error: Exception) -> Exception:
-    """Return the error, or what it says when another process may not know its class."""
+def _portable(error: Exception | SystemExit) -> Exception:
+    """Return the error, or what it says when it cannot travel or its class may not be known."""
     if isinstance(error, MqdError) or type(error).__module__ == "builtins":
-        return error
+        with suppress(Exception):
+            pickle.dumps(error)
+            if isinstance(error, Exception):
+                return error
     return MqdError(f"{type(error).__name__}: {error}")

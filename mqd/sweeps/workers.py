@@ -27,7 +27,7 @@ from mqd.core.clock import WallClock
 from mqd.sweeps.bars_file import BarsFile
 from mqd.sweeps.errors import WorkersLost
 from mqd.sweeps.evaluate import Columns, Evaluator, Job, Outcome
-from mqd.sweeps.pools import Pool
+from mqd.sweeps.pools import Pool, check_travels
 from mqd.sweeps.worker import Done, Parcel, Raised, compute, survey
 
 STRIKES_MAX: Final = 3
@@ -99,6 +99,7 @@ class OnWorkers:
 
     def __init__(self, pool: Pool, jobs: Sequence[Job]) -> None:
         self._pool, self._jobs = pool, jobs
+        check_travels(jobs[0])
         name = f"{socket.gethostname()}-{os.getpid()}-{WallClock().monotonic_ns()}"
         self._keys = [f"{name}-{place}" for place in range(len(jobs))]
         self._handles: dict[int, Any] = {}

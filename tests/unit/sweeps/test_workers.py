@@ -1,6 +1,7 @@
 """Sweeps on workers: the table of a local sweep, to the bit, whatever dies on the way."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from joblib._parallel_backends import ThreadingBackend
 import mqd
 from mqd.cli import main as cli
 from mqd.errors import DataError, MqdError, NotCompilable, UnknownParameter, UsageError
+from mqd.sweeps import worker
 from mqd.sweeps.bars_file import BarsFile
 from mqd.sweeps.errors import SweepWriteFailed, WorkersLost
 from mqd.sweeps.evaluate import Job
@@ -452,8 +454,6 @@ def test_slices_that_end_in_any_order_are_handed_on_in_order(bars, monkeypatch):
     ],
 )
 def test_an_error_travels_as_it_is(error):
-    import pickle
-
     found = pickle.loads(pickle.dumps(error))
     assert type(found) is type(error)
     assert str(found) == str(error)
@@ -468,6 +468,67 @@ def test_what_fails_on_a_worker_is_raised_here(client, bars):
     with pytest.raises(type(found.value)) as here:
         mqd.sweep(Cross, bars, GRID, cash=-1, **EVENT)
     assert str(found.value) == str(here.value)
+
+
+def laid_out(handle, columns):
+    """Meet what a handle stands for, as a sweep's chunk would."""
+
+    class Stands:
+        engine = "event"
+        notes = ()
+
+        def __call__(self, _columns):
+            raise handle
+
+    worker._KEPT.evaluators["x"] = Stands()
+    return compute(Parcel("x", None), {"fast": columns})
+
+
+class Unsendable(MqdError):
+    """Holds what no other process can have."""
+
+    def __init__(self):
+        super().__init__("A lock is held.")
+        self.lock = threading.Lock()
+
+
+@pytest.mark.parametrize(
+    ("met", "kind", "said"),
+    [
+        (ZeroDivisionError("by nothing"), ZeroDivisionError, "by nothing"),
+        (joblib.externals.loky.process_executor.TerminatedWorkerError("of theirs"), MqdError,
+         "TerminatedWorkerError: of theirs"),
+        (Unsendable(), MqdError, "Unsendable: A lock is held."),
+        (ValueError(threading.Lock()), MqdError, "ValueError: <unlocked"),
+        (SystemExit(3), MqdError, "SystemExit: 3"),
+    ],
+)  # fmt: skip
+def test_what_the_work_raises_is_no_lost_worker(met, kind, said):
+    pool, asked = Backwards(), []
+
+    def ask(function, calls):
+        asked.append(list(calls))
+        for number, found in Backwards.run(pool, function, calls):
+            yield number, pickle.loads(pickle.dumps(found))
+
+    pool.run = ask
+    with pytest.raises(kind) as found:
+        list(answers(pool, laid_out, {0: met}, lambda one: (one, np.arange(2)), list))
+    assert str(found.value).startswith(said)
+    assert asked == [[0]]
+
+
+def test_a_strategy_that_cannot_be_sent_is_refused_at_once(client, bars):
+    lock = threading.Lock()
+
+    class Locked(Cross):
+        def features(self, bars):
+            with lock:
+                return Cross.features(self, bars)
+
+    said = "Locked cannot be sent to workers: .*lock.*sweep with threads: workers=None"
+    with pytest.raises(UsageError, match=said):
+        mqd.sweep(Locked, bars, GRID, workers=client, **EVENT)
 
 
 @pytest.mark.parametrize(
