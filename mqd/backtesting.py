@@ -30,7 +30,7 @@ from mqd.positions.store import PositionStore
 from mqd.result import Named, Result, collect
 from mqd.risk.declare import Rule
 from mqd.risk.limits import Limits
-from mqd.strategy.compiled import fingerprint
+from mqd.strategy.compiled import fingerprint, refuse_texts
 from mqd.strategy.strategy import Strategy
 from mqd.transaction_log import TransactionLog, new_run_folder
 
@@ -163,6 +163,7 @@ def _compiled(named: Named, bars: Bars, settings: Settings) -> Result:
     from mqd.compiled_run import compiled_result
     from mqd.kernel.single import run_single
 
+    refuse_texts(named[0][1])
     market, records = run_single(named[0][1], bars, settings)
     return compiled_result(named, bars, settings, records, market.scales)
 

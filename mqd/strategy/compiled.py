@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mqd.core.bar import Floats, Ints
 from mqd.core.signal import HOLD, PositionView
-from mqd.errors import StrategyError, did_you_mean
+from mqd.errors import NotCompilable, StrategyError, did_you_mean
 from mqd.strategy import fingerprints, jit
 from mqd.strategy.bytecode import Use, argument_uses, check_fields, refuse_writes
 from mqd.strategy.entries import Code, Shape, allocate_entry, scalar_entry, sweep_entry
@@ -198,6 +198,23 @@ def fingerprint(strategy: Strategy) -> str:
     texts += [f"{n}={getattr(cls, n)!r}" for n in own]
     texts += [f"state.{n}={float(v)!r}" for n, v in sorted(cls.state.items())]
     return hashlib.sha256("|".join(texts).encode()).hexdigest()
+
+
+def refuse_texts(strategy: Strategy) -> None:
+    """Raise ``NotCompilable`` for a rule that reads a text of its ``self``.
+
+    The compiled loop hands numbers to a rule; one called by the desk may read texts.
+    """
+    rule = None if strategy.kind == "event" else getattr(type(strategy), strategy.kind)
+    if not isinstance(rule, FunctionType):
+        return
+    for name in argument_uses(rule)[0].reads:
+        if isinstance(getattr(strategy, name, None), str):
+            raise NotCompilable(
+                f"{rule.__qualname__} reads self.{name}, a text: the compiled loop hands it numbers"
+                " alone. Choose by a bool or a number, read the text in features, or take"
+                " engine='event'."
+            )
 
 
 def shape_of(strategy: Strategy, feature_names: Sequence[str] | None) -> Shape:

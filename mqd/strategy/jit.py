@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import textwrap
 from collections import namedtuple
 from collections.abc import Callable, Mapping
 from types import FunctionType
@@ -12,6 +13,7 @@ from typing import Any
 from mqd.strategy.bytecode import place
 from mqd.strategy.code_cache import compile_cached
 
+SAID_MAX = 400
 _USER_FILE = re.compile(r'File "([^"]+)", line (\d+)')
 
 
@@ -110,4 +112,4 @@ def reason(error: Exception, rule: FunctionType) -> str:
         if rule.__code__.co_filename.endswith(file):
             where = f"{rule.__code__.co_filename}, line {line}"
     said = re.sub(r"\x1b\[[0-9;]*m", "", useful[0]) if useful else type(error).__name__
-    return f"{said} ({where})"
+    return f"{textwrap.shorten(said, SAID_MAX, placeholder=' …')} ({where})"

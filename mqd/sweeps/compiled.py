@@ -18,6 +18,7 @@ from mqd.kernel.program import blank as no_batch
 from mqd.kernel.settings import settings_of
 from mqd.kernel.single import failure, share_of
 from mqd.market_data.bars import Bars
+from mqd.strategy.compiled import refuse_texts
 from mqd.strategy.feature_table import FeaturePlan, FeatureTable
 from mqd.strategy.strategy import Strategy
 from mqd.sweeps.evaluate import Columns, DeskEvaluator, Job, Outcome, blank
@@ -47,6 +48,7 @@ class CompiledEvaluator:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._strategy = job.strategy_cls()
+        refuse_texts(self._strategy)
         self._desk = DeskEvaluator(job)
         self.notes: tuple[str, ...] = ()
         self._kernels: dict[bool, Kernel] = {}
