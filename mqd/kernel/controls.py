@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from fractions import Fraction
@@ -36,8 +37,9 @@ _AGE = "last_same_order_age_ns"
 _DIVISIONS = frozenset({"/", "/=", "//", "//=", "%", "%="})
 _POWERS = frozenset({"**", "**="})
 _Key = tuple[bool, tuple[tuple[str, str, bool], ...]]
-_MADE: dict[_Key, Any] = {}
-_REFUSED: dict[_Key, str] = {}
+KEPT_MAX = 64
+_MADE: OrderedDict[_Key, Any] = OrderedDict()
+_REFUSED: OrderedDict[_Key, str] = OrderedDict()
 
 
 def rules_of(settings: Settings) -> tuple[Rule, ...]:
@@ -153,11 +155,19 @@ def core_of(settings: Settings) -> Any:
         raise NotCompilable(_REFUSED[key])
     if key not in _MADE:
         try:
-            _MADE[key] = _build(rules, settings.rules)
+            _keep(_MADE, key, _build(rules, settings.rules))
         except NotCompilable as error:
-            _REFUSED[key] = str(error)
+            _keep(_REFUSED, key, str(error))
             raise
+    _MADE.move_to_end(key)
     return _MADE[key]
+
+
+def _keep(kept: OrderedDict[_Key, Any], key: _Key, value: object) -> None:
+    """Keep a value in place of the one that was not asked for the longest time."""
+    kept[key] = value
+    while len(kept) > KEPT_MAX:
+        kept.popitem(last=False)
 
 
 def _key(settings: Settings) -> _Key | None:

@@ -1,5 +1,6 @@
 """Which rules share a core or a refusal: those of the same code and the same words, no others."""
 
+from collections import OrderedDict
 from decimal import Decimal
 
 import pytest
@@ -56,8 +57,8 @@ def built(monkeypatch):
         return asked[-1]
 
     monkeypatch.setattr(controls.core, "build", build)
-    monkeypatch.setattr(controls, "_MADE", {})
-    monkeypatch.setattr(controls, "_REFUSED", {})
+    monkeypatch.setattr(controls, "_MADE", OrderedDict())
+    monkeypatch.setattr(controls, "_REFUSED", OrderedDict())
     return asked
 
 
@@ -89,3 +90,34 @@ def test_rules_of_one_code_that_differ_in_what_may_pass_share_no_core(built):
     first = controls.core_of(settings(marked()))
     assert controls.core_of(settings(marked(reducing_passes=True))) != first
     assert controls.core_of(settings(marked())) == first
+
+
+def numbered(n):
+    """Return a rule that no other number gives."""
+
+    def rule(order, portfolio, limits):
+        return order.qty < n
+
+    return rule
+
+
+def test_only_the_cores_that_were_asked_for_last_are_kept(built, monkeypatch):
+    monkeypatch.setattr(controls, "KEPT_MAX", 3)
+    built.append(0)
+    for n in (1, 2, 3, 1, 4):
+        controls.core_of(settings(numbered(n)))
+    n_built = len(built)
+    controls.core_of(settings(numbered(1)))
+    assert len(built) == n_built
+    controls.core_of(settings(numbered(2)))
+    assert len(built) == n_built + 1
+    assert len(controls._MADE) == 3
+
+
+def test_only_the_last_refusals_are_kept(built, monkeypatch):
+    monkeypatch.setattr(controls, "KEPT_MAX", 2)
+    for n in range(4):
+        built.clear()
+        with pytest.raises(NotCompilable):
+            controls.core_of(settings(numbered(n)))
+    assert len(controls._REFUSED) == 2
