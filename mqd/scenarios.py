@@ -15,7 +15,7 @@ from mqd.errors import ConfigError, MqdError, UsageError
 from mqd.execution.costs import Costs
 from mqd.market_data import shocks
 from mqd.market_data.bars import Bars
-from mqd.report.tables import DASH, format_metric, label
+from mqd.report.tables import DASH, format_frac, format_metric, label
 from mqd.statistics import max_drawdown_frac, returns_from_equity, sharpe, total_return_frac
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _bear_markets(bars: Bars, path: shocks.Path) -> list[Scenario]:
         found.append(
             Scenario(
                 f"bear market {peak} to {trough}",
-                f"{whose} fell {-fall.frac:.1%}, after"
+                f"{whose} fell {format_frac(-fall.frac, 1)}, after"
                 f" {min(fall.peak, shocks.N_WARM_UP)} bars of warm-up.",
                 shocks.cut(bars, path, fall),
                 since_ns=int(path.ts_close[fall.peak]),
@@ -111,7 +111,7 @@ def _bear_markets(bars: Bars, path: shocks.Path) -> list[Scenario]:
         return found
     deepest = shocks.falls(path.value, frac_min=0.0, n_max=1)
     most = abs(deepest[0].frac) if deepest else 0.0
-    reason = f"{whose} fell {most:.1%} at most; a bear market is a fall of 20 %."
+    reason = f"{whose} fell {format_frac(most, 1)} at most; a bear market is a fall of 20 %."
     return [Scenario("bear market", reason, None)]
 
 
@@ -134,8 +134,8 @@ def _flash_crash(bars: Bars, path: shocks.Path) -> Scenario:
     step = shocks.crash_step(path)
     return Scenario(
         f"flash crash {shocks.day_text(bars, path, step)}",
-        f"One bar's low is {shocks.CRASH_FRAC:.0%} below its open, its close stays: at the highest"
-        " close of the data's later half.",
+        f"One bar's low is {format_frac(shocks.CRASH_FRAC, 0)} below its open, its close stays:"
+        " at the highest close of the data's later half.",
         shocks.flash_crash(bars, int(path.ts_close[step])),
     )
 

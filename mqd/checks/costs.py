@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from mqd.checks.report import Finding
+from mqd.report.tables import format_frac
 from mqd.result import Result
 
 RUNS_MAX: Final = 5
@@ -31,10 +32,10 @@ def breakeven_cost(run: Callable[..., Result], full: Result) -> Iterator[Finding
         return float(run(costs=replace(costs, slippage_bps=bps)).metrics["total_return_frac"])
 
     ours = float(full.metrics["total_return_frac"])
-    said = f"total return {ours:.2%} at {costs.slippage_bps:g} bps slippage"
+    said = f"total return {format_frac(ours)} at {costs.slippage_bps:g} bps slippage"
     free = gain(0.0) if ours <= 0 and costs.slippage_bps else ours
     if free <= 0:
-        sentence = f"{said}, {free:.2%} without any: there is no breakeven cost."
+        sentence = f"{said}, {format_frac(free)} without any: there is no breakeven cost."
         yield Finding("breakeven cost", sentence)
         return
     guess = costs.slippage_bps + 1e4 * ours / _turnover(full)

@@ -148,7 +148,7 @@ def test_what_does_not_apply_says_why(flat):
     report = mqd.stress(BuyAndHold(), flat)
     bear = row(report, "bear market")
     assert (bear["status"], bear["bars"]) == ("does not apply", 0)
-    assert bear["error"] == "AAA fell 0.0% at most; a bear market is a fall of 20 %."
+    assert bear["error"] == "AAA fell 0.0 % at most; a bear market is a fall of 20 %."
     assert row(report, "gaps down")["status"] == "does not apply"
     assert row(report, "gaps up")["status"] == "ran"
     assert "bear market: does not apply. AAA fell" in repr(report)

@@ -199,7 +199,9 @@ def test_the_breakeven_cost_of_one_round_trip_by_hand():
     report = check(
         HoldsFrom(), bars, sizer=mqd.FixedQuantity(100), costs=mqd.Costs(slippage_bps=0.0)
     )
-    assert only(report, "breakeven cost").value == pytest.approx(99.0, abs=2.1)
+    found = only(report, "breakeven cost")
+    assert found.value == pytest.approx(99.0, abs=2.1)
+    assert found.sentence.startswith("total return 0.20 % at 0 bps slippage; it is zero at about")
 
 
 class Alternates(mqd.Strategy):
@@ -224,7 +226,11 @@ def test_a_loss_without_costs_has_no_breakeven():
     bars = daily([102.0] * 50 + [100.0] * 50)
     report = check(HoldsFrom(), bars, costs=mqd.Costs(slippage_bps=0.0))
     assert only(report, "breakeven cost").value is None
-    assert "no breakeven" in only(report, "breakeven cost").sentence
+    # 980 shares lose 2 USD each
+    assert only(report, "breakeven cost").sentence == (
+        "total return \N{MINUS SIGN}1.96 % at 0 bps slippage, \N{MINUS SIGN}1.96 % without any:"
+        " there is no breakeven cost."
+    )
 
 
 class StopAndTarget(mqd.Strategy):
