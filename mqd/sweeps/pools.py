@@ -193,12 +193,10 @@ def _numbered(number: int, function: Callable[..., Any], arguments: tuple[Any, .
 
 def check_travels(job: Job) -> None:
     """Refuse a job that no other process can be sent: a pool would take that for lost workers."""
+    from joblib.externals.loky.backend.reduction import dumps
+
     try:
-        import cloudpickle
-    except ImportError:  # joblib 1.5 brings its own
-        from joblib.externals import cloudpickle
-    try:
-        cloudpickle.dumps((job.strategy_cls, job.settings))
+        dumps((job.strategy_cls, job.settings))
     except Exception as error:
         raise UsageError(
             f"{job.strategy_cls.__name__} cannot be sent to workers: {error}. Make what cannot"

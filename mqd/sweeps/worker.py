@@ -8,10 +8,8 @@ pool itself raises means a lost worker.
 
 from __future__ import annotations
 
-import pickle
 import threading
 from collections import OrderedDict
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple, assert_never
 
@@ -21,6 +19,7 @@ from mqd.sweeps.bars_file import BarsFile
 from mqd.sweeps.evaluate import Columns, Evaluator, Job, Outcome, evaluator
 
 KEPT_MAX: Final = 2
+_TOLD: Final = (str, bytes, int, float, type(None))
 
 
 class Parcel(NamedTuple):
@@ -70,7 +69,7 @@ def compute(handle: Handle, columns: Columns) -> Done | Raised:
         evaluate = _evaluator(handle)
         outcome = evaluate(columns) if columns else None
         return Done(evaluate.engine, evaluate.notes, outcome)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the caller raises it where the user is
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - raised where the user is
         return Raised(_portable(error))
 
 
@@ -118,9 +117,9 @@ def _loaded(job: Job) -> Job:
 
 def _portable(error: Exception | SystemExit) -> Exception:
     """Return the error, or what it says when it cannot travel or its class may not be known."""
-    if isinstance(error, MqdError) or type(error).__module__ == "builtins":
-        with suppress(Exception):
-            pickle.dumps(error)
-            if isinstance(error, Exception):
-                return error
+    if isinstance(error, MqdError):
+        return error
+    told = type(error).__module__ == "builtins" and all(isinstance(x, _TOLD) for x in error.args)
+    if told and isinstance(error, Exception):
+        return error
     return MqdError(f"{type(error).__name__}: {error}")

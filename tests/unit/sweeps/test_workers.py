@@ -484,21 +484,13 @@ def laid_out(handle, columns):
     return compute(Parcel("x", None), {"fast": columns})
 
 
-class Unsendable(MqdError):
-    """Holds what no other process can have."""
-
-    def __init__(self):
-        super().__init__("A lock is held.")
-        self.lock = threading.Lock()
-
-
 @pytest.mark.parametrize(
     ("met", "kind", "said"),
     [
         (ZeroDivisionError("by nothing"), ZeroDivisionError, "by nothing"),
         (joblib.externals.loky.process_executor.TerminatedWorkerError("of theirs"), MqdError,
          "TerminatedWorkerError: of theirs"),
-        (Unsendable(), MqdError, "Unsendable: A lock is held."),
+        (WorkersLost(3, 2, OSError()), WorkersLost, "The workers were lost 2 times"),
         (ValueError(threading.Lock()), MqdError, "ValueError: <unlocked"),
         (SystemExit(3), MqdError, "SystemExit: 3"),
     ],
