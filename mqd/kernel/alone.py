@@ -240,7 +240,7 @@ def run_alone(
 
     ``ask`` is the rule, as ``rule.next_change`` writes it, and ``data`` what it is handed.
     """
-    rows, ints, floats, start, own = data
+    rows, columns, ints, floats, start, own = data
     a, b = w.account, w.books[0]
     begin(a)
     step, state, equity = 0, QUIET, a.start_cash
@@ -265,7 +265,9 @@ def run_alone(
             if a.trail_frac > 0.0 and b.lots:
                 follow_peak(b, w.tape[0, step].high_px, w.tape[0, step].low_px)
             before = heard_before(a, b, state)
-            said = ask(rows, ints, floats, w.books, own, marks, start, step, end, before)
+            said = ask(
+                rows, columns, ints, floats, w.books, own, marks, start, step, end, before
+            )  # fmt: skip
             known = said < end
             end = min(end, said + 1)
             per_tick = b.lots * b.lot_quanta

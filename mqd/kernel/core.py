@@ -48,8 +48,8 @@ def entry(account, books, tape, steps, rows, actions, orders, fills, controls, w
 
 _ALONE = """
 def entry(ask, closes, account, books, tape, steps, rows, actions, orders, fills, controls,
-          account_0, books_0, exits, first, last, accounts, moments, cash, lots, matrix, ints,
-          floats, starts):
+          account_0, books_0, exits, first, last, accounts, moments, cash, lots, matrix, columns,
+          ints, floats, starts):
     for c in range(first, last):
         account[0] = account_0[0]
         books[0] = books_0[0]
@@ -57,7 +57,7 @@ def entry(ask, closes, account, books, tape, steps, rows, actions, orders, fills
         w.account.stop_frac = exits[c, 0]
         w.account.take_frac = exits[c, 1]
         w.account.trail_frac = exits[c, 2]
-        data = (matrix, ints[c], floats[c], starts[c], account)
+        data = (matrix, columns, ints[c], floats[c], starts[c], account)
         run_alone(w, closes, ask, data, moments[c - first], cash, lots)
         accounts[c - first] = account[0]
         if w.account.status == unfinished:
@@ -78,9 +78,9 @@ def rule_types() -> tuple[Any, ...]:
 
     world = world_types()
     return (
-        array_of(float64, 2, readonly=True), array_of(int64, 1, readonly=True),
-        array_of(float64, 1), world[1], world[0], array_of(int64, 1, readonly=True),
-        int64, int64, int64, float64,
+        array_of(float64, 2, readonly=True), array_of(float64, 2, readonly=True),
+        array_of(int64, 1, readonly=True), array_of(float64, 1), world[1], world[0],
+        array_of(int64, 1, readonly=True), int64, int64, int64, float64,
     )  # fmt: skip
 
 
@@ -121,8 +121,8 @@ def core_alone(*, whole: bool) -> Any:
         ask, closes, *world, array_of(ACCOUNT, 1, readonly=True), array_of(BOOK, 1, readonly=True),
         array_of(float64, 2, readonly=True), int64, int64, array_of(ACCOUNT, 1),
         array_of(float64, 3), array_of(int64, 1), array_of(int64, 2),
-        array_of(float64, 2, readonly=True), array_of(int64, 2, readonly=True),
-        array_of(float64, 2), array_of(int64, 1, readonly=True),
+        array_of(float64, 2, readonly=True), array_of(float64, 2, readonly=True),
+        array_of(int64, 2, readonly=True), array_of(float64, 2), array_of(int64, 1, readonly=True),
     )  # fmt: skip
     bindings = {} if whole else {"turn": turns.stand_in}
     scope = {

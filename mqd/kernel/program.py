@@ -20,6 +20,7 @@ from mqd.kernel.sums import BLOCKS
 from mqd.strategy import jit
 from mqd.strategy.compiled import shape_of
 from mqd.strategy.entries import Shape
+from mqd.strategy.feature_rows import one_block
 from mqd.strategy.fingerprints import code_key
 from mqd.strategy.rebuild import rebuild
 from mqd.strategy.strategy import Strategy
@@ -107,15 +108,15 @@ class Kernel:
         methods = [name for name in shape.self_reads if name not in shape.self_names]
         if methods:
             raise NotCompilable(f"{shape.rule.__qualname__}: self.{methods[0]} is no number.")
-        self._shape = shape
+        self._shape, self._features = shape, tuple(features)
         self._own = tuple(jit.type_of(getattr(strategy, name)) for name in shape.self_names)
-        self.text = self._write(tuple(features), holes=holes)
+        self.text = self._write(holes=holes)
         try:
             self._entry = self._compile(strategy)
         except jit.NotCompiled as error:
             raise NotCompilable(str(error)) from error
 
-    def _write(self, features: tuple[str, ...], *, holes: bool) -> RuleText:
+    def _write(self, *, holes: bool) -> RuleText:
         """Return the text of the rule."""
         raise NotImplementedError
 
@@ -152,8 +153,9 @@ class Kernel:
 class KernelAlone(Kernel):
     """For one symbol and a rule without state: the core runs, and asks the rule."""
 
-    def _write(self, features: tuple[str, ...], *, holes: bool) -> RuleText:
-        return next_change(self._shape, features, features if holes else (), self._own)
+    def _write(self, *, holes: bool) -> RuleText:
+        watched = self._features if holes else ()
+        return next_change(self._shape, self._features, watched, self._own)
 
     def _compile(self, _strategy: Strategy) -> Any:
         return jit.compile_entry(
@@ -161,19 +163,22 @@ class KernelAlone(Kernel):
         )
 
     def ready(self, inputs: Inputs) -> Ready:
-        """Lay all matrices one below the other, and each combination's places side by side."""
+        """Lay all features one below the other, and each combination's numbers side by side."""
+        n, n_features = len(inputs.exits), len(self._features)
         matrices = [matrix[0] for matrix in inputs.matrices]
-        firsts = np.cumsum([0, *(len(matrix) for matrix in matrices)])[:-1]
-        floats = np.zeros((len(inputs.exits), 1 + len(inputs.parameters)))
-        ints = np.zeros((len(inputs.exits), len(matrices) + len(inputs.parameters)), np.int64)
-        ints[:, : len(matrices)] = (inputs.index[:, 0] + firsts[:, None]).T
+        n_bars = matrices[0].shape[1] if matrices else 0
+        rows, firsts = one_block(matrices[:n_features], n_bars)
+        columns = np.concatenate([np.empty((0, n_bars)), *matrices[n_features:]])
+        floats = np.zeros((n, 1 + len(inputs.parameters)))
+        ints = np.zeros((n, n_features + len(inputs.parameters)), np.int64)
+        for place, first in enumerate(firsts):
+            ints[:, place] = inputs.index[place, 0] + first
         for place, column in enumerate(inputs.parameters):
             if column.dtype.kind == "f":
                 floats[:, 1 + place] = column
             else:
-                ints[:, len(matrices) + place] = column
-        rows = matrices[0] if len(matrices) == 1 else np.concatenate(matrices or [np.zeros((0, 0))])
-        return Ready(inputs.exits, (rows, ints, floats, inputs.start[0]))
+                ints[:, n_features + place] = column
+        return Ready(inputs.exits, (rows, columns, ints, floats, inputs.start[0]))
 
     def _run(
         self, market: Market, account: NDArray[np.void], ready: Ready, first: int, last: int,
@@ -193,8 +198,8 @@ class KernelAlone(Kernel):
 class KernelMany(Kernel):
     """For several symbols, rules of the user's, or a rule with state: the rule is inside."""
 
-    def _write(self, features: tuple[str, ...], *, holes: bool) -> RuleText:
-        return rule_text(self._shape, self.kind, features, holes)
+    def _write(self, *, holes: bool) -> RuleText:
+        return rule_text(self._shape, self.kind, self._features, holes)
 
     def _compile(self, strategy: Strategy) -> Any:
         start = type(strategy).state

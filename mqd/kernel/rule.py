@@ -78,26 +78,28 @@ def next_change(
 ) -> RuleText:
     """Write the function that ``alone`` asks: the rule over the bars of a stretch.
 
-    ``entry(rows, ints, floats, books, account, closes, start, step, stop, last)`` returns the
-    first step before ``stop`` whose weight is neither ``last`` nor HOLD and leaves it in
-    ``floats[0]``, else ``stop``; with ``last`` NaN every weight counts. ``rows`` (distinct, bar)
-    holds the matrices of all fields, ``ints`` the row of each field, then the whole parameters;
-    ``floats`` the weight, then the others; ``own`` are the parameters' types. ``watched``
-    features may be missing after ``start``.
+    ``entry(rows, columns, ints, floats, books, account, closes, start, step, stop, last)``
+    returns the first step before ``stop`` whose weight is neither ``last`` nor HOLD and leaves it
+    in ``floats[0]``, else ``stop``; with ``last`` NaN every weight counts. ``rows`` (distinct,
+    bar) holds all features, ``ints`` the row of each, then the whole parameters; ``columns``
+    (field, bar) the bars' own columns; ``floats`` the weight, then the other parameters; ``own``
+    are the parameters' types. ``watched`` features may be missing after ``start``.
     """
     peaks = "peak_px" in shape.position_fields
     read = dict.fromkeys([*shape.fields, *(_PEAK_FIELDS if peaks else ())])
     fields = (*features, *(name for name in read if name not in features))
-    values = {name: f"rows[uintp(ints[{i}]), at]" for i, name in enumerate(fields)}
+    n_features = len(features)
+    values = {name: f"rows[uintp(ints[{i}]), at]" for i, name in enumerate(features)}
+    values |= {name: f"columns[{i}, at]" for i, name in enumerate(fields[n_features:])}
     known = " and ".join([f"isfinite({values[name]})" for name in watched] or ["True"])
     places = [PositionView._fields.index(name) for name in shape.position_fields]
     now = _made("Now", [values[name] for name in shape.fields])
     position = _made("Position", [f"view[{i}]" for i in places])
     follow = _FOLLOW.format(*(values[name] for name in _PEAK_FIELDS)) if peaks else ""
-    parameters = [_parameter(kind, i, len(fields)) for i, kind in enumerate(own)]
+    parameters = [_parameter(kind, i, n_features) for i, kind in enumerate(own)]
     source = f"""
 from math import isfinite
-def entry(rows, ints, floats, books, account, closes, start, step, stop, last):
+def entry(rows, columns, ints, floats, books, account, closes, start, step, stop, last):
     own = {_made("Self", parameters)}
     a, b = account[0], books[0]
     step = max(step, min(start, stop))
@@ -124,14 +126,14 @@ def entry(rows, ints, floats, books, account, closes, start, step, stop, last):
     return RuleText(source, scope, fields, shape.self_names, 0)
 
 
-def _parameter(kind: Any, place: int, n_fields: int) -> str:
+def _parameter(kind: Any, place: int, n_features: int) -> str:
     """Return the text of a parameter, the ``place``-th, of numba's type ``kind``."""
     from numba import types
 
     if isinstance(kind, types.Boolean):
-        return f"ints[{n_fields + place}] != 0"
+        return f"ints[{n_features + place}] != 0"
     whole = isinstance(kind, types.Integer)
-    return f"ints[{n_fields + place}]" if whole else f"floats[{1 + place}]"
+    return f"ints[{n_features + place}]" if whole else f"floats[{1 + place}]"
 
 
 _PEAK_FIELDS = ("high", "low")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -109,14 +110,14 @@ def _previous(codes: Ints) -> Ints:
 
 
 class Rows:
-    """One feature's distinct rows: (rows, bars), as many as ``capacity``.
+    """One feature's distinct rows, written into ``matrix`` (rows, bars).
 
-    Memory is taken as rows are written. An array that is the very object of an earlier row, and
-    that nobody can write to, gets that row.
+    Memory of an empty matrix is taken as rows are written. An array that is the very object of an
+    earlier row, and that nobody can write to, gets that row.
     """
 
-    def __init__(self, capacity: int, n_bars: int) -> None:
-        self._matrix = np.empty((capacity, n_bars))
+    def __init__(self, matrix: Floats) -> None:
+        self._matrix = matrix
         self._count = 0
         self._places: dict[int, tuple[weakref.ref[Any], int]] = {}
 
@@ -143,6 +144,26 @@ class Rows:
             larger = np.empty((capacity, self._matrix.shape[1]))
             larger[: self._count] = self._matrix[: self._count]
             self._matrix = larger
+
+
+def rows_of(capacities: Sequence[int], n_bars: int) -> list[Rows]:
+    """Return rows for several features, cut out of one block of memory."""
+    ends = np.cumsum([0, *capacities]).tolist()
+    block = np.empty((ends[-1], n_bars))
+    return [Rows(block[a:b]) for a, b in itertools.pairwise(ends)]
+
+
+def one_block(matrices: Sequence[Floats], n_bars: int) -> tuple[Floats, list[int]]:
+    """Return matrices (rows, bars) of equal length as one, and the first row of each.
+
+    Nothing is copied when `rows_of` made them.
+    """
+    block = matrices[0].base if matrices else np.empty((0, n_bars))
+    if block is None or block.ndim != 2 or any(one.base is not block for one in matrices):
+        firsts = np.cumsum([0, *map(len, matrices)]).tolist()
+        return np.concatenate(matrices), firsts[:-1]
+    starts = [one.__array_interface__["data"][0] for one in (block, *matrices)]
+    return block, [(start - starts[0]) // block.strides[0] for start in starts[1:]]
 
 
 def first_finite(matrix: Floats) -> tuple[Ints, bool]:

@@ -32,12 +32,16 @@ from mqd.strategy.feature_rows import (
     combinations,
     first_finite,
     grouped,
+    rows_of,
     split,
     typed_column,
 )
 from mqd.strategy.feature_trace import Term, TraceEnded, names_of, program, trace
 from mqd.strategy.parameters import ParameterValue
 from mqd.strategy.strategy import Strategy
+
+ROWS_BYTES_MAX = 2**25
+"""Matrices of a chunk: larger ones leave the processor's cache before they are read."""
 
 Way = Literal["traced", "rerun", "plain"]
 Values = dict[str, ParameterValue]
@@ -148,7 +152,8 @@ class FeaturePlan:
 
     def _take_budget(self, budget_bytes: int) -> None:
         self._memo.shrink(budget_bytes // 2)
-        self._rows_max = max(1, budget_bytes // 2 // max(1, 8 * len(self._bars)))
+        n_bytes = min(budget_bytes // 2, ROWS_BYTES_MAX)
+        self._rows_max = max(1, n_bytes // max(1, 8 * len(self._bars)))
 
     def _change(self, way: Way, reason: str) -> None:
         self.way, self.reason, self._is_proven = way, reason, False
@@ -206,10 +211,10 @@ class FeaturePlan:
     def _traced(self, columns: Typed, count: int) -> FeatureTable:
         """Return the table by way of terms; raise ``TraceEnded`` when it cannot be."""
         features, work = self._divided(columns, count)
-        rows = []
-        for key in features:
-            capacity = sum(len(part.groups.firsts) for part in work if key in part.terms)
-            rows.append(Rows(capacity, len(self._bars)))
+        capacities = [
+            sum(len(part.groups.firsts) for part in work if key in part.terms) for key in features
+        ]
+        rows = rows_of(capacities, len(self._bars))
         index = np.empty((len(features), count), dtype=np.int64)
         with within(self._memo):
             for part in work:
@@ -273,7 +278,7 @@ class FeaturePlan:
                 if known is None or known not in done:
                     known, (own, arrays) = self._runner.columns(values)
                     features = self._same_names(features, own, values)
-                    rows = rows or [Rows(room, len(self._bars)) for _ in features]
+                    rows = rows or rows_of([room] * len(features), len(self._bars))
                     by_name = dict(zip(own, arrays, strict=True))
                     added = zip(rows, features, strict=True)
                     done[known] = tuple(row.add(by_name[name]) for row, name in added)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -55,27 +55,49 @@ class CompiledEvaluator:
         self._threads = job.settings.workers or os.cpu_count() or 1
         self._units = [self._lay_out(bars) for bars in job.units]
         self._alone = self._units[0].market.alone
-        names = self._features(self._units[0], {}, 1)[0].names
+        first = {name: np.array([getattr(self._strategy, name)]) for name in job.parameters}
+        names = self._features(self._units[0], first)[0].names
         self._names = names
         self._kernel(holes=False)
 
     def __call__(self, columns: Columns) -> Outcome:
         """Return the rows of a chunk, in order."""
+        if not columns:
+            columns = {
+                name: np.array([getattr(self._strategy, name)]) for name in self._job.parameters
+            }
         n = len(next(iter(columns.values()))) if columns else 1
         outcome = blank(n * len(self._units))
         failed = [""] * (n * len(self._units))
         for place, unit in enumerate(self._units):
-            rows = slice(place, None, len(self._units))
-            batch, raised = self._run(unit, columns, n)
-            self._put(outcome, rows, unit, batch)
-            for c in np.flatnonzero(batch.accounts["status"] != DONE).tolist():
-                row = place + c * len(self._units)
-                failed[row] = self._fail(outcome, row, unit, batch.accounts[c], columns, c)
-            for c, why in raised.items():
-                row = place + c * len(self._units)
-                failed[row] = why
-                clear(outcome, row)
+            for part in self._chunks(unit, columns):
+                at = slice(place + part.start * len(self._units), None, len(self._units))
+                chunk = {name: values[part] for name, values in columns.items()}
+                self._compute(unit, chunk, part.stop - part.start, outcome, failed, at)
         return outcome._replace(failed=tuple(failed))
+
+    def _compute(
+        self, unit: _Unit, columns: Columns, n: int, outcome: Outcome, failed: list[str],
+        at: slice,
+    ) -> None:  # fmt: skip
+        """Run a chunk on a unit; its rows are those from ``at.start`` on, ``at.step`` apart."""
+        rows = range(at.start, at.start + n * at.step, at.step)
+        batch, raised = self._run(unit, columns, n)
+        self._put(outcome, slice(rows.start, rows.stop, rows.step), unit, batch)
+        for c in np.flatnonzero(batch.accounts["status"] != DONE).tolist():
+            failed[rows[c]] = self._fail(outcome, rows[c], unit, batch.accounts[c], columns, c)
+        for c, why in raised.items():
+            failed[rows[c]] = why
+            clear(outcome, rows[c])
+
+    def _chunks(self, unit: _Unit, columns: Columns) -> Iterable[slice]:
+        """Cut combinations so that the features of a chunk take half of their memory."""
+        if not columns:
+            return [slice(0, 1)]
+        return unit.plans[0].chunks(columns, self._budget(unit))
+
+    def _budget(self, unit: _Unit) -> int:
+        return self._job.settings.memory_mb * _MEGABYTE // 2 // len(unit.plans)
 
     # --- what a unit and a chunk are made of ---------------------------------------------------
 
@@ -87,13 +109,8 @@ class CompiledEvaluator:
         )
         return _Unit(bars, market_of(bars, settings, self._job.strategy_cls.__name__), plans)
 
-    def _features(self, unit: _Unit, columns: Columns, n: int) -> list[FeatureTable]:
-        if not columns:
-            columns = {
-                name: np.array([getattr(self._strategy, name)] * n) for name in self._job.parameters
-            }
-        budget = self._job.settings.memory_mb * _MEGABYTE // 2 // len(unit.plans)
-        return [plan.table(columns, budget) for plan in unit.plans]
+    def _features(self, unit: _Unit, columns: Columns) -> list[FeatureTable]:
+        return [plan.table(columns, self._budget(unit)) for plan in unit.plans]
 
     def _kernel(self, *, holes: bool) -> Kernel:
         if holes not in self._kernels:
@@ -103,7 +120,7 @@ class CompiledEvaluator:
         return self._kernels[holes]
 
     def _inputs(self, unit: _Unit, columns: Columns, n: int) -> tuple[Kernel, Ready]:
-        tables = self._features(unit, columns, n)
+        tables = self._features(unit, columns)
         holes = any(table.holes for table in tables)
         kernel = self._kernel(holes=holes)
         longest = max(len(unit.bars[symbol]) for symbol in unit.bars.symbols)
