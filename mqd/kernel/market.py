@@ -107,10 +107,19 @@ def _lay_out(bars: Bars, settings: Settings, name: str) -> Market:
     if len(controls):
         rows = np.ascontiguousarray(np.hstack([rows, volumes_known(bars, rows)]))
         account["busy"] = account["ruled"] = 1
+    books = _books(bars, settings, scales)
     return Market(
-        bars, settings, scales, quantum, steps.ts_close, tape, closes, table, rows, actions,
-        _books(bars, settings, scales), account, controls, core_of(settings), name,
+        bars, settings, scales, quantum, _fixed(steps.ts_close), _fixed(tape), _fixed(closes),
+        _fixed(table), _fixed(rows), _fixed(actions), _fixed(books), _fixed(account), controls,
+        core_of(settings), name,
     )  # fmt: skip
+
+
+def _fixed(array: NDArray[Any]) -> NDArray[Any]:
+    """Return what nobody writes to: a market is shared by runs and threads."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
 
 
 def _tape(bars: Bars, settings: Settings, scales: dict[str, Scale]) -> Records:

@@ -55,8 +55,11 @@ def strongest(tradable: Any, strength: Any, weights: Any) -> int:
 
 def is_due(tradable: Any, session_index: Any, minutes_to_close: Any, every: int) -> bool:
     """Return True at the last bar of every ``every``-th session of any tradable symbol."""
+    seen = -1.0  # symbols mostly share their sessions, and a remainder is slow
     for symbol in range(len(tradable)):
-        ends = tradable[symbol] and minutes_to_close[symbol] == 0.0
-        if ends and session_index[symbol] % every == 0.0:
-            return True
+        session = session_index[symbol]
+        if tradable[symbol] and minutes_to_close[symbol] == 0.0 and session != seen:
+            if int(session) % every == 0:
+                return True
+            seen = session
     return False
