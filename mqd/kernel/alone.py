@@ -36,6 +36,7 @@ from mqd.portfolio.sizing import round_weight
 
 QUIET, GUARDED, BUSY = range(3)
 LOOK_AHEAD = 64
+NEVER = 2**62
 
 
 def watch(a: Any, b: Any) -> int:
@@ -173,11 +174,21 @@ def to_close(w: World, marks: Any, step: int, state: int) -> None:
 
 def untouched(w: World, b: Any, step: int, stop: int) -> int:
     """Return the end of the bars after ``step`` in which protective orders surely rest."""
-    if b.stop.on and b.stop.trail:
+    s, o = b.stop, b.profit
+    if s.on and (s.trail or s.triggered):
         return step + 1
+    floor, roof, ends = -1, NEVER, NEVER
+    if s.on:
+        floor, roof = (s.level, roof) if s.side < 0 else (floor, s.level)
+        ends = s.expires_ns
+    if o.on:
+        floor, roof = (floor, o.level) if o.side < 0 else (o.level, roof)
+        ends = min(ends, o.expires_ns)
     stop = min(stop, step + LOOK_AHEAD)
+    while stop - step > 1 and w.steps[stop - 1].now >= ends:
+        stop = step + (stop - step) // 2
     step += 1
-    while step < stop and not is_touched(b, w.tape[0, step], w.steps[step].now):
+    while step < stop and w.tape[0, step].low > floor and w.tape[0, step].high < roof:
         step += 1
     return step
 
