@@ -16,8 +16,9 @@ from mqd.core.money import MOST_QUANTA
 from mqd.core.signal import HOLD
 from mqd.execution.costs import affordable_lots, fill_fee, worsened
 from mqd.kernel.books import book, close_session, follow_peak, is_beyond
-from mqd.kernel.layout import OVERFLOW, World
+from mqd.kernel.layout import OVERFLOW, RULED, World
 from mqd.kernel.loop import fail, is_bad, waits, wants
+from mqd.kernel.past import observe_passed, wake
 from mqd.kernel.risk import judge_alone
 from mqd.kernel.sizes import set_simple_goal
 from mqd.kernel.sums import BLOCKS, begin, finish, ride
@@ -117,7 +118,9 @@ def fills_at_open(w: World, a: Any, b: Any, bar: Any, step: int) -> bool:
 
 def is_at_rest(a: Any, b: Any) -> bool:
     """Return True when a new target is one order or none, sized by the last close alone."""
-    if b.resize or b.target.on or b.waits or b.stop.on or b.profit.on or b.bare * a.exits:
+    if RULED or b.resize or b.target.on or b.waits or b.stop.on or b.profit.on:
+        return False
+    if b.bare * a.exits:
         return False
     return not a.lookback and a.band_frac != a.band_frac
 
@@ -154,17 +157,31 @@ def sends_simply(w: World, a: Any, b: Any, step: int, weight: float, equity: int
     return -1
 
 
+def catch_up(w: World, marks: Any, step: int) -> None:
+    """Let rules know the closes before ``step``, as if each step since the last had begun."""
+    a, b = w.account, w.books[0]
+    while a.woken < min(step, 1):
+        a.woken += 1
+        b.mark = marks[0]
+        wake(w, a.woken)
+    observe_passed(w, marks, a.woken, step)
+    a.woken = max(a.woken, step)
+
+
 def to_close(w: World, marks: Any, step: int, state: int) -> None:
     """Take what comes before the close of a step that is not quiet."""
     a, b, now = w.account, w.books[0], w.steps[step]
+    if RULED:
+        catch_up(w, marks, step - 1)
+        a.woken = step
     b.row = step - 1
     if step:
         b.mark = marks[step - 1]
-    quiet = now.action_from == now.action_to
+    quiet = now.action_from == now.action_to and not RULED
     if state == GUARDED and quiet:
         quiet = not is_touched(b, w.tape[0, step], now.now)
     elif state == BUSY:
-        quiet = fills_at_open(w, a, b, w.tape[0, step], step)
+        quiet = not RULED and fills_at_open(w, a, b, w.tape[0, step], step)
     if not quiet:
         turn(w, LIVE, step)
     elif now.ends and a.owes:
@@ -215,9 +232,12 @@ def stretch(w: World, a: Any, b: Any, marks: Any, step: int, stop: int, state: i
     return below(marks, step, stop, highest(a.cash, b.lots, b.lot_quanta))
 
 
-def after_rule(w: World, step: int, weight: float, equity: int, known: bool) -> None:
+def after_rule(
+    w: World, marks: Any, step: int, weight: float, equity: int, known: bool
+) -> None:  # fmt: skip
     """Take in what the rule says at a close."""
     a, b = w.account, w.books[0]
+    b.mark, b.row = marks[step], step
     what = -1
     if known:
         if is_bad(a, step, 0, weight):
@@ -230,6 +250,9 @@ def after_rule(w: World, step: int, weight: float, equity: int, known: bool) -> 
     elif waits(b):
         what = ACT
     if what >= 0:
+        if RULED:
+            catch_up(w, marks, step)
+            b.mark = marks[step]
         turn(w, what, step)
 
 
@@ -254,6 +277,7 @@ def run_alone(
     rows, columns, ints, floats, start, own = data
     a, b = w.account, w.books[0]
     begin(a)
+    a.woken = -1
     step, state, equity = 0, QUIET, a.start_cash
     next_action = w.steps[0].next_action
     for block in range(BLOCKS):
@@ -291,8 +315,7 @@ def run_alone(
                     cash[i], lots[i, 0] = a.cash, b.lots
             step = end
             if known or state == BUSY:
-                b.mark, b.row = marks[step - 1], step - 1
-                after_rule(w, step - 1, floats[0], equity, known)
+                after_rule(w, marks, step - 1, floats[0], equity, known)
                 if a.status:
                     a.bad_step = step - 1
                     return

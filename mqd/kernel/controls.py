@@ -136,36 +136,37 @@ def volumes_known(bars: Bars, rows: Ints) -> Ints:
 # --- rules ----------------------------------------------------------------------------------------
 
 
-def core_of(settings: Settings) -> Any:
-    """Return the core bound to the rules of a run, None when it has none.
+def core_of(settings: Settings, *, alone: bool) -> core.Cores:
+    """Return the cores bound to the rules of a run; that of one symbol is made at once, or many's.
 
     Raises ``NotCompilable`` with the rule and the reason.
     """
     rules = rules_of(settings)
     if not rules:
-        return None
+        return core.PLAIN
     if len(rules) > RULES_MAX:
         raise NotCompilable(f"{len(rules)} rules are more than the {RULES_MAX} of a bit mask.")
     for rule in settings.rules:
         _check_rule(rule)
     key = _key(settings)
     if key is None:
-        return _build(rules, settings.rules)
+        return _compiled(_cores(rules, settings.rules), settings.rules, alone=alone)
     if key in _REFUSED:
         raise NotCompilable(_REFUSED[key])
-    if key not in _MADE:
-        try:
-            _keep(_MADE, key, _build(rules, settings.rules))
-        except NotCompilable as error:
-            _keep(_REFUSED, key, str(error))
-            raise
-    _MADE.move_to_end(key)
-    return _MADE[key]
+    try:
+        made = _MADE.get(key) or _cores(rules, settings.rules)
+        _compiled(made, settings.rules, alone=alone)
+    except NotCompilable as error:
+        _keep(_REFUSED, key, str(error))
+        raise
+    _keep(_MADE, key, made)
+    return made
 
 
 def _keep(kept: OrderedDict[_Key, Any], key: _Key, value: object) -> None:
     """Keep a value in place of the one that was not asked for the longest time."""
     kept[key] = value
+    kept.move_to_end(key)
     while len(kept) > KEPT_MAX:
         kept.popitem(last=False)
 
@@ -182,15 +183,24 @@ def _key(settings: Settings) -> _Key | None:
     return settings.limits.is_research, tuple(own)
 
 
-def _build(rules: tuple[Rule, ...], own: tuple[Rule, ...]) -> Any:
+def _cores(rules: tuple[Rule, ...], own: tuple[Rule, ...]) -> core.Cores:
     handed = {f"rule_{i}": _dispatcher(rule, rule in own) for i, rule in enumerate(rules)}
     bindings = {"RULED": True, "ask_rules": _asking(rules, own, handed)}
+    return core.Cores(bindings, handed, _only_bools(rules))
+
+
+def _compiled(made: core.Cores, own: tuple[Rule, ...], *, alone: bool) -> core.Cores:
+    """Return cores with the one that is needed compiled; raise ``NotCompilable`` otherwise."""
     try:
-        return core.build(bindings, handed, _only_bools(rules))
+        if alone:
+            made.alone(whole=True)
+        else:
+            made.many()
     except NotCompilable:
         raise
     except Exception as error:
         raise NotCompilable(_why(own, error)) from error
+    return made
 
 
 def _dispatcher(rule: Any, is_own: bool) -> Any:

@@ -8,7 +8,7 @@ calls ``turn`` through its address. Either way a new strategy compiles in about 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -84,49 +84,73 @@ def rule_types() -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-@cache
-def core() -> Any:
-    """Return the core of several symbols that runs no rules, compiled or loaded from disk."""
-    return build({}, {}, None)
+class Cores:
+    """The cores under one set of bindings, each compiled or loaded when it is first asked for.
 
-
-def build(
-    bindings: Mapping[str, object],
-    more: Mapping[str, object],
-    check: Callable[[Mapping[str, object]], None] | None,
-) -> Any:
-    """Return a core under ``bindings``; ``check`` is handed the compiled copies of ``more``."""
-    from numba import int64
-
-    scope = {
-        "turn": rebuild(turns.turn, bindings, allocates=False, inside=True),
-        "World": jit.argument_type("World", World._fields), **more,
-    }  # fmt: skip
-    return compile_cached(_TURN, scope, (*world_types(), int64, int64), check=check)
-
-
-@cache
-def core_alone(*, whole: bool) -> Any:
-    """Return the core of one symbol, compiled or loaded from disk.
-
-    It is compiled in seconds without ``turn``, the longest part, and then ends a combination that
-    needs it as UNFINISHED; ``whole`` brings it along.
+    ``bindings`` bring rules into them, ``more`` are the functions that those reach; ``check`` is
+    handed the compiled copies of ``more``.
     """
+
+    def __init__(
+        self,
+        bindings: Mapping[str, object],
+        more: Mapping[str, object],
+        check: Callable[[Mapping[str, object]], None] | None = None,
+    ) -> None:
+        self._bindings, self._more, self._check = bindings, more, check
+        self._made: dict[str, Any] = {}
+        self._lock = Lock()
+
+    def many(self) -> Any:
+        """Return the core of several symbols: ``turn`` by itself."""
+        return self._once("many", self._many)
+
+    def alone(self, *, whole: bool) -> Any:
+        """Return the core of one symbol.
+
+        It is compiled in seconds without ``turn``, the longest part, and then ends a combination
+        that needs it as UNFINISHED; ``whole`` brings it along, and so do rules.
+        """
+        whole = whole or bool(self._bindings)
+        return self._once(f"alone {whole}", lambda: self._alone(whole))
+
+    def _once(self, name: str, make: Callable[[], Any]) -> Any:
+        with self._lock:
+            if name not in self._made:
+                self._made[name] = make()
+            return self._made[name]
+
+    def _many(self) -> Any:
+        from numba import int64
+
+        made = rebuild(turns.turn, self._bindings, allocates=False, inside=True)
+        return self._compile(_TURN, {"turn": made}, (*world_types(), int64, int64))
+
+    def _alone(self, whole: bool) -> Any:
+        bindings = self._bindings if whole else {"turn": turns.stand_in}
+        made = rebuild(run_alone, bindings, allocates=False, inside=True)
+        scope = {"run_alone": made, "unfinished": UNFINISHED}
+        return self._compile(_ALONE, scope, _alone_types())
+
+    def _compile(self, source: str, scope: Mapping[str, object], signature: Any) -> Any:
+        world = jit.argument_type("World", World._fields)
+        whole = {**scope, "World": world, **self._more}
+        return compile_cached(source, whole, signature, check=self._check)
+
+
+def _alone_types() -> tuple[Any, ...]:
     from numba import float64, int64, types
 
-    world = world_types()
     closes = array_of(int64, 1, readonly=True)
     ask = types.FunctionType(int64(*rule_types()))
-    signature = (
-        ask, closes, *world, array_of(ACCOUNT, 1, readonly=True), array_of(BOOK, 1, readonly=True),
-        array_of(float64, 2, readonly=True), int64, int64, array_of(ACCOUNT, 1),
-        array_of(float64, 3), array_of(int64, 1), array_of(int64, 2),
+    return (
+        ask, closes, *world_types(), array_of(ACCOUNT, 1, readonly=True),
+        array_of(BOOK, 1, readonly=True), array_of(float64, 2, readonly=True), int64, int64,
+        array_of(ACCOUNT, 1), array_of(float64, 3), array_of(int64, 1), array_of(int64, 2),
         array_of(float64, 2, readonly=True), array_of(float64, 2, readonly=True),
         array_of(int64, 2, readonly=True), array_of(float64, 2), array_of(int64, 1, readonly=True),
     )  # fmt: skip
-    bindings = {} if whole else {"turn": turns.stand_in}
-    scope = {
-        "run_alone": rebuild(run_alone, bindings, allocates=False, inside=True),
-        "World": jit.argument_type("World", World._fields), "unfinished": UNFINISHED,
-    }  # fmt: skip
-    return compile_cached(_ALONE, scope, signature)
+
+
+PLAIN = Cores({}, {})
+"""The cores that run no rules."""

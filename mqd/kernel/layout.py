@@ -67,7 +67,7 @@ ACCOUNT = _record(
     " cash fees borrow dividends sec_units sec_parts taf_parts cat_parts owes busy queue reductions"
     " lost n_orders n_denied n_fills n_trades n_wins gained losses exposed ambiguous capped trimmed"
     " gaps follow_ups zero_sizes fractional status bad_step bad_place sequence sent_ns expires_ns"
-    " n_lines n_executions equity close_max",
+    " n_lines n_executions equity close_max woken",
     "share band_frac bars_per_year quanta_per_unit goal_frac most stop_frac take_frac trail_frac"
     " bad_weight traded drawdown_frac downside mean_equity previous top low",
 )

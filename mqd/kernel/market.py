@@ -16,6 +16,7 @@ from mqd.execution.acceptance import GTC_NS
 from mqd.execution.costs import REGULATORY_TABLE, RegulatoryDay, per_lot_parts
 from mqd.execution.tape import tape_of
 from mqd.kernel.controls import controls_of, core_of, volumes_known
+from mqd.kernel.core import Cores
 from mqd.kernel.layout import (
     ACCOUNT,
     ACTION,
@@ -63,13 +64,13 @@ class Market(NamedTuple):
     books: Records
     account: Records
     controls: Records
-    core: Any
+    core: Cores
     name: str
 
     @property
     def alone(self) -> bool:
-        """Whether the loop of one symbol can run it: rules look at every close."""
-        return len(self.books) == 1 and self.core is None
+        """Whether there is one symbol only, for which the core has a loop of its own."""
+        return len(self.books) == 1
 
 
 _KEPT: list[Market] = []
@@ -111,7 +112,7 @@ def _lay_out(bars: Bars, settings: Settings, name: str) -> Market:
     return Market(
         bars, settings, scales, quantum, _fixed(steps.ts_close), _fixed(tape), _fixed(closes),
         _fixed(table), _fixed(rows), _fixed(actions), _fixed(books), _fixed(account), controls,
-        core_of(settings), name,
+        core_of(settings, alone=len(bars.symbols) == 1), name,
     )  # fmt: skip
 
 

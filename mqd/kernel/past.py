@@ -79,11 +79,38 @@ def observe(w: World, step: int) -> None:
     equity = equity_at_marks(w)
     if step == 0:
         start_session(w, equity)
+    see(top, equity)
+
+
+def see(top: Any, equity: int) -> None:
+    """Move the high water, and latch on a loss."""
     top.high_water = max(top.high_water, equity)
     if top.loss_d and lost(equity, top.day_start, top.loss_n, top.loss_d):
         top.level = max(top.level, _REDUCE_ONLY)
     if top.drop_d and lost(equity, top.high_water, top.drop_n, top.drop_d):
         top.level = _HALT
+
+
+def observe_passed(w: World, marks: Any, first: int, end: int) -> None:
+    """Observe the closes ``first`` to ``end - 1`` of a run's only symbol, and begin the sessions.
+
+    Nothing was sent or filled on these bars, so what a second session would forget is forgotten.
+    """
+    a, b, line, top = w.account, w.books[0], w.controls[0], w.controls[1]
+    base, per_tick, begun = a.cash, b.lots * b.lot_quanta, False
+    for step in range(first, end):
+        equity = base + per_tick * marks[step]
+        see(top, equity)
+        if w.steps[step].ends:
+            if begun:
+                top.day_start = equity
+            else:
+                start_session(w, equity)
+            begun = True
+    if first < end:
+        line.ref_ns = w.steps[end - 1].now
+        top.clock_ns = w.steps[end - 1].now
+        top.marked = end - 1
 
 
 def start_session(w: World, equity: int) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mqd.core.bar import Floats, Ints
 from mqd.errors import NotCompilable
-from mqd.kernel.core import array_of, core, core_alone, core_type, rule_types, world_types
+from mqd.kernel.core import array_of, core_type, rule_types, world_types
 from mqd.kernel.layout import ACCOUNT, BOOK, UNFINISHED, World
 from mqd.kernel.loop import run_many
 from mqd.kernel.market import Market
@@ -185,10 +185,10 @@ class KernelAlone(Kernel):
         batch: Batch, room: Room,
     ) -> None:  # fmt: skip
         for whole in (False, True):
-            core_alone(whole=whole)(
+            market.core.alone(whole=whole)(
                 self._entry, market.closes, account.copy(), market.books.copy(), market.tape,
                 market.steps, market.rows, market.actions, room.orders, room.fills,
-                market.controls, account, market.books, ready.exits, first, last, *batch,
+                market.controls.copy(), account, market.books, ready.exits, first, last, *batch,
                 room.cash, room.lots, *ready.arguments,
             )  # fmt: skip
             if not (batch.accounts["status"] == UNFINISHED).any():
@@ -196,7 +196,7 @@ class KernelAlone(Kernel):
 
 
 class KernelMany(Kernel):
-    """For several symbols, rules of the user's, or a rule with state: the rule is inside."""
+    """For several symbols, or a rule with state: the rule is inside."""
 
     def _write(self, *, holes: bool) -> RuleText:
         return rule_text(self._shape, self.kind, self._features, holes)
@@ -245,7 +245,7 @@ class KernelMany(Kernel):
         batch: Batch, room: Room,
     ) -> None:  # fmt: skip
         self._entry(
-            market.core or core(), market.closes, account.copy(), market.books.copy(), market.tape,
+            market.core.many(), market.closes, account.copy(), market.books.copy(), market.tape,
             market.steps, market.rows, market.actions, room.orders, room.fills,
             market.controls.copy(), account, market.books, ready.exits, first, last, *batch,
             room.cash, room.lots, *self._extras(len(market.books)), *ready.arguments,

@@ -15,8 +15,8 @@ from unittest import mock
 import numpy as np
 from numpy.typing import NDArray
 
+from mqd.kernel import controls, program, rule
 from mqd.kernel import core as core_module
-from mqd.kernel import program, rule
 from mqd.kernel.layout import ACTION, BAR, STEP
 from mqd.strategy import compiled, jit
 
@@ -27,7 +27,8 @@ class Row:
     def __init__(self, record: np.void) -> None:
         for name in record.dtype.names or ():
             value = record[name]
-            setattr(self, name, Row(value) if value.dtype.names else value.item())
+            plain = value.copy() if value.ndim else value.item() if not value.dtype.names else None
+            setattr(self, name, Row(value) if plain is None else plain)
 
     def take(self, other: Row) -> None:
         """Copy another row's fields."""
@@ -128,10 +129,9 @@ def interpreted() -> Iterator[None]:
         for target, name, stand_in in (
             (program, "rebuild", _bound), (rule, "rebuild", _bound),
             (core_module, "rebuild", _bound), (core_module, "compile_cached", _entry),
-            (program, "core", core_module.core.__wrapped__),
-            (program, "core_alone", core_module.core_alone.__wrapped__),
             (program.jit, "compile_entry", _entry),
         ):  # fmt: skip
             stack.enter_context(mock.patch.object(target, name, stand_in))
-        stack.enter_context(mock.patch.dict(program._KERNELS, clear=True))
+        for kept in (program._KERNELS, core_module.PLAIN._made, controls._MADE):
+            stack.enter_context(mock.patch.dict(kept, clear=True))
         yield

@@ -8,15 +8,18 @@ from __future__ import annotations
 import random
 from collections import Counter
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import mqd
+from mqd.risk.limits import Limits, LimitValues
 from tests.parity.interpreted import interpreted, plain_rules
 from tests.parity.kernel_cases import RICH, Case, assert_equal, outcome
 from tests.parity.kernel_kinds import kinds_of
+from tests.parity.test_kernel_rules import kinds_of as refusals_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -30,6 +33,9 @@ KINDS = frozenset(
     }
 )  # fmt: skip
 """What the cases must have met between them."""
+
+
+REFUSALS = frozenset({"latch", "drawdown", "patient", "turnover"})
 
 
 class Levels(mqd.Strategy):
@@ -141,6 +147,43 @@ def actions_met(case: Case, result: mqd.Result) -> set[str]:
         (action.kind.value, closes.searchsorted(action.ts_ex)) for action in case.bars["A"].actions
     ]
     return {f"{kind} in a held stretch" for kind, row in at if row and held[row - 1] and held[row]}
+
+
+def some_limits(draw: random.Random) -> Limits:
+    """Return limits of which those that look at the past may bind, and few others."""
+    values = LimitValues(
+        daily_loss_frac_max=draw.choice([0.01, 0.03, 0.5]),
+        drawdown_frac_max=draw.choice([0.05, 0.2, 0.9]),
+        notional_usd_max=draw.choice([9_000.0, 1e9, 1e9]),
+        turnover_frac_max=draw.choice([0.8, 50.0]),
+        same_order_age_ns_min=draw.choice([0.0, 3600e9]), position_frac_max=2.0,
+        concentration_frac_max=2.0, gross_frac_max=2.0, net_frac_max=2.0, notional_frac_max=2.0,
+        sector_unknown_frac_max=2.0, margin_equity_frac_max=10.0, ref_age_ns_max=1e18,
+        bad_tick_frac_max=draw.choice([0.03, 10.0, 10.0, 10.0]), qty_max=1e6, volume_frac_max=1.0,
+        position_qty_max=1e9, prices_min=0.0, buying_power_frac_max=1.0,
+    )  # fmt: skip
+    return Limits(account=values)
+
+
+def patient(order: Any, portfolio: Any, limits: Any) -> bool:
+    """Reads what only the past of the account tells."""
+    high, start = portfolio.high_water_equity, portfolio.day_start_equity
+    return order.notional <= 0.98 * min(high, start) and portfolio.orders_today < 3.0
+
+
+def test_rules_know_every_close_of_a_stretch() -> None:
+    """What rules know of the past is told when the stretch is over."""
+    met: Counter[str] = Counter()
+    for seed in range(40):
+        draw = random.Random(seed)
+        words = {"limits": some_limits(draw), "rules": [patient] if seed % 2 else []}
+        strategy, bars = some_strategy(draw), some_bars(draw)
+        desk = mqd.backtest(strategy, bars, engine="event", **words)
+        with interpreted():
+            loop = mqd.backtest(strategy, bars, engine="compiled", **words)
+            assert_equal(loop, desk)
+            met.update(refusals_of(loop))
+    assert {kind for kind in REFUSALS if not met[kind]} == set(), met
 
 
 def test_long_stretches_end_where_the_desk_says() -> None:

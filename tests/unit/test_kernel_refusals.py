@@ -50,13 +50,17 @@ def built(monkeypatch):
     """Cores that are only counted: the first is refused, the others are numbers."""
     asked = []
 
-    def build(_bindings, _handed, _check):
+    class Counted(int):
+        def alone(self, *, whole):
+            """Compile nothing."""
+
+    def cores(_bindings, _handed, _check):
         asked.append(len(asked))
         if not asked[-1]:
             raise NotCompilable("The first is refused.")
-        return asked[-1]
+        return Counted(asked[-1])
 
-    monkeypatch.setattr(controls.core, "build", build)
+    monkeypatch.setattr(controls.core, "Cores", cores)
     monkeypatch.setattr(controls, "_MADE", OrderedDict())
     monkeypatch.setattr(controls, "_REFUSED", OrderedDict())
     return asked
@@ -65,18 +69,18 @@ def built(monkeypatch):
 def test_a_refusal_of_a_rule_without_a_fingerprint_holds_for_it_alone(built):
     assert not fingerprint(bound(Desk()))
     with pytest.raises(NotCompilable, match="The first is refused"):
-        controls.core_of(settings(bound(Desk())))
-    assert controls.core_of(settings(bound(Desk()))) == 1
-    assert controls.core_of(settings(small, bound(Desk()))) == 2
+        controls.core_of(settings(bound(Desk())), alone=True)
+    assert controls.core_of(settings(bound(Desk())), alone=True) == 1
+    assert controls.core_of(settings(small, bound(Desk())), alone=True) == 2
 
 
 def test_a_refusal_is_kept_for_the_same_rules_and_kind_of_limits(built):
     for _ in range(2):
         with pytest.raises(NotCompilable, match="The first is refused"):
-            controls.core_of(settings(small))
+            controls.core_of(settings(small), alone=True)
     assert len(built) == 1
-    assert controls.core_of(settings(small, limits=Limits())) == 1
-    assert controls.core_of(settings(small, limits=Limits())) == 1
+    assert controls.core_of(settings(small, limits=Limits()), alone=True) == 1
+    assert controls.core_of(settings(small, limits=Limits()), alone=True) == 1
 
 
 def test_rules_of_one_code_that_differ_in_what_may_pass_share_no_core(built):
@@ -87,9 +91,9 @@ def test_rules_of_one_code_that_differ_in_what_may_pass_share_no_core(built):
         return mqd.rule(**words)(rule)
 
     built.append(0)
-    first = controls.core_of(settings(marked()))
-    assert controls.core_of(settings(marked(reducing_passes=True))) != first
-    assert controls.core_of(settings(marked())) == first
+    first = controls.core_of(settings(marked()), alone=True)
+    assert controls.core_of(settings(marked(reducing_passes=True)), alone=True) != first
+    assert controls.core_of(settings(marked()), alone=True) == first
 
 
 def numbered(n):
@@ -105,11 +109,11 @@ def test_only_the_cores_that_were_asked_for_last_are_kept(built, monkeypatch):
     monkeypatch.setattr(controls, "KEPT_MAX", 3)
     built.append(0)
     for n in (1, 2, 3, 1, 4):
-        controls.core_of(settings(numbered(n)))
+        controls.core_of(settings(numbered(n)), alone=True)
     n_built = len(built)
-    controls.core_of(settings(numbered(1)))
+    controls.core_of(settings(numbered(1)), alone=True)
     assert len(built) == n_built
-    controls.core_of(settings(numbered(2)))
+    controls.core_of(settings(numbered(2)), alone=True)
     assert len(built) == n_built + 1
     assert len(controls._MADE) == 3
 
@@ -119,5 +123,5 @@ def test_only_the_last_refusals_are_kept(built, monkeypatch):
     for n in range(4):
         built.clear()
         with pytest.raises(NotCompilable):
-            controls.core_of(settings(numbered(n)))
+            controls.core_of(settings(numbered(n)), alone=True)
     assert len(controls._REFUSED) == 2
