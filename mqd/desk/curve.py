@@ -10,7 +10,10 @@ from mqd.accounting import Ledger
 from mqd.core.bar import Ints
 from mqd.core.money import MOST_QUANTA
 
-_HELD = 2 * MOST_QUANTA  # cash beyond is refused by ``frames.curves``, whatever it is
+
+def _within(amount: int) -> int:
+    """Return what an int64 holds of it: ``frames.curves`` refuses what is cut here."""
+    return min(max(amount, -2 * MOST_QUANTA), 2 * MOST_QUANTA)
 
 
 class Curve:
@@ -37,11 +40,11 @@ class Curve:
 
     def spread(self, n_steps: int, start_cash: int) -> tuple[Ints, Ints]:
         """Return cash (n_steps,) in quanta and lots (n_steps, n_symbols) at each step's end."""
-        points = [min(max(cash, -_HELD), _HELD) for cash in (start_cash, *self._cash_points)]
-        cash = np.array(points, dtype=np.int64)
+        points = (start_cash, *self._cash_points)
+        cash = np.array([_within(amount) for amount in points], dtype=np.int64)
         lots = np.zeros((len(cash), len(self._symbols)), dtype=np.int64)
         for point, held in enumerate(self._lots_points, start=1):
             for place, symbol in enumerate(self._symbols):
-                lots[point, place] = held.get(symbol, 0)
+                lots[point, place] = _within(held.get(symbol, 0))
         at = np.searchsorted(np.array(self._steps, dtype=np.int64), np.arange(n_steps), "right")
         return cash[at], lots[at]

@@ -19,7 +19,8 @@ from mqd.errors import UsageError
 
 BORROW_DAYS = 360
 _EPOCH = date(1970, 1, 1)
-_PER_LOT_PARTS = 10**6
+FEE_PARTS = 10**6
+"""Fees a lot are integers in millionths of a quantum."""
 
 
 class RegulatoryRate(NamedTuple):
@@ -106,10 +107,12 @@ def fill_fee(notional_quanta: int, lots: int, fee_rate: int, fee_per_lot: int) -
     if not fee_per_lot:
         return rate_ceil(notional_quanta, fee_rate)
     rest = notional_quanta % BPS_UNITS * fee_rate
-    parts = lots * (fee_per_lot % _PER_LOT_PARTS)
-    fraction = rest % BPS_UNITS + parts % _PER_LOT_PARTS * (BPS_UNITS // _PER_LOT_PARTS)
+    per_lot = fee_per_lot % FEE_PARTS
+    parts = lots % FEE_PARTS * per_lot
+    fraction = rest % BPS_UNITS + parts % FEE_PARTS * (BPS_UNITS // FEE_PARTS)
     fee = notional_quanta // BPS_UNITS * fee_rate + rest // BPS_UNITS - (-fraction // BPS_UNITS)
-    return fee + lots * (fee_per_lot // _PER_LOT_PARTS) + parts // _PER_LOT_PARTS
+    whole = fee_per_lot // FEE_PARTS
+    return fee + lots * whole + lots // FEE_PARTS * per_lot + parts // FEE_PARTS
 
 
 def borrow_charge(value_quanta: int, borrow_rate: int, days: int) -> int:
@@ -121,7 +124,7 @@ def borrow_charge(value_quanta: int, borrow_rate: int, days: int) -> int:
 
 def per_lot_parts(per_share: float | Decimal, scale: Scale) -> int:
     """Return a fee a share as millionths of a quantum a lot."""
-    exact = Decimal(str(per_share)) * scale.lot / scale.quantum * _PER_LOT_PARTS
+    exact = Decimal(str(per_share)) * scale.lot / scale.quantum * FEE_PARTS
     return int(exact.to_integral_value(ROUND_CEILING))
 
 
@@ -129,9 +132,9 @@ def affordable_lots(room: int, lot_quanta: int, fee_rate: int, fee_per_lot: int)
     """Return the most lots whose notional plus own fee ``room`` (quanta) still pays."""
     if room < lot_quanta:
         return 0
-    per_lot = lot_quanta + rate_ceil(lot_quanta, fee_rate) + -(-fee_per_lot // _PER_LOT_PARTS)
+    per_lot = lot_quanta + rate_ceil(lot_quanta, fee_rate) + -(-fee_per_lot // FEE_PARTS)
     low = room // per_lot
-    high = room // (lot_quanta + fee_per_lot // _PER_LOT_PARTS)
+    high = room // (lot_quanta + fee_per_lot // FEE_PARTS)
     while low < high:
         middle = (low + high + 1) // 2
         value = middle * lot_quanta
@@ -164,7 +167,7 @@ class RegulatoryDay:
             rate = (
                 int(row.sec_frac * 10**10),
                 per_lot_parts(row.taf_per_share, scale),
-                int(row.taf_max_usd / scale.quantum) * _PER_LOT_PARTS,
+                int(row.taf_max_usd / scale.quantum) * FEE_PARTS,
                 per_lot_parts(row.cat_per_share, scale),
             )
             self._rates[key] = rate
@@ -184,8 +187,8 @@ class RegulatoryDay:
         total = 0
         for parts, unit in (
             (self._sec_parts, 10**10 * cent),
-            (self._taf_parts, _PER_LOT_PARTS * cent),
-            (self._cat_parts, _PER_LOT_PARTS * cent),
+            (self._taf_parts, FEE_PARTS * cent),
+            (self._cat_parts, FEE_PARTS * cent),
         ):
             total += -(-parts // unit) * cent
         self._clear()

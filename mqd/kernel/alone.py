@@ -14,9 +14,9 @@ from typing import Any
 
 from mqd.core.money import MOST_QUANTA
 from mqd.core.signal import HOLD
-from mqd.execution.costs import affordable_lots, fill_fee, worsened
+from mqd.execution.costs import FEE_PARTS, affordable_lots, fill_fee, worsened
 from mqd.kernel.books import book, close_session, follow_peak, is_beyond
-from mqd.kernel.layout import OVERFLOW, RULED, World
+from mqd.kernel.layout import NEVER, OVERFLOW, RULED, World
 from mqd.kernel.loop import fail, is_bad, waits, wants
 from mqd.kernel.past import observe_passed, wake
 from mqd.kernel.risk import judge_alone
@@ -37,7 +37,6 @@ from mqd.portfolio.sizing import round_weight
 
 QUIET, GUARDED, BUSY = range(3)
 LOOK_AHEAD = 64
-NEVER = 2**62
 
 
 def watch(a: Any, b: Any) -> int:
@@ -88,7 +87,9 @@ def fills_at_open(w: World, a: Any, b: Any, bar: Any, step: int) -> bool:
     lots = o.left
     px = worsened(bar.open, o.side, a.slippage_rate)
     per_lot = px * b.lot_quanta
-    if is_beyond(lots, per_lot) or is_beyond(b.lots, bar.open * b.lot_quanta):
+    if is_beyond(lots, per_lot + b.fee_per_lot // FEE_PARTS):
+        return False
+    if is_beyond(b.lots, bar.open * b.lot_quanta):
         return False
     fee = fill_fee(lots * per_lot, lots, a.fee_rate, b.fee_per_lot)
     status = FILLED
@@ -276,7 +277,7 @@ def run_alone(
     """
     rows, columns, ints, floats, start, own = data
     a, b = w.account, w.books[0]
-    begin(a)
+    begin(a, moments)
     a.woken = -1
     step, state, equity = 0, QUIET, a.start_cash
     next_action = w.steps[0].next_action

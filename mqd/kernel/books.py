@@ -128,9 +128,12 @@ def close_trip(a: Any, b: Any) -> None:
 
 
 def regulate(a: Any, bar: Any, signed: int, value: int) -> None:
-    """Add a fill to the day's regulatory fees; the products are split to stay in 64 bits."""
+    """Add a fill to the day's regulatory fees; what 64 bits cannot hold is left to the desk."""
     lots = abs(signed)
     a.owes = 1
+    if is_beyond(lots, bar.cat) or max(a.cat_parts, a.taf_parts) > MOST_QUANTA:
+        leave(a)
+        return
     a.cat_parts += lots * bar.cat
     if signed < 0:
         rest = value % _SEC_UNIT * bar.sec + a.sec_parts

@@ -2,7 +2,8 @@
 
 A run of one symbol is the core's as a whole: it calls the rule through its address. With several
 symbols the loop around the rule, a few instructions a bar, is compiled with the strategy and
-calls ``turn`` through its address. Either way a new strategy compiles in about a second.
+calls ``turn`` through its address. A new strategy on one symbol then compiles in a fraction of a
+second.
 """
 
 from __future__ import annotations

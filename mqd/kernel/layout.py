@@ -16,6 +16,7 @@ _INT, _FLOAT = np.int64, np.float64
 RULED = False
 """Whether rules run beside buying power; True in a core that is bound to rules."""
 RING, SAME = 4, 8
+NEVER = 2**62
 
 
 def _record(ints: str, floats: str = "", **inner: np.dtype[np.void]) -> np.dtype[np.void]:

@@ -1,7 +1,7 @@
 """The compiled loop: one combination over all steps, its metrics summed in the same pass.
 
 ``decide_all`` is bound to the strategy's rule when the loop is built. Nothing of the size of the
-bars is written unless ``RECORD`` asks for it.
+bars is written unless a run is recorded.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def run_many(
 ) -> None:  # fmt: skip
     """Run combination ``c``; ``moments`` (16, 5) takes n and the sums of r to r**4 a block."""
     a = w.account
-    begin(a)
+    begin(a, moments)
     step, equity = 0, a.start_cash
     for block in range(BLOCKS):
         stop = -(-(block + 1) * a.n_steps // BLOCKS)

@@ -24,6 +24,7 @@ from mqd.kernel.layout import (
     BOOK,
     FRACTION,
     KELLY,
+    NEVER,
     NOTIONAL,
     QUANTITY,
     STEP,
@@ -43,7 +44,6 @@ from mqd.portfolio.sizing import (
 )
 
 _AMOUNT_PARTS = 10**6
-NEVER = 2**62
 
 Records = NDArray[np.void]
 

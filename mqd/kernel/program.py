@@ -93,6 +93,11 @@ class Ready(NamedTuple):
     arguments: tuple[NDArray[Any], ...]
 
 
+def own_types(strategy: Strategy, shape: Shape) -> tuple[Any, ...]:
+    """Return numba's types of what a rule reads of its strategy."""
+    return tuple(jit.type_of(getattr(strategy, name)) for name in shape.self_names)
+
+
 class Kernel:
     """The loop with one strategy's rule, compiled or loaded from disk.
 
@@ -108,8 +113,14 @@ class Kernel:
         methods = [name for name in shape.self_reads if name not in shape.self_names]
         if methods:
             raise NotCompilable(f"{shape.rule.__qualname__}: self.{methods[0]} is no number.")
+        for name, kind in zip(shape.self_names, own_types(strategy, shape), strict=True):
+            if not jit.is_number(kind):
+                raise NotCompilable(
+                    f"{shape.rule.__qualname__}: self.{name} is {getattr(strategy, name)!r}; the"
+                    " compiled loop takes single numbers."
+                )
         self._shape, self._features = shape, tuple(features)
-        self._own = tuple(jit.type_of(getattr(strategy, name)) for name in shape.self_names)
+        self._own = own_types(strategy, shape)
         self.text = self._write(holes=holes)
         try:
             self._entry = self._compile(strategy)

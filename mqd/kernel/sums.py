@@ -8,8 +8,11 @@ from typing import Any
 BLOCKS = 16
 
 
-def begin(a: Any) -> None:
-    """Start at the first equity."""
+def begin(a: Any, moments: Any) -> None:
+    """Start at the first equity, with nothing in ``moments`` (block, 5)."""
+    for block in range(BLOCKS):
+        for power in range(5):
+            moments[block, power] = 0.0
     a.previous = float(a.start_cash)
     a.top = a.previous
     a.low = a.previous

@@ -11,7 +11,7 @@ from typing import Any
 
 from mqd.core.money import BPS_UNITS
 from mqd.core.order import OrderStatus
-from mqd.execution.costs import affordable_lots, fill_fee, worsened
+from mqd.execution.costs import FEE_PARTS, affordable_lots, fill_fee, worsened
 from mqd.execution.matching import (
     NO_FILL,
     limit_at_open,
@@ -107,7 +107,7 @@ def fill_target(w: World, b: Any, bar: Any, row: int, now: int) -> None:
         a.capped += 1
     px = worsened(bar.open, o.side, a.slippage_rate)
     lot_quanta = px * b.lot_quanta
-    if is_beyond(lots, lot_quanta):
+    if is_beyond(lots, lot_quanta + b.fee_per_lot // FEE_PARTS):
         leave(a)
         return
     fee = fill_fee(lots * lot_quanta, lots, a.fee_rate, b.fee_per_lot)
@@ -142,7 +142,7 @@ def fill_exit(
     lots = min(o.left, bar.room - b.used)
     if lots < o.left:
         a.capped += 1
-    if is_beyond(lots, px * b.lot_quanta):
+    if is_beyond(lots, px * b.lot_quanta + b.fee_per_lot // FEE_PARTS):
         leave(a)
         return
     if lots <= 0:

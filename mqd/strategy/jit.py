@@ -70,6 +70,13 @@ def type_of(value: object) -> Any:
     return typeof(value)
 
 
+def is_number(kind: Any) -> bool:
+    """Return True for numba's types of single numbers."""
+    from numba import types
+
+    return isinstance(kind, types.Number | types.Boolean)
+
+
 def returns_number(dispatcher: Any) -> str:
     """Return "" when every compiled version returns a number, else what it returns."""
     from numba import types

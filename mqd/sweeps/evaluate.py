@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mqd.backtesting import backtest
 from mqd.core.clock import NS_PER_S, WallClock
-from mqd.errors import BadWeight, NotCompilable, StrategyRaised
+from mqd.errors import AmountTooLarge, BadWeight, NotCompilable, StrategyRaised
 from mqd.market_data.bars import Bars
 from mqd.result import Result
 from mqd.significance import N_BLOCKS, block_moments
@@ -168,7 +168,7 @@ class DeskEvaluator:
         began = self._clock.monotonic_ns()
         try:
             result = backtest(strategy, unit, engine="event", **self._words)
-        except (BadWeight, StrategyRaised) as error:
+        except (AmountTooLarge, BadWeight, StrategyRaised) as error:
             return str(error)
         took = max(self._clock.monotonic_ns() - began, 1)
         self._rates.append(unit.n_bars * NS_PER_S / took)

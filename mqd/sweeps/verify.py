@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mqd.errors import BadWeight, StrategyRaised, UsageError
+from mqd.errors import AmountTooLarge, BadWeight, StrategyRaised, UsageError
 from mqd.result import Result
 from mqd.sweeps.evaluate import COUNTS, METRICS
 from mqd.sweeps.settings import Engine
@@ -103,7 +103,7 @@ def _chosen(sweep: Sweep, n: int, seed: int) -> tuple[int, ...]:
 def _run(sweep: Sweep, row: int, engine: Engine) -> Result | str:
     try:
         return sweep.result(row, engine=engine)
-    except (BadWeight, StrategyRaised) as error:
+    except (AmountTooLarge, BadWeight, StrategyRaised) as error:
         return str(error)
 
 

@@ -162,3 +162,55 @@ def test_wild_prices_end_both_engines_alike(
     bars = bars_of(closes, opens, symbols=tuple("ABC"[:n_symbols]))
     with suppress(NotCompilable):  # left to the desk, which both then are
         both(Held(weight=weight), bars, cash=cash, multiplier=multiplier, costs=costs)
+
+
+def test_a_row_of_a_sweep_that_is_too_large_fails_alone():
+    bars, words = bars_of(RISING), {"cash": 9 * 10**8, "costs": FREE, "progress": False}
+    desk = mqd.sweep(Held, bars, {"weight": [0.0, 1.0]}, engine="event", **words)
+    with interpreted():
+        loop = mqd.sweep(Held, bars, {"weight": [0.0, 1.0]}, engine="compiled", workers=1, **words)
+    for found in (desk, loop):
+        assert found.table["sharpe"].isna().tolist() == [True, True]
+        assert found.table["final_equity"].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("lot", ["1", "0.01"])
+def test_regulatory_fees_of_very_many_shares_are_left_to_the_desk(lot):
+    """A share's audit-trail fee is 3e8 parts: 9e10 shares a day are more than 64 bits hold."""
+    bars = mqd.Bars.from_pandas(bars_frame_of_cents(), timeframe="1day", tick="0.01", lot=lot)
+    with interpreted(), pytest.raises(NotCompilable, match="only the desk knows"):
+        mqd.backtest(Held(weight=-1.0), bars, cash=9 * 10**8, engine="compiled")
+    assert both(Held(weight=-1.0), bars, cash=10**6)[-1] > 0.0
+
+
+def test_a_fee_a_share_on_fine_lots_is_exact_in_both_engines():
+    bars = mqd.Bars.from_pandas(
+        bars_frame_of_cents(), timeframe="1day", tick="0.01", lot="0.000001"
+    )
+    costs = mqd.Costs(fee_per_share=0.0035)
+    curve = both(Held(weight=-1.0), bars, cash=10**6, costs=costs)
+    assert curve[-1] < 10**6 - 74_074_074 * 0.0035  # 1e6 pays 74,074,074 at 0.01 + 0.0035
+
+
+def bars_frame_of_cents():
+    """Return six days at one cent."""
+    stamps = pd.bdate_range(START, periods=6, tz="America/New_York")
+    frame = pd.DataFrame({"symbol": "A", "timestamp": stamps, "volume": 1e13})
+    return frame.assign(**dict.fromkeys(("open", "high", "low", "close"), 0.01))
+
+
+def test_splits_that_outgrow_64_bits_end_the_run_in_the_desk():
+    stamps = pd.bdate_range(START, periods=12, tz="America/New_York")
+    rows = [
+        {"symbol": "A", "ex_date": day.date().isoformat(), "kind": "split", "ratio": 1000.0}
+        for day in stamps[4:10]
+    ]
+    frame = bars_frame_of_cents().drop(columns=["timestamp", "volume"]).head(1)
+    frame = frame.loc[frame.index.repeat(12)].assign(timestamp=stamps, volume=1e13)
+    bars = mqd.Bars.from_pandas(
+        frame, timeframe="1day", tick="0.01", lot="1", actions=pd.DataFrame(rows), adjust="none"
+    )
+    with pytest.raises(AmountTooLarge, match="the account"):
+        mqd.backtest(Held(), bars, cash=10**6, costs=FREE, engine="event")
+    with interpreted(), pytest.raises((AmountTooLarge, NotCompilable)):
+        mqd.backtest(Held(), bars, cash=10**6, costs=FREE, engine="compiled")

@@ -19,6 +19,7 @@ from mqd.risk.limits import Limits, LimitValues
 from tests.parity.interpreted import interpreted, plain_rules
 from tests.parity.kernel_cases import RICH, Case, assert_equal, outcome
 from tests.parity.kernel_kinds import kinds_of
+from tests.parity.test_kernel import compare_rows
 from tests.parity.test_kernel_rules import kinds_of as refusals_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -208,3 +209,14 @@ def test_long_stretches_end_where_the_desk_says() -> None:
         assert_equal(loop, desk)
         met.update(kinds_of(case, desk) | actions_met(case, desk))
     assert {kind for kind in KINDS if not met[kind]} == set(), met
+
+
+def test_a_run_that_the_light_core_leaves_counts_once() -> None:
+    """A dividend is the whole core's: what was summed up to there must not count twice."""
+    for seed in range(4):
+        draw = random.Random(seed)
+        bars = some_bars(draw)
+        words = {"costs": mqd.Costs(), "fills": mqd.FillModel()}
+        rows = [{"upper": upper} for upper in (0.3, 0.6, 0.9)]
+        with interpreted():
+            compare_rows(Case("stretches", Levels(), bars, words), rows)

@@ -214,3 +214,11 @@ def numba_protective():
 )
 def test_protective_levels_by_hand(avg, frac, direction, ticks):
     assert protective.protective_ticks(avg, frac, direction, direction) == ticks
+
+
+@FEW
+@given(lots=st.integers(1, 10**14), per_share=st.integers(1, 10**6 - 1), rate=RATE)
+def test_the_fee_of_fine_lots_stays_in_64_bits(lots, per_share, rate):
+    """Many lots of a small notional, a fraction of a quantum each."""
+    agree(costs.fill_fee, lots, lots, rate, per_share)
+    assert costs.fill_fee(0, lots, 0, per_share) == -(-lots * per_share // 10**6)
