@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from mqd import trials
 from mqd.desk.config_file import write_config
+from mqd.desk.harvest import refuse_amounts
 from mqd.desk.journal import Journal
 from mqd.desk.loop import Desk
 from mqd.desk.records import text
@@ -250,8 +251,12 @@ def _write_start(
 
 def _replay(desk: Desk, bars: Bars) -> None:
     desk.start()
-    with _Progress(desk, bars) as after_step, _fewer_collections():
-        desk.run(after_step)
+    try:
+        with _Progress(desk, bars) as after_step, _fewer_collections():
+            desk.run(after_step)
+    except MqdError:
+        refuse_amounts(desk)  # what grew too large before comes first
+        raise
     desk.stop()
 
 

@@ -48,7 +48,9 @@ class DeskSource(NamedTuple):
 def harvest(desk: Desk, terms: Terms) -> DeskSource:
     """Return what a desk left; nothing in it holds the desk."""
     units = Units(desk.parts.valuation.scales)
-    equity, positions = _curves(desk, units)  # first: it refuses what the other frames cannot hold
+    equity, positions = _curves(
+        desk, units, desk.parts.market.n_steps
+    )  # first: it refuses what the other frames cannot hold
     fills = fill_frame(_market_fills(desk), units)
     return DeskSource(
         order_frame(_orders(desk), units), fills, _owned_fills(desk, fills, units), equity,
@@ -128,16 +130,24 @@ def _share_row(desk: Desk, share: Share, name: str, when: tuple[int, int], reaso
     )  # fmt: skip
 
 
-def _curves(desk: Desk, units: Units) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return equity and positions at every bar's close."""
+def refuse_amounts(desk: Desk) -> None:
+    """Raise ``AmountTooLarge`` when the account has grown too large by the present step."""
+    step = desk.parts.market.step
+    desk.curve.touch()
+    desk.curve.note(step, desk.parts.valuation.ledger)
+    _curves(desk, Units(desk.parts.valuation.scales), step + 1)
+
+
+def _curves(desk: Desk, units: Units, n_steps: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return equity and positions at the first ``n_steps`` closes."""
     market = desk.parts.market
     deposited = -desk.parts.valuation.ledger.deposits
-    cash, lots = desk.curve.spread(market.n_steps, deposited)
+    cash, lots = desk.curve.spread(n_steps, deposited)
     closes: list[Ints] = [
-        known_closes(np.asarray(market.tapes[symbol].close), market.last_rows_of(place))
+        known_closes(np.asarray(market.tapes[symbol].close), market.last_rows_of(place)[:n_steps])
         for place, symbol in enumerate(market.symbols)
     ]
-    return curves(np.asarray(market.ts_close), cash, lots, closes, units)
+    return curves(np.asarray(market.ts_close)[:n_steps], cash, lots, closes, units)
 
 
 def _counts(desk: Desk) -> Counts:

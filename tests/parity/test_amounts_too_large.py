@@ -143,6 +143,17 @@ def test_a_fill_at_an_open_above_the_bound_is_left_to_the_desk():
     assert outcome(strategy, bars, engine="auto", **words) == desk
 
 
+@pytest.mark.parametrize("weight", [5.0, 0.5, -1.0])
+def test_what_grew_too_large_comes_before_what_happens_later(weight):
+    """At the last bar the rule returns a wrong weight, or wants a target that is too large."""
+    closes = [10.0, 10.0, 10.0, 100.0, 1_000.0, 1_000.0, 1_000.0, 10.0]
+    volumes = [2e12] * 7 + [1e12]
+    bars = bars_of(closes, volumes=volumes)
+    said = both(Turned(low=weight), bars, cash=9 * 10**8, costs=FREE)
+    assert "2024-02-26T21:00" in said
+    assert "the account" in said
+
+
 PRICES = st.lists(
     st.integers(0, 18).map(lambda tenths: round(10.0 ** (tenths / 2.0) / 10.0 + 0.5, 2)),
     min_size=4, max_size=12,
