@@ -17,13 +17,13 @@ from mqd.core.signal import HOLD
 from mqd.execution.costs import FEE_PARTS, affordable_lots, fill_fee, worsened
 from mqd.kernel.books import book, close_session, follow_peak, is_beyond
 from mqd.kernel.layout import NEVER, OVERFLOW, RULED, World
-from mqd.kernel.loop import fail, is_bad, waits, wants
+from mqd.kernel.loop import fail, hand_over, is_bad, waits, wants
 from mqd.kernel.past import observe_passed, wake
 from mqd.kernel.risk import judge_alone
 from mqd.kernel.sizes import set_simple_goal
 from mqd.kernel.sums import BLOCKS, begin, finish, ride
 from mqd.kernel.targets import closes, new_line, place
-from mqd.kernel.turn import ACT, LIVE, SEND, turn
+from mqd.kernel.turn import ACT, LIVE, SEND
 from mqd.kernel.venue import (
     CANCELED,
     FILLED,
@@ -169,7 +169,9 @@ def catch_up(w: World, marks: Any, step: int) -> None:
     a.woken = max(a.woken, step)
 
 
-def to_close(w: World, marks: Any, step: int, state: int) -> None:
+def to_close(
+    w: World, marks: Any, step: int, state: int, turn: Any, own: Any
+) -> None:  # fmt: skip
     """Take what comes before the close of a step that is not quiet."""
     a, b, now = w.account, w.books[0], w.steps[step]
     if RULED:
@@ -184,7 +186,7 @@ def to_close(w: World, marks: Any, step: int, state: int) -> None:
     elif state == BUSY:
         quiet = not RULED and fills_at_open(w, a, b, w.tape[0, step], step)
     if not quiet:
-        turn(w, LIVE, step)
+        hand_over(w, turn, own, LIVE, step)
     elif now.ends and a.owes:
         b.open_mark = marks[step]
         close_session(a, w.books, now.days_to_next)
@@ -234,7 +236,7 @@ def stretch(w: World, a: Any, b: Any, marks: Any, step: int, stop: int, state: i
 
 
 def after_rule(
-    w: World, marks: Any, step: int, weight: float, equity: int, known: bool
+    w: World, marks: Any, step: int, weight: float, equity: int, known: bool, turn: Any, own: Any
 ) -> None:  # fmt: skip
     """Take in what the rule says at a close."""
     a, b = w.account, w.books[0]
@@ -254,7 +256,7 @@ def after_rule(
         if RULED:
             catch_up(w, marks, step)
             b.mark = marks[step]
-        turn(w, what, step)
+        hand_over(w, turn, own, what, step)
 
 
 def heard_before(a: Any, b: Any, state: int) -> float:
@@ -269,13 +271,15 @@ def heard_before(a: Any, b: Any, state: int) -> float:
 
 
 def run_alone(
-    w: World, marks: Any, ask: Any, data: Any, moments: Any, cash: Any, lots: Any
+    w: World, marks: Any, ask: Any, data: Any, turn: Any, own: Any, moments: Any, cash: Any,
+    lots: Any,
 ) -> None:  # fmt: skip
     """Run one combination; ``marks`` are the closes in ticks, ``moments`` as in ``run_many``.
 
-    ``ask`` is the rule, as ``rule.next_change`` writes it, and ``data`` what it is handed.
+    ``ask`` is the rule, as ``rule.next_change`` writes it, and ``data`` what it is handed;
+    ``turn`` and ``own`` as in ``loop.hand_over``.
     """
-    rows, columns, ints, floats, start, own = data
+    rows, columns, ints, floats, start = data
     a, b = w.account, w.books[0]
     begin(a, moments)
     a.woken = -1
@@ -287,7 +291,7 @@ def run_alone(
         sums[0] = stop - step
         while step < stop:
             if state or a.owes or step == next_action:
-                to_close(w, marks, step, state)
+                to_close(w, marks, step, state, turn, own)
                 if a.status:
                     a.bad_step = step
                     return
@@ -302,7 +306,7 @@ def run_alone(
                 follow_peak(b, w.tape[0, step].high_px, w.tape[0, step].low_px)
             before = heard_before(a, b, state)
             said = ask(
-                rows, columns, ints, floats, w.books, own, marks, start, step, end, before
+                rows, columns, ints, floats, w.books, own[0], marks, start, step, end, before
             )  # fmt: skip
             known = said < end
             end = min(end, said + 1)
@@ -316,7 +320,7 @@ def run_alone(
                     cash[i], lots[i, 0] = a.cash, b.lots
             step = end
             if known or state == BUSY:
-                after_rule(w, marks, step - 1, floats[0], equity, known)
+                after_rule(w, marks, step - 1, floats[0], equity, known, turn, own)
                 if a.status:
                     a.bad_step = step - 1
                     return

@@ -136,8 +136,8 @@ def volumes_known(bars: Bars, rows: Ints) -> Ints:
 # --- rules ----------------------------------------------------------------------------------------
 
 
-def core_of(settings: Settings, *, alone: bool) -> core.Cores:
-    """Return the cores bound to the rules of a run; that of one symbol is made at once, or many's.
+def core_of(settings: Settings) -> core.Cores:
+    """Return the cores bound to the rules of a run.
 
     Raises ``NotCompilable`` with the rule and the reason.
     """
@@ -150,12 +150,12 @@ def core_of(settings: Settings, *, alone: bool) -> core.Cores:
         _check_rule(rule)
     key = _key(settings)
     if key is None:
-        return _compiled(_cores(rules, settings.rules), settings.rules, alone=alone)
+        return _compiled(_cores(rules, settings.rules), settings.rules)
     if key in _REFUSED:
         raise NotCompilable(_REFUSED[key])
     try:
         made = _MADE.get(key) or _cores(rules, settings.rules)
-        _compiled(made, settings.rules, alone=alone)
+        _compiled(made, settings.rules)
     except NotCompilable as error:
         _keep(_REFUSED, key, str(error))
         raise
@@ -189,13 +189,10 @@ def _cores(rules: tuple[Rule, ...], own: tuple[Rule, ...]) -> core.Cores:
     return core.Cores(bindings, handed, _only_bools(rules))
 
 
-def _compiled(made: core.Cores, own: tuple[Rule, ...], *, alone: bool) -> core.Cores:
-    """Return cores with the one that is needed compiled; raise ``NotCompilable`` otherwise."""
+def _compiled(made: core.Cores, own: tuple[Rule, ...]) -> core.Cores:
+    """Return cores whose rules are compiled; raise ``NotCompilable`` otherwise."""
     try:
-        if alone:
-            made.alone(whole=True)
-        else:
-            made.many()
+        made.turn()
     except NotCompilable:
         raise
     except Exception as error:

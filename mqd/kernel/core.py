@@ -1,9 +1,8 @@
 """The parts of the loop that know no strategy: compiled once a machine, kept on disk.
 
-A run of one symbol is the core's as a whole: it calls the rule through its address. With several
-symbols the loop around the rule, a few instructions a bar, is compiled with the strategy and
-calls ``turn`` through its address. A new strategy on one symbol then compiles in a fraction of a
-second.
+A run of one symbol is the core's: it calls the rule through its address, so a new strategy compiles
+in a fraction of a second. With several symbols the loop around the rule, a few instructions a bar,
+is compiled with the strategy. Both call ``turn``, what can happen besides, through its address.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ def entry(account, books, tape, steps, rows, actions, orders, fills, controls, w
 """
 
 _ALONE = """
-def entry(ask, closes, account, books, tape, steps, rows, actions, orders, fills, controls,
+def entry(ask, turn, closes, account, books, tape, steps, rows, actions, orders, fills, controls,
           account_0, books_0, exits, first, last, accounts, moments, cash, lots, matrix, columns,
           ints, floats, starts):
     for c in range(first, last):
@@ -58,8 +57,9 @@ def entry(ask, closes, account, books, tape, steps, rows, actions, orders, fills
         w.account.stop_frac = exits[c, 0]
         w.account.take_frac = exits[c, 1]
         w.account.trail_frac = exits[c, 2]
-        data = (matrix, columns, ints[c], floats[c], starts[c], account)
-        run_alone(w, closes, ask, data, moments[c - first], cash, lots)
+        data = (matrix, columns, ints[c], floats[c], starts[c])
+        own = (account, controls)
+        run_alone(w, closes, ask, data, turn, own, moments[c - first], cash, lots)
         accounts[c - first] = account[0]
         if w.account.status == unfinished:
             break
@@ -67,7 +67,7 @@ def entry(ask, closes, account, books, tape, steps, rows, actions, orders, fills
 
 
 def core_type() -> Any:
-    """Return the type of the core of several symbols as a first-class function."""
+    """Return the type of ``turn`` as a first-class function."""
     from numba import int64, types
 
     return types.FunctionType(types.void(*world_types(), int64, int64))
@@ -85,6 +85,9 @@ def rule_types() -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+Check = Callable[[Mapping[str, object]], None]
+
+
 class Cores:
     """The cores under one set of bindings, each compiled or loaded when it is first asked for.
 
@@ -96,24 +99,25 @@ class Cores:
         self,
         bindings: Mapping[str, object],
         more: Mapping[str, object],
-        check: Callable[[Mapping[str, object]], None] | None = None,
+        check: Check | None = None,
     ) -> None:
         self._bindings, self._more, self._check = bindings, more, check
         self._made: dict[str, Any] = {}
         self._lock = Lock()
 
-    def many(self) -> Any:
-        """Return the core of several symbols: ``turn`` by itself."""
-        return self._once("many", self._many)
+    def turn(self, *, whole: bool = True) -> Any:
+        """Return ``turn``; without ``whole``, and where no rules run, what stands in for it.
 
-    def alone(self, *, whole: bool) -> Any:
-        """Return the core of one symbol.
-
-        It is compiled in seconds without ``turn``, the longest part, and then ends a combination
-        that needs it as UNFINISHED; ``whole`` brings it along, and so do rules.
+        It is the longest part to compile, and most sweeps of one symbol need nothing of it.
         """
-        whole = whole or bool(self._bindings)
-        return self._once(f"alone {whole}", lambda: self._alone(whole))
+        stands_in = not whole and not self._bindings
+        return (
+            self._once("stand-in", self._stand_in) if stands_in else self._once("turn", self._turn)
+        )
+
+    def alone(self) -> Any:
+        """Return the core of one symbol; it knows whether rules run, but not which."""
+        return self._once("alone", self._alone)
 
     def _once(self, name: str, make: Callable[[], Any]) -> Any:
         with self._lock:
@@ -121,22 +125,31 @@ class Cores:
                 self._made[name] = make()
             return self._made[name]
 
-    def _many(self) -> Any:
-        from numba import int64
-
+    def _turn(self) -> Any:
         made = rebuild(turns.turn, self._bindings, allocates=False, inside=True)
-        return self._compile(_TURN, {"turn": made}, (*world_types(), int64, int64))
+        return _compiled(_TURN, {"turn": made, **self._more}, _turn_types(), self._check)
 
-    def _alone(self, whole: bool) -> Any:
-        bindings = self._bindings if whole else {"turn": turns.stand_in}
+    def _stand_in(self) -> Any:
+        made = rebuild(turns.stand_in, allocates=False, inside=True)
+        return _compiled(_TURN, {"turn": made}, _turn_types())
+
+    def _alone(self) -> Any:
+        bindings = {"RULED": bool(self._bindings)}
         made = rebuild(run_alone, bindings, allocates=False, inside=True)
-        scope = {"run_alone": made, "unfinished": UNFINISHED}
-        return self._compile(_ALONE, scope, _alone_types())
+        return _compiled(_ALONE, {"run_alone": made, "unfinished": UNFINISHED}, _alone_types())
 
-    def _compile(self, source: str, scope: Mapping[str, object], signature: Any) -> Any:
-        world = jit.argument_type("World", World._fields)
-        whole = {**scope, "World": world, **self._more}
-        return compile_cached(source, whole, signature, check=self._check)
+
+def _compiled(
+    source: str, scope: Mapping[str, object], signature: tuple[Any, ...], check: Check | None = None
+) -> Any:
+    world = jit.argument_type("World", World._fields)
+    return compile_cached(source, {"World": world, **scope}, signature, check=check)
+
+
+def _turn_types() -> tuple[Any, ...]:
+    from numba import int64
+
+    return (*world_types(), int64, int64)
 
 
 def _alone_types() -> tuple[Any, ...]:
@@ -145,7 +158,7 @@ def _alone_types() -> tuple[Any, ...]:
     closes = array_of(int64, 1, readonly=True)
     ask = types.FunctionType(int64(*rule_types()))
     return (
-        ask, closes, *world_types(), array_of(ACCOUNT, 1, readonly=True),
+        ask, core_type(), closes, *world_types(), array_of(ACCOUNT, 1, readonly=True),
         array_of(BOOK, 1, readonly=True), array_of(float64, 2, readonly=True), int64, int64,
         array_of(ACCOUNT, 1), array_of(float64, 3), array_of(int64, 1), array_of(int64, 2),
         array_of(float64, 2, readonly=True), array_of(float64, 2, readonly=True),

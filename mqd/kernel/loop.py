@@ -70,6 +70,16 @@ def fail(a: Any, status: int, step: int, p: int, weight: float) -> None:
     a.bad_weight = weight
 
 
+def hand_over(w: World, turn: Any, own: Any, what: int, step: int) -> None:
+    """Let ``turn``, called by its address, take a part of a step.
+
+    ``own`` is what of the world it takes in another form: the account as an array, the controls.
+    """
+    turn(
+        own[0], w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills, own[1], what, step
+    )  # fmt: skip
+
+
 def take_step(
     w: World, step: int, c: int, rule: Any, turn: Any, own: Any
 ) -> tuple[int, int]:  # fmt: skip
@@ -85,10 +95,7 @@ def take_step(
     elif now.ends and a.owes:
         what = CHARGE
     if what >= 0:
-        turn(
-            own[0], w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills, own[1],
-            what, step,
-        )  # fmt: skip
+        hand_over(w, turn, own, what, step)
         if a.status:
             return 0, 0
     mark(w, step)
@@ -96,10 +103,7 @@ def take_step(
     if a.status:
         return 0, 0
     if decide_all(w, step, c, equity, rule):
-        turn(
-            own[0], w.books, w.tape, w.steps, w.rows, w.actions, w.orders, w.fills, own[1],
-            ACT, step,
-        )  # fmt: skip
+        hand_over(w, turn, own, ACT, step)
         what = ACT
     if what >= 0:
         a.busy = is_busy(w)

@@ -112,7 +112,7 @@ def _lay_out(bars: Bars, settings: Settings, name: str) -> Market:
     return Market(
         bars, settings, scales, quantum, _fixed(steps.ts_close), _fixed(tape), _fixed(closes),
         _fixed(table), _fixed(rows), _fixed(actions), _fixed(books), _fixed(account), controls,
-        core_of(settings, alone=len(bars.symbols) == 1), name,
+        core_of(settings), name,
     )  # fmt: skip
 
 

@@ -196,8 +196,9 @@ class KernelAlone(Kernel):
         batch: Batch, room: Room,
     ) -> None:  # fmt: skip
         for whole in (False, True):
-            market.core.alone(whole=whole)(
-                self._entry, market.closes, account.copy(), market.books.copy(), market.tape,
+            market.core.alone()(
+                self._entry, market.core.turn(whole=whole), market.closes, account.copy(),
+                market.books.copy(), market.tape,
                 market.steps, market.rows, market.actions, room.orders, room.fills,
                 market.controls.copy(), account, market.books, ready.exits, first, last, *batch,
                 room.cash, room.lots, *ready.arguments,
@@ -256,7 +257,7 @@ class KernelMany(Kernel):
         batch: Batch, room: Room,
     ) -> None:  # fmt: skip
         self._entry(
-            market.core.many(), market.closes, account.copy(), market.books.copy(), market.tape,
+            market.core.turn(), market.closes, account.copy(), market.books.copy(), market.tape,
             market.steps, market.rows, market.actions, room.orders, room.fills,
             market.controls.copy(), account, market.books, ready.exits, first, last, *batch,
             room.cash, room.lots, *self._extras(len(market.books)), *ready.arguments,

@@ -211,8 +211,8 @@ def test_long_stretches_end_where_the_desk_says() -> None:
     assert {kind for kind in KINDS if not met[kind]} == set(), met
 
 
-def test_a_run_that_the_light_core_leaves_counts_once() -> None:
-    """A dividend is the whole core's: what was summed up to there must not count twice."""
+def test_a_run_that_needs_turn_after_all_counts_once() -> None:
+    """A dividend is for ``turn``: what was summed up to there must not count twice."""
     n_met = 0
     for seed in range(4):
         draw = random.Random(seed)

@@ -51,7 +51,7 @@ def built(monkeypatch):
     asked = []
 
     class Counted(int):
-        def alone(self, *, whole):
+        def turn(self):
             """Compile nothing."""
 
     def cores(_bindings, _handed, _check):
@@ -69,18 +69,18 @@ def built(monkeypatch):
 def test_a_refusal_of_a_rule_without_a_fingerprint_holds_for_it_alone(built):
     assert not fingerprint(bound(Desk()))
     with pytest.raises(NotCompilable, match="The first is refused"):
-        controls.core_of(settings(bound(Desk())), alone=True)
-    assert controls.core_of(settings(bound(Desk())), alone=True) == 1
-    assert controls.core_of(settings(small, bound(Desk())), alone=True) == 2
+        controls.core_of(settings(bound(Desk())))
+    assert controls.core_of(settings(bound(Desk()))) == 1
+    assert controls.core_of(settings(small, bound(Desk()))) == 2
 
 
 def test_a_refusal_is_kept_for_the_same_rules_and_kind_of_limits(built):
     for _ in range(2):
         with pytest.raises(NotCompilable, match="The first is refused"):
-            controls.core_of(settings(small), alone=True)
+            controls.core_of(settings(small))
     assert len(built) == 1
-    assert controls.core_of(settings(small, limits=Limits()), alone=True) == 1
-    assert controls.core_of(settings(small, limits=Limits()), alone=True) == 1
+    assert controls.core_of(settings(small, limits=Limits())) == 1
+    assert controls.core_of(settings(small, limits=Limits())) == 1
 
 
 def test_rules_of_one_code_that_differ_in_what_may_pass_share_no_core(built):
@@ -91,9 +91,9 @@ def test_rules_of_one_code_that_differ_in_what_may_pass_share_no_core(built):
         return mqd.rule(**words)(rule)
 
     built.append(0)
-    first = controls.core_of(settings(marked()), alone=True)
-    assert controls.core_of(settings(marked(reducing_passes=True)), alone=True) != first
-    assert controls.core_of(settings(marked()), alone=True) == first
+    first = controls.core_of(settings(marked()))
+    assert controls.core_of(settings(marked(reducing_passes=True))) != first
+    assert controls.core_of(settings(marked())) == first
 
 
 def numbered(n):
@@ -109,11 +109,11 @@ def test_only_the_cores_that_were_asked_for_last_are_kept(built, monkeypatch):
     monkeypatch.setattr(controls, "KEPT_MAX", 3)
     built.append(0)
     for n in (1, 2, 3, 1, 4):
-        controls.core_of(settings(numbered(n)), alone=True)
+        controls.core_of(settings(numbered(n)))
     n_built = len(built)
-    controls.core_of(settings(numbered(1)), alone=True)
+    controls.core_of(settings(numbered(1)))
     assert len(built) == n_built
-    controls.core_of(settings(numbered(2)), alone=True)
+    controls.core_of(settings(numbered(2)))
     assert len(built) == n_built + 1
     assert len(controls._MADE) == 3
 
@@ -123,5 +123,5 @@ def test_only_the_last_refusals_are_kept(built, monkeypatch):
     for n in range(4):
         built.clear()
         with pytest.raises(NotCompilable):
-            controls.core_of(settings(numbered(n)), alone=True)
+            controls.core_of(settings(numbered(n)))
     assert len(controls._REFUSED) == 2
