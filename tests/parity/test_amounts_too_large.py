@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
 from contextlib import suppress
 
 import numpy as np
@@ -169,10 +171,32 @@ PRICES = st.lists(
 def test_wild_prices_end_both_engines_alike(
     closes, jump, weight, cash, n_symbols, multiplier, costs
 ):
-    opens = [max(0.01, round(px * jump, 2)) if i % 3 == 2 else px for i, px in enumerate(closes)]
-    bars = bars_of(closes, opens, symbols=tuple("ABC"[:n_symbols]))
+    bars = jumping(closes, jump, n_symbols)
     with suppress(NotCompilable):  # left to the desk, which both then are
         both(Held(weight=weight), bars, cash=cash, multiplier=multiplier, costs=costs)
+
+
+def jumping(closes, jump, n_symbols):
+    """Return bars of which each third opens ``jump`` times its close."""
+    opens = [max(0.01, round(px * jump, 2)) if i % 3 == 2 else px for i, px in enumerate(closes)]
+    return bars_of(closes, opens, symbols=tuple("ABC"[:n_symbols]))
+
+
+def test_wild_prices_meet_runs_that_end_and_runs_that_are_equal():
+    """Were all of them left to the desk, the comparison above would compare nothing."""
+    met = Counter()
+    for seed in range(40):
+        draw = random.Random(seed)
+        closes = [round(10.0 ** (draw.randint(0, 18) / 2.0) / 10.0 + 0.5, 2) for _ in range(8)]
+        bars = jumping(closes, draw.choice([1.0, 0.01, 100.0]), draw.randint(1, 3))
+        cash = draw.choice([10**5, 9 * 10**8])
+        try:
+            said = both(Held(weight=draw.choice([1.0, -1.0, 0.4])), bars, cash=cash)
+        except NotCompilable:
+            met["left"] += 1
+        else:
+            met["ended" if isinstance(said, str) else "equal"] += 1
+    assert min(met["ended"], met["equal"], met["left"]) > 0, met
 
 
 def test_a_row_of_a_sweep_that_is_too_large_fails_alone():
