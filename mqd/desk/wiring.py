@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from mqd.accounting import Ledger
 from mqd.core.clock import SimulatedClock
 from mqd.core.execution_report import ExecutionReport
-from mqd.core.instrument import AssetClass
 from mqd.core.money import to_units
 from mqd.core.order import TimeInForce
 from mqd.desk.facade import BrokerFacade, StrategyDesk
@@ -20,12 +19,12 @@ from mqd.desk.names import OrderNames
 from mqd.desk.parts import Parts, Trader
 from mqd.desk.protection import Exits, Protection
 from mqd.desk.runners import make_runner
+from mqd.desk.simulated import simulated_broker
 from mqd.desk.slots import Holding
 from mqd.desk.targets import Targets
 from mqd.desk.valuation import Valuation
 from mqd.execution.engine import OrderExecutionEngine
 from mqd.execution.simulated_broker import SimulatedBroker
-from mqd.execution.venue_account import VenueAccount
 from mqd.kernel.settings import Settings, scales_of
 from mqd.market_data.bars import Bars
 from mqd.orders.blotter import Blotter
@@ -62,7 +61,7 @@ class Wiring:
     def build(self) -> Desk:
         """Return the desk, ready to start."""
         settings, market = self._settings, self.market
-        broker = self._broker()
+        broker = simulated_broker(self._bars, market, settings, self.cash_quanta, self.quantum)
         engine = OrderExecutionEngine(broker, self._clock)
         machine, blotter = OrderStateMachine(), Blotter()
         risk = RiskManager(settings.limits, rules=settings.rules)
@@ -93,24 +92,6 @@ class Wiring:
             self._equip(trader, parts, names, tif)
         self._desk = Desk(parts, self._traders)
         return self._desk
-
-    def _broker(self) -> SimulatedBroker:
-        settings, bars = self._settings, self._bars
-        crypto = bars.calendar == "24/7"
-        broker = SimulatedBroker(
-            self.market.tapes,
-            settings.fills,
-            asset_class=AssetClass.CRYPTO if crypto else AssetClass.EQUITY,
-            session_closes=self.market.session_closes,
-            session_opens=self.market.session_opens,
-        )
-        account = VenueAccount(
-            self.market.tapes, settings.costs, self.cash_quanta, self.quantum,
-            broker.mark, kind=settings.account, multiplier=settings.multiplier,
-            session_days=self.market.session_days,
-        )  # fmt: skip
-        broker.connect(account)
-        return broker
 
     def _valuation(self, broker: SimulatedBroker) -> Valuation:
         ledger = Ledger()
