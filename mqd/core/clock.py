@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import time
 from datetime import UTC, datetime
+from typing import Protocol
 
 from mqd.errors import UsageError
 
@@ -40,6 +41,34 @@ class _Timers:
 
     def next_ns(self) -> int | None:
         return self._heap[0][0] if self._heap else None
+
+
+class RunClock(Protocol):
+    """The clock of a run: simulated time that the desk moves, or time that moves by itself."""
+
+    def now_ns(self) -> int:
+        """Return the instant, nanoseconds UTC."""
+        ...
+
+    def monotonic_ns(self) -> int:
+        """Return time that never goes back."""
+        ...
+
+    def advance(self, to_ns: int) -> None:
+        """Move to ``to_ns``, where the clock does not move by itself."""
+        ...
+
+    def set_timer(self, at_ns: int, name: str) -> None:
+        """Ask for ``on_timer(desk, name)`` at ``at_ns``."""
+        ...
+
+    def due(self) -> list[tuple[int, str]]:
+        """Return and forget the timers that are due."""
+        ...
+
+    def next_timer_ns(self) -> int | None:
+        """Return the instant of the next timer, or None."""
+        ...
 
 
 class SimulatedClock:
@@ -79,7 +108,7 @@ class SimulatedClock:
 class StrategyClock:
     """A clock as one strategy sees it: the run's time, timers of its own."""
 
-    def __init__(self, clock: SimulatedClock) -> None:
+    def __init__(self, clock: RunClock) -> None:
         self._clock = clock
         self._timers = _Timers()
 

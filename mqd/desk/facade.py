@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mqd.core.bar import SymbolBars
-from mqd.core.clock import SimulatedClock, StrategyClock
+from mqd.core.clock import RunClock, StrategyClock
 from mqd.core.money import BPS_UNITS, Scale
 from mqd.core.order import (
     Order,
@@ -80,7 +80,7 @@ class BrokerFacade:
         gate: OrderGate,
         machine: OrderStateMachine,
         valuation: Valuation,
-        clock: SimulatedClock,
+        clock: RunClock,
         naming: Naming,
         books: Callable[[str], tuple[int, int]],
         default_tif: TimeInForce,
@@ -315,7 +315,7 @@ def _copied(column: NDArray[Any]) -> NDArray[Any]:
 class StrategyDesk:
     """The unified interface of hooks: the same in replay, rehearsal, paper and live."""
 
-    def __init__(self, clock: SimulatedClock, broker: BrokerFacade, market: Market) -> None:
+    def __init__(self, clock: RunClock, broker: BrokerFacade, market: Market) -> None:
         self.clock = StrategyClock(clock)
         self.broker = broker
         self.symbols = market.symbols

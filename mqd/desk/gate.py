@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mqd.core.clock import SimulatedClock, iso
+from mqd.core.clock import RunClock, iso
 from mqd.core.event import Topic
 from mqd.core.execution_report import ExecutionReport, OrderCommand, ReportKind
 from mqd.core.order import Order, OrderStatus, Pending
@@ -40,7 +40,7 @@ class OrderGate:
 
     def __init__(
         self,
-        clock: SimulatedClock,
+        clock: RunClock,
         market: Market,
         valuation: Valuation,
         risk: RiskManager,

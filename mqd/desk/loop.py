@@ -104,12 +104,13 @@ class Desk:
         market, broker, hearing = parts.market, parts.broker, parts.hearing
         now = market.ts_close[step]
         self._begin(step, now)
-        rows = market.present_rows
-        broker.begin(step, now, rows, market.last_rows(step))
+        broker.begin(step, now, market.present_rows, market.last_rows(step))
         hearing.listen()
         # 1 corporate actions
         for action in market.actions.get(step, ()):
             self._corporate_action(action)
+        for activity in broker.activities():
+            self._book_cash(activity)
         # 2 opening
         parts.clock.advance(broker.opens_ns)
         self._opening()
@@ -118,9 +119,9 @@ class Desk:
         if broker.has_resting:
             broker.match_within()
             hearing.listen()
-            broker.match_close(market.closing(rows))
+            broker.match_close(market.closing(market.present_rows))
             hearing.listen()
-            parts.targets.cancel_remainders(rows)
+            parts.targets.cancel_remainders(market.present_rows)
         else:
             broker.settle_marks()
         if market.ends_session[step]:

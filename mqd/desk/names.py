@@ -12,10 +12,13 @@ SIMULATED_ACCOUNT = "sim0"
 
 
 class OrderNames:
-    """Names orders within a run; ``versions`` is each strategy's identity with its parameters."""
+    """Names orders within a run; ``versions`` is each strategy's identity with its parameters,
+    ``account`` the label of the account that trades."""
 
-    def __init__(self, journal: Journal, versions: Mapping[str, str]) -> None:
-        self._journal, self._versions = journal, versions
+    def __init__(
+        self, journal: Journal, versions: Mapping[str, str], account: str = SIMULATED_ACCOUNT
+    ) -> None:
+        self._journal, self._versions, self._account = journal, versions, account
         self._instant = self._number = 0
 
     def __call__(self, strategy: str, symbol: str, side: Side, leg: str) -> str:
@@ -26,5 +29,5 @@ class OrderNames:
         self._number += 1
         version = self._versions.get(strategy, "")
         return client_order_id(
-            SIMULATED_ACCOUNT, strategy, version, symbol, side, now, leg, self._number
+            self._account, strategy, version, symbol, side, now, leg, self._number
         )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mqd.core.clock import SimulatedClock
+from mqd.core.clock import RunClock
 from mqd.desk.facade import StrategyDesk
 from mqd.desk.gate import OrderGate
+from mqd.desk.ground import SteppedBroker
 from mqd.desk.hearing import Hearing
 from mqd.desk.journal import Journal
 from mqd.desk.market import Market
@@ -16,7 +17,6 @@ from mqd.desk.slots import Holding
 from mqd.desk.targets import Targets
 from mqd.desk.valuation import Valuation
 from mqd.execution.engine import OrderExecutionEngine
-from mqd.execution.simulated_broker import SimulatedBroker
 from mqd.orders.blotter import Blotter
 from mqd.orders.state_machine import OrderStateMachine
 from mqd.portfolio.manager import PortfolioManager
@@ -40,10 +40,10 @@ class Trader:
 class Parts:
     """Everything the loop calls. ``holdings`` are by (strategy, symbol)."""
 
-    clock: SimulatedClock
+    clock: RunClock
     market: Market
     journal: Journal
-    broker: SimulatedBroker
+    broker: SteppedBroker
     engine: OrderExecutionEngine
     machine: OrderStateMachine
     blotter: Blotter

@@ -277,6 +277,25 @@ class AllocateRunner(_Made):
         return step + 1
 
 
+class MakeRunner(Protocol):
+    """How a run drives its strategies; ``make_runner`` is a replay's way."""
+
+    def __call__(
+        self,
+        name: str,
+        strategy: Strategy,
+        market: Market,
+        holdings: dict[str, Holding],
+        allocation: float,
+        *,
+        needs_resize: Callable[[str], bool],
+        check_allocation: Callable[[str, int, Sequence[float], Sequence[bool]], None],
+        every: bool,
+    ) -> Runner | None:
+        """Return the runner of a strategy, None for one that trades in its hooks alone."""
+        ...
+
+
 def make_runner(
     name: str,
     strategy: Strategy,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from mqd.core.bar import SymbolBars
 from mqd.core.money import Scale
@@ -12,12 +12,18 @@ from mqd.strategy.position import position_view
 class Holding:
     """Tracks an entry from fills; ``books`` gives the slot's ``(lots, cost)`` in quanta."""
 
-    __slots__ = ("_bars", "_books", "_lot_value", "_peak", "_peak_row", "_units", "entry_row")
+    __slots__ = (
+        "_bars", "_books", "_lot_value", "_peak", "_peak_row", "_symbol", "_units", "entry_row",
+    )  # fmt: skip
 
     def __init__(
-        self, bars: SymbolBars, scale: Scale, books: Callable[[], tuple[int, int]]
+        self,
+        bars: Mapping[str, SymbolBars],
+        symbol: str,
+        scale: Scale,
+        books: Callable[[], tuple[int, int]],
     ) -> None:
-        self._bars, self._books = bars, books
+        self._bars, self._symbol, self._books = bars, symbol, books
         self._lot_value = scale.tick_lot_quanta
         self._units = (float(1 / scale.lot), float(1 / scale.quantum))
         self.entry_row = -1
@@ -56,10 +62,11 @@ class Holding:
             return 0.0
         start = max(self._peak_row + 1, self.entry_row)
         if start <= row:
+            bars = self._bars[self._symbol]
             if lots > 0:
-                self._peak = max(self._peak, float(self._bars.high[start : row + 1].max()))
+                self._peak = max(self._peak, float(bars.high[start : row + 1].max()))
             else:
-                self._peak = min(self._peak, float(self._bars.low[start : row + 1].min()))
+                self._peak = min(self._peak, float(bars.low[start : row + 1].min()))
             self._peak_row = row
         return self._peak
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mqd.core.clock import SimulatedClock
+from mqd.core.clock import RunClock
 from mqd.core.event import Topic
 from mqd.core.order import TERMINAL, Order, OrderType, Reason, TimeInForce
 from mqd.core.signal import HOLD, Signal
@@ -42,7 +42,7 @@ class Targets:
 
     def __init__(
         self,
-        clock: SimulatedClock,
+        clock: RunClock,
         market: Market,
         journal: Journal,
         gate: OrderGate,

@@ -1,31 +1,26 @@
-"""Builds a desk over a replay: every stage once, joined here and nowhere else."""
+"""Builds a desk on its ground: every stage once, joined here and nowhere else."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from mqd.accounting import Ledger
-from mqd.core.clock import SimulatedClock
 from mqd.core.execution_report import ExecutionReport
-from mqd.core.money import to_units
 from mqd.core.order import TimeInForce
 from mqd.desk.facade import BrokerFacade, StrategyDesk
 from mqd.desk.gate import OrderGate
+from mqd.desk.ground import Ground, SteppedBroker, replay_ground
 from mqd.desk.hearing import Hearing
 from mqd.desk.journal import Journal
 from mqd.desk.loop import Desk, default_time_in_force
-from mqd.desk.market import Market
 from mqd.desk.names import OrderNames
 from mqd.desk.parts import Parts, Trader
 from mqd.desk.protection import Exits, Protection
-from mqd.desk.runners import make_runner
-from mqd.desk.simulated import simulated_broker
 from mqd.desk.slots import Holding
 from mqd.desk.targets import Targets
 from mqd.desk.valuation import Valuation
 from mqd.execution.engine import OrderExecutionEngine
-from mqd.execution.simulated_broker import SimulatedBroker
-from mqd.kernel.settings import Settings, scales_of
+from mqd.kernel.settings import Settings
 from mqd.market_data.bars import Bars
 from mqd.orders.blotter import Blotter
 from mqd.orders.state import OrderState
@@ -46,12 +41,13 @@ class Wiring:
         bars: Bars,
         settings: Settings,
         journal: Journal,
+        ground: Ground | None = None,
     ) -> None:
         self._settings, self._journal, self._bars = settings, journal, bars
-        self.scales, self.quantum = scales_of(bars, settings.cash)
-        self.cash_quanta = to_units(settings.cash, self.quantum, "cash")
-        self.market = Market(bars, self.scales, settings.fills.participation_frac)
-        self._clock = SimulatedClock()
+        ground = self._ground = ground or replay_ground(bars, settings)
+        self.scales, self.quantum = ground.scales, ground.quantum
+        self.cash_quanta = ground.cash_quanta
+        self.market, self._clock = ground.market, ground.clock
         self._traders = [
             Trader(name, strategy, allocation, strategy.hooks())
             for name, strategy, allocation in strategies
@@ -61,7 +57,7 @@ class Wiring:
     def build(self) -> Desk:
         """Return the desk, ready to start."""
         settings, market = self._settings, self.market
-        broker = simulated_broker(self._bars, market, settings, self.cash_quanta, self.quantum)
+        broker = self._ground.broker
         engine = OrderExecutionEngine(broker, self._clock)
         machine, blotter = OrderStateMachine(), Blotter()
         risk = RiskManager(settings.limits, rules=settings.rules)
@@ -73,7 +69,7 @@ class Wiring:
         )  # fmt: skip
         tif = default_time_in_force(self._bars.calendar)
         versions = {trader.name: repr(trader.strategy) for trader in self._traders}
-        names = OrderNames(self._journal, versions)
+        names = OrderNames(self._journal, versions, self._ground.account)
         protection = Protection(gate, names, all_day=self._bars.calendar == "24/7")
         holdings = self._holdings(portfolio, valuation)
         hearing = Hearing(
@@ -93,7 +89,7 @@ class Wiring:
         self._desk = Desk(parts, self._traders)
         return self._desk
 
-    def _valuation(self, broker: SimulatedBroker) -> Valuation:
+    def _valuation(self, broker: SteppedBroker) -> Valuation:
         ledger = Ledger()
         ledger.book_cash("deposits", self.cash_quanta)
         settled = broker.account_book.settled
@@ -123,7 +119,7 @@ class Wiring:
             books = self._books(trader.name, portfolio, valuation)
             for symbol in self.market.symbols:
                 holdings[trader.name, symbol] = Holding(
-                    self._bars[symbol], self.scales[symbol], _bound(books, symbol)
+                    self._bars, symbol, self.scales[symbol], _bound(books, symbol)
                 )
         return holdings
 
@@ -146,7 +142,7 @@ class Wiring:
         if exits:
             for symbol, holding in own.items():
                 parts.protection.guard(trader.name, symbol, exits, holding, self.scales[symbol])
-        trader.runner = make_runner(
+        trader.runner = self._ground.make_runner(
             trader.name, strategy, self.market, own, trader.allocation,
             needs_resize=lambda symbol: (trader.name, symbol) in portfolio.resizing,
             check_allocation=portfolio.check_allocation,

@@ -222,6 +222,10 @@ class SimulatedBroker:
         """Apply a corporate action to the venue's books."""
         return self.account_book.act(action)
 
+    def activities(self) -> list[CashActivity]:
+        """Return nothing: the replay asks for each charge where it falls due."""
+        return []
+
     # --- matching one order ------------------------------------------------------------------
 
     def _eligible(self, *, reductions_first: bool = False) -> list[Resting]:
@@ -318,12 +322,10 @@ class SimulatedBroker:
 
     def _book(self, resting: Resting, lots: int, px: int, ts_fill: int) -> None:
         order = resting.order
-        symbol = order.symbol
-        day = self._tapes[symbol].day[self._row[symbol]]
+        symbol, day = order.symbol, self._tapes[order.symbol].day[self._row[order.symbol]]
         fee = self.account_book.fill(symbol, order.side, lots, px, day)
         self._used[symbol] = self._used.get(symbol, 0) + lots
-        resting.leaves -= lots
-        resting.filled += lots
+        resting.leaves, resting.filled = resting.leaves - lots, resting.filled + lots
         whole = resting.filled == order.lots
         self._executions += 1
         self._out.append(
