@@ -1,0 +1,1 @@
+"""Adapters: the venues that mqd can trade on."""

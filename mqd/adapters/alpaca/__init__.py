@@ -1,0 +1,1 @@
+"""Alpaca: the only package that imports its SDK."""
