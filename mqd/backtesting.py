@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mqd import trials
-from mqd.desk.config_file import write_config
 from mqd.desk.harvest import refuse_amounts
 from mqd.desk.journal import Journal
 from mqd.desk.loop import Desk
 from mqd.desk.records import text
+from mqd.desk.start_record import write_start
 from mqd.desk.watch import Watch
 from mqd.desk.wiring import Wiring
 from mqd.errors import MqdError, NotCompilable, UsageError
@@ -115,7 +115,10 @@ def backtest(
     try:
         wiring = Wiring(named, bars, settings, journal)
         desk = wiring.build()
-        _write_start(journal, named, bars, settings, wiring, seed, folder)
+        write_start(
+            journal, named, settings, wiring.scales, wiring.cash_quanta,
+            data=_data_words(bars), first_ns=bars.first, seed=seed, folder=folder,
+        )  # fmt: skip
         if watch is not None:
             watch.say("run_start", strategies=[repr(one) for _, one, _ in named], data=bars.source)
         _replay(desk, bars)
@@ -209,44 +212,14 @@ def _header(folder: Path | None) -> dict[str, object]:
     return {"run_id": folder.name if folder else "memory", "mode": "replay", "code": __version__}
 
 
-def _write_start(
-    journal: Journal,
-    named: Sequence[tuple[str, Strategy, float]],
-    bars: Bars,
-    settings: Settings,
-    wiring: Wiring,
-    seed: int,
-    folder: Path | None,
-) -> None:
-    journal.now_ns = bars.first
-    scales = {s: {"tick": str(k.tick), "lot": str(k.lot)} for s, k in wiring.scales.items()}
-    start: dict[str, Any] = {
-        "strategies": [
-            {
-                "name": name, "parameters": dict(one.parameters), "allocation": share,
-                "code": fingerprint(one),
-            }
-            for name, one, share in named
-        ],
-        "data": {
-            "sha256": bars.sha256, "feed": bars.feed, "timeframe": bars.timeframe,
-            "adjust": bars.adjust, "anchor": bars.first,
-            "rows": {symbol: len(bars[symbol]) for symbol in bars.symbols},
-            "symbols": list(bars.symbols),
-        },
-        "cash": str(settings.cash), "account": settings.account,
-        "multiplier": settings.multiplier, "costs": repr(settings.costs),
-        "fills": repr(settings.fills), "sizer": repr(settings.sizer),
-        "limits": settings.limits.sha256,
-        "rules": [getattr(rule, "__qualname__", repr(rule)) for rule in settings.rules],
-        "rebalance_band_frac": settings.rebalance_band_frac,
-        "seed": seed, "scales": scales, "quantum": f"{wiring.quantum:f}",
+def _data_words(bars: Bars) -> dict[str, Any]:
+    """Return what identifies the data of a replay."""
+    return {
+        "sha256": bars.sha256, "feed": bars.feed, "timeframe": bars.timeframe,
+        "adjust": bars.adjust, "anchor": bars.first,
+        "rows": {symbol: len(bars[symbol]) for symbol in bars.symbols},
+        "symbols": list(bars.symbols),
     }  # fmt: skip
-    journal.write("run.start", start)
-    if folder is not None:
-        write_config(folder / "config.toml", start)
-    deposit = text(wiring.cash_quanta, wiring.quantum)
-    journal.write("cash", {"account": "deposits", "symbol": "", "amount": deposit})
 
 
 def _replay(desk: Desk, bars: Bars) -> None:

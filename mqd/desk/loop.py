@@ -56,8 +56,7 @@ class Desk:
 
     def start(self) -> None:
         """Call ``on_start`` at the first open."""
-        market = self.parts.market
-        first = min(tape.ts_open[0] for tape in market.tapes.values() if len(tape.ts_open))
+        first = self.parts.market.starts_ns
         self.parts.clock.advance(first)
         self.parts.journal.now_ns = first
         for trader in self._hooked:

@@ -78,6 +78,11 @@ class Market:
             symbol: (bars[symbol].minutes_to_close <= 0).tolist() for symbol in self.symbols
         }
 
+    @property
+    def starts_ns(self) -> int:
+        """The run's first instant: the first open."""
+        return min(tape.ts_open[0] for tape in self.tapes.values() if len(tape.ts_open))
+
     def rows(self, step: int) -> Sequence[int]:
         """Return each symbol's row in a step, -1 where it has no bar."""
         if self._alone:

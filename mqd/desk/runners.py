@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mqd.core.bar import Floats
 from mqd.core.signal import HOLD, PositionView, Signal
@@ -135,6 +136,18 @@ def _changes(weights: Floats) -> list[int]:
     return rows
 
 
+class Column(Protocol):
+    """One field of a symbol by row."""
+
+    def __getitem__(self, row: int, /) -> float: ...
+
+
+class Table(Protocol):
+    """One field of all symbols by step."""
+
+    def __getitem__(self, step: int, /) -> NDArray[Any]: ...
+
+
 class SlotRunner(_Made):
     """A ``decide`` that reads its position or state: called at every bar of every symbol.
 
@@ -158,7 +171,7 @@ class SlotRunner(_Made):
         self._share = allocation / len(market.symbols)
         self._places = tuple(_PLACE[field] for field in made.position_fields)
         self._ready = {s: features[s].ready.tolist() for s in market.symbols}
-        self._columns = {
+        self._columns: dict[str, tuple[Column, ...]] = {
             s: tuple(c.data for c in _columns(features[s], made.fields, market, s))
             for s in market.symbols
         }
@@ -215,24 +228,39 @@ class AllocateRunner(_Made):
         needs_resize: Callable[[str], bool],
         check_allocation: Callable[[str, int, Sequence[float], Sequence[bool]], None],
     ) -> None:
-        self._needs_resize = needs_resize
-        self.name, self._made = name, made
-        self._strategy, self._market, self._holdings = strategy, market, holdings
-        self._allocation, self._check_allocation = allocation, check_allocation
-        self._places = tuple(_PLACE[field] for field in made.position_fields)
+        self.use(name, strategy, market, made, holdings, allocation, needs_resize, check_allocation)
         shape = (market.n_steps, len(market.symbols))
-        self._tradable = np.zeros(shape, dtype=np.bool_)
+        tradable = np.zeros(shape, dtype=np.bool_)
         fields = [field for field in made.fields if field != "tradable"]
-        self._matrices = {field: np.full(shape, np.nan) for field in fields}
+        matrices = {field: np.full(shape, np.nan) for field in fields}
         for place, symbol in enumerate(market.symbols):
             steps = market.steps_of(symbol, range(len(market.bars[symbol])))
-            self._tradable[steps, place] = features[symbol].ready
+            tradable[steps, place] = features[symbol].ready
             for field, column in zip(
                 fields, _columns(features[symbol], fields, market, symbol), strict=True
             ):
-                self._matrices[field][steps, place] = column
-        for array in (self._tradable, *self._matrices.values()):
+                matrices[field][steps, place] = column
+        for array in (tradable, *matrices.values()):
             array.setflags(write=False)
+        self._tradable: Table = tradable
+        self._matrices: Mapping[str, Table] = matrices
+
+    def use(
+        self,
+        name: str,
+        strategy: Strategy,
+        market: Market,
+        made: Program,
+        holdings: dict[str, Holding],
+        allocation: float,
+        needs_resize: Callable[[str], bool],
+        check_allocation: Callable[[str, int, Sequence[float], Sequence[bool]], None],
+    ) -> None:
+        """Keep what every step needs."""
+        self.name, self._made, self._needs_resize = name, made, needs_resize
+        self._strategy, self._market, self._holdings = strategy, market, holdings
+        self._allocation, self._check_allocation = allocation, check_allocation
+        self._places = tuple(_PLACE[field] for field in made.position_fields)
 
     def signals(self, step: int, rows: Sequence[int], equity: Callable[[], int]) -> list[Signal]:
         """Return a signal for each symbol once one of them is ready."""

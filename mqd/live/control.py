@@ -1,0 +1,87 @@
+"""The rehearsal's control path: the venue goes on when the desk has acknowledged a phase.
+
+It lies outside Alpaca's interface and exists on the local venue alone.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import Any, NamedTuple
+
+from mqd.errors import MqdError
+
+TIMEOUT_S = 30.0
+
+
+class VenueGone(MqdError):
+    """The rehearsal's venue does not answer on its control path."""
+
+    def __init__(self, port: int, why: str) -> None:
+        super().__init__(f"The venue on port {port} does not answer ({why}). Start it again.")
+
+
+class Begun(NamedTuple):
+    """A step has begun; ``done`` says that there is none."""
+
+    done: bool
+    ts_close: int
+    opens_ns: int
+    updates: int
+    activities: int
+
+
+class Said(NamedTuple):
+    """What the venue has told so far: trade updates, account activities, bar messages."""
+
+    updates: int
+    activities: int
+    bars: int
+    ends_session: bool
+
+
+class Control:
+    """One connection to the control path of a venue on this machine."""
+
+    def __init__(self, port: int, token: str) -> None:
+        self._port, self._token = port, token
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+
+    def begin(self) -> Begun:
+        """Begin the next step."""
+        said = self._ask("POST", "begin")
+        if said.get("done"):
+            return Begun(True, 0, 0, 0, 0)
+        return Begun(False, said["ts_close"], said["opens_ns"], said["updates"], said["activities"])
+
+    def phase(self, name: str) -> Said:
+        """Let the venue take the phase ``open``, ``within`` or ``close``."""
+        return _said(self._ask("POST", name))
+
+    def state(self) -> Said:
+        """Return what the venue has told so far."""
+        return _said(self._ask("GET", "state"))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _ask(self, method: str, name: str) -> dict[str, Any]:
+        headers = {"X-Control-Token": self._token}
+        try:
+            self._connection.request(method, f"/_control/{name}", headers=headers)
+            reply = self._connection.getresponse()
+            text = reply.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise VenueGone(self._port, str(error) or type(error).__name__) from error
+        if reply.status != 200:
+            raise VenueGone(self._port, f"HTTP {reply.status} on {name}: {text[:200]!r}")
+        said: dict[str, Any] = json.loads(text)
+        return said
+
+
+def _said(fields: dict[str, Any]) -> Said:
+    return Said(
+        fields["updates"], fields["activities"], fields.get("bars", 0),
+        bool(fields.get("ends_session", False)),
+    )  # fmt: skip
