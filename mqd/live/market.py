@@ -76,6 +76,20 @@ class MarketPlan:
         }  # fmt: skip
 
 
+def plan_of(bars: Bars, participation_frac: float) -> MarketPlan:
+    """Return what a desk may know of a market before it opens: no price of it."""
+    first = bars[bars.symbols[0]]
+    extras = ("vwap", "trade_count")
+    return MarketPlan(
+        symbols=bars.symbols, calendar=bars.calendar, timeframe_ns=bars.timeframe_ns,
+        ticks={symbol: bars[symbol].tick for symbol in bars.symbols},
+        lots={symbol: bars[symbol].lot for symbol in bars.symbols},
+        first_ns=bars.first, last_ns=bars.last, sessions_per_year=bars.sessions_per_year,
+        participation_frac=participation_frac, feed=bars.feed, adjust=bars.adjust,
+        extras=tuple(name for name in extras if getattr(first, name) is not None),
+    )  # fmt: skip
+
+
 class GrowingMarket(Market):
     """A ``Market`` that grows: ``announce`` a step, then ``take`` its bars at its close.
 

@@ -36,7 +36,7 @@ from mqd.kernel.settings import Settings, scales_of, settings_of
 from mqd.live.closing import Closing, close_books
 from mqd.live.compare import compare
 from mqd.live.control import Control
-from mqd.live.market import GrowingMarket, MarketPlan
+from mqd.live.market import GrowingMarket, plan_of
 from mqd.live.paced import BarInbox, PacedBroker
 from mqd.live.runners import make_live_runner
 from mqd.live.venue_process import VenueProcess
@@ -150,20 +150,6 @@ def _venue_words(data: DataSpec, bars: Bars, settings: Settings) -> dict[str, An
         "cash": str(settings.cash), "costs": costs, "fills": fills,
         "multiplier": settings.multiplier, "pace": "step", "faults": None,
     }  # fmt: skip
-
-
-def plan_of(bars: Bars, participation_frac: float) -> MarketPlan:
-    """Return what a desk may know of a market before it opens: no price of it."""
-    first = bars[bars.symbols[0]]
-    extras = ("vwap", "trade_count")
-    return MarketPlan(
-        symbols=bars.symbols, calendar=bars.calendar, timeframe_ns=bars.timeframe_ns,
-        ticks={symbol: bars[symbol].tick for symbol in bars.symbols},
-        lots={symbol: bars[symbol].lot for symbol in bars.symbols},
-        first_ns=bars.first, last_ns=bars.last, sessions_per_year=bars.sessions_per_year,
-        participation_frac=participation_frac, feed=bars.feed, adjust=bars.adjust,
-        extras=tuple(name for name in extras if getattr(first, name) is not None),
-    )  # fmt: skip
 
 
 class _Rehearsing:
