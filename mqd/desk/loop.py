@@ -99,22 +99,29 @@ class Desk:
 
     def step(self, step: int) -> None:
         """Take one step, in the order of the module's docstring."""
+        self.begin(step)
+        self.parts.clock.advance(self.parts.broker.opens_ns)
+        self.hear()
+        self.end(step)
+
+    def begin(self, step: int) -> None:
+        """Begin a step: what expired before it, and 1 corporate actions."""
         parts = self.parts
-        market, broker, hearing = parts.market, parts.broker, parts.hearing
+        market, broker = parts.market, parts.broker
         now = market.ts_close[step]
         self._begin(step, now)
         broker.begin(step, now, market.present_rows, market.last_rows(step))
-        hearing.listen()
-        # 1 corporate actions
+        parts.hearing.listen()
         for action in market.actions.get(step, ()):
             self._corporate_action(action)
         for activity in broker.activities():
             self._book_cash(activity)
-        # 2 opening
-        parts.clock.advance(broker.opens_ns)
-        self._opening()
-        # 3 within the bar
-        parts.clock.advance(now)
+
+    def end(self, step: int) -> None:
+        """Go through the rest of a step's bar: 3 within, 4 mark, 5 decisions, 6 orders."""
+        parts = self.parts
+        market, broker, hearing = parts.market, parts.broker, parts.hearing
+        parts.clock.advance(market.ts_close[step])
         if broker.has_resting:
             broker.match_within()
             hearing.listen()
@@ -126,9 +133,7 @@ class Desk:
         if market.ends_session[step]:
             for activity in broker.account_book.close_session(market.days_to_next[step]):
                 self._book_cash(activity)
-        # 4 mark at the close
         self._mark(step)
-        # 5 features and decisions, 6 orders
         self._hooks(step)
         self._decide(step)
         self.curve.note(step, parts.valuation.ledger)
@@ -147,7 +152,8 @@ class Desk:
             if step:
                 parts.risk.session(day, parts.valuation.equity())
 
-    def _opening(self) -> None:
+    def hear(self) -> None:
+        """2 opening: take reports, send what they allow, and protect what they filled."""
         parts = self.parts
         while True:
             if parts.broker.has_resting:
