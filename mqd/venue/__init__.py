@@ -1,0 +1,1 @@
+"""An Alpaca-compatible venue over the simulated broker, for rehearsals without the internet."""
