@@ -168,3 +168,67 @@ class WallClock:
     def next_timer_ns(self) -> int | None:
         """Return the instant of the next timer, or None."""
         return self._timers.next_ns()
+
+
+class LiveClock:
+    """The venue's time: told now and then, carried on by the monotonic clock in between.
+
+    It never goes back and does not follow jumps of the computer's clock. ``factor`` is how many
+    times faster than real time the venue runs (a rehearsal).
+    """
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self._factor = factor
+        self._timers = _Timers()
+        self._base_ns = time.time_ns()
+        self._base_mono_ns = time.monotonic_ns()
+        self._last_ns = 0
+        self._told_mono_ns: int | None = None
+        self.skew_ns = 0
+
+    def tell(self, venue_ns: int, *, adopt: bool = False) -> None:
+        """Note the venue's clock; ``adopt`` starts from it, else the difference is kept.
+
+        ``skew_ns`` is then the venue's clock less ours.
+        """
+        self._told_mono_ns = time.monotonic_ns()
+        if adopt:
+            self._base_ns, self._base_mono_ns = venue_ns, self._told_mono_ns
+        self.skew_ns = venue_ns - self.now_ns()
+
+    @property
+    def age_ns(self) -> int | None:
+        """How long ago the venue told its clock, None before the first time."""
+        if self._told_mono_ns is None:
+            return None
+        return time.monotonic_ns() - self._told_mono_ns
+
+    @property
+    def factor(self) -> float:
+        """How many times faster than real time this clock runs."""
+        return self._factor
+
+    def now_ns(self) -> int:
+        """Return the venue's instant."""
+        passed = time.monotonic_ns() - self._base_mono_ns
+        self._last_ns = max(self._last_ns, self._base_ns + int(passed * self._factor))
+        return self._last_ns
+
+    def monotonic_ns(self) -> int:
+        """Return time that never jumps; only differences have a meaning."""
+        return time.monotonic_ns()
+
+    def advance(self, to_ns: int) -> None:
+        """Do nothing: this clock moves by itself."""
+
+    def set_timer(self, at_ns: int, name: str) -> None:
+        """Ask for ``on_timer(desk, name)`` at the first step that closes at or after ``at_ns``."""
+        self._timers.add(at_ns, name)
+
+    def due(self) -> list[tuple[int, str]]:
+        """Return and forget the timers that are due, in time order."""
+        return self._timers.due(self.now_ns())
+
+    def next_timer_ns(self) -> int | None:
+        """Return the instant of the next timer, or None."""
+        return self._timers.next_ns()

@@ -19,6 +19,7 @@ from mqd.execution.fill_model import FillCounts
 from mqd.execution.venue_account import CashActivity, SplitActivity
 from mqd.kernel.settings import Settings, scales_of
 from mqd.market_data.bars import Bars
+from mqd.risk.kill_switch import KillSwitch
 
 
 class ChargingBook(Protocol):
@@ -98,7 +99,8 @@ class SteppedBroker(Broker, Protocol):
 class Ground:
     """The market, the venue and the clock of a run, and how its strategies are driven.
 
-    ``account`` is the label that order ids carry; ``cash_quanta`` what the run starts with.
+    ``account`` is the label that order ids carry; ``cash_quanta`` what the run starts with;
+    ``kill_switch`` holds the account's latches (None: in memory, for this run alone).
     """
 
     market: Market
@@ -109,6 +111,7 @@ class Ground:
     cash_quanta: int
     account: str = SIMULATED_ACCOUNT
     make_runner: MakeRunner = make_runner
+    kill_switch: KillSwitch | None = None
 
 
 def replay_ground(bars: Bars, settings: Settings) -> Ground:

@@ -64,7 +64,7 @@ class Hearing:
         heard = 0
         while reports := self._reports():
             heard += len(reports)
-            self._take(reports)
+            self.take(reports)
         if self._denials:
             denials = list(self._denials)
             self._denials.clear()
@@ -73,7 +73,7 @@ class Hearing:
                 self._tell(state.order.strategy, denial, state)
         return heard
 
-    def _take(self, reports: Sequence[ExecutionReport]) -> None:
+    def take(self, reports: Sequence[ExecutionReport]) -> None:
         """Pass reports through the bus: this stage first, then whoever else listens."""
         bus, now = self._journal.bus, self._journal.now_ns
         for report in reports:

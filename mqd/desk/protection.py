@@ -70,6 +70,17 @@ class Protection:
         if (strategy, symbol) in self._guards:
             self._bare.add((strategy, symbol))
 
+    def adopt(self, order: Order) -> None:
+        """Take back a protective order that the log tells of."""
+        slot = order.strategy, order.symbol
+        if slot in self._guards:
+            self._guards[slot].ids.add(order.client_order_id)
+            self._owner[order.client_order_id] = slot
+
+    def recovered(self) -> None:
+        """Leave positions alone whose protection still works; a single one covers all of them."""
+        self._bare = {slot for slot in self._bare if not self._guards[slot].ids}
+
     def release(self, strategy: str, symbol: str) -> bool:
         """Ask to cancel a slot's protective orders; return True when there were any."""
         guard = self._guards.get((strategy, symbol))

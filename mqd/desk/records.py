@@ -83,8 +83,8 @@ def command(client_order_id: str, word: str) -> Payload:
 
 
 def report(said: ExecutionReport, scale: Scale) -> Payload:
-    """A venue's report that is no fill."""
-    return {
+    """A venue's report that is no fill; words that only a live venue says, where it says them."""
+    payload: Payload = {
         "kind": str(said.kind),
         "id": said.client_order_id,
         "symbol": said.symbol,
@@ -92,6 +92,10 @@ def report(said: ExecutionReport, scale: Scale) -> Payload:
         "cum": _qty(said.cum_lots, scale) if said.cum_lots >= 0 else None,
         "text": said.text,
     }
+    for name in ("status", "replaced_by"):
+        if word := getattr(said, name):
+            payload[name] = str(word)
+    return payload
 
 
 def fill(said: ExecutionReport, order: Order, entry: FillEntry) -> Payload:

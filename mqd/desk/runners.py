@@ -38,6 +38,10 @@ class Runner(Protocol):
         """Return the first later step in which there may be a signal."""
         ...
 
+    def restore(self, symbol: str, weight: float) -> None:
+        """Take a standing target that a log tells of for the last one said."""
+        ...
+
 
 def _columns(
     features: Features, fields: Sequence[str], market: Market, symbol: str
@@ -69,6 +73,9 @@ class _Made:
     def program(self) -> Program:
         """The rule, compiled or plain."""
         return self._made
+
+    def restore(self, symbol: str, weight: float) -> None:
+        """Do nothing: what is said at a bar does not depend on what was said before."""
 
 
 class PureRunner(_Made):

@@ -60,7 +60,9 @@ class Wiring:
         broker = self._ground.broker
         engine = OrderExecutionEngine(broker, self._clock)
         machine, blotter = OrderStateMachine(), Blotter()
-        risk = RiskManager(settings.limits, rules=settings.rules)
+        risk = RiskManager(
+            settings.limits, rules=settings.rules, kill_switch=self._ground.kill_switch
+        )
         valuation = self._valuation(broker)
         portfolio = self._portfolio()
         gate = OrderGate(

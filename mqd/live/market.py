@@ -18,6 +18,7 @@ from mqd.errors import DataError
 from mqd.execution.tape import Tape, capacity_lots
 from mqd.market_data.bars import Bars
 from mqd.market_data.calendar import TradingCalendar, calendar_for
+from mqd.market_data.feed import ReplayFeed
 from mqd.market_data.loading import on_grid, timeframe_text
 from mqd.market_data.sessions import session_volumes
 
@@ -205,6 +206,32 @@ class GrowingMarket(Market):
             self._session_first = int(np.searchsorted(sessions, day))
         return self.n_steps - 1
 
+    def postpone(self, ts_close: int) -> None:
+        """Let the announced step close later: no bar came in the time that it had."""
+        self._drop_last()
+        self.announce(ts_close)
+
+    def _drop_last(self) -> None:
+        for column in (self._closes, self._days, self._ends, self._gaps, self._rows_after):
+            column.pop()
+        self.n_steps = len(self._closes)
+
+    def preload(self, bars: Bars) -> None:
+        """Take in the history before the run: its steps are over, nobody decides on them.
+
+        Raises ``DataError`` when steps are there already.
+        """
+        if self.n_steps:
+            raise DataError("History comes before the first step of a run.")
+        steps = ReplayFeed(bars).steps()
+        for ts_close, rows in zip(steps.ts_close.tolist(), steps.rows.tolist(), strict=True):
+            self.announce(ts_close)
+            pairs = zip(bars.symbols, rows, strict=True)
+            there = [_live_bar(bars[symbol], row) for symbol, row in pairs if row >= 0]
+            last = there and bars[there[0].symbol].minutes_to_close[max(rows)] <= 0
+            self.take(there, ends_session=bool(last))
+        self.enter(self.n_steps - 1)
+
     def take(self, arrived: Sequence[LiveBar], *, ends_session: bool) -> None:
         """Add the bars of the announced step, at most one a symbol.
 
@@ -320,6 +347,12 @@ class GrowingMarket(Market):
         if len(held) <= row:
             held = self._volume[symbol] = session_volumes(self.known(symbol)).tolist()
         return held[row]
+
+
+def _live_bar(one: SymbolBars, row: int) -> LiveBar:
+    extras = [None if c is None else float(c[row]) for c in (one.vwap, one.trade_count)]
+    prices = [float(getattr(one, name)[row]) for name in (*_PRICES, "volume")]
+    return LiveBar(one.symbol, int(one.ts_open[row]), *prices, *extras)
 
 
 def _refuse_outside(arrived: Sequence[LiveBar], row: Ints) -> None:

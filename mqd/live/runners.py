@@ -48,12 +48,15 @@ class LastRow:
         self.names = found.names
         return found
 
-    def values(self, symbol: str, found: Features, wanted: Sequence[str]) -> tuple[float, ...]:
-        """Return the newest values of the fields ``wanted``."""
+    def values(
+        self, symbol: str, found: Features | None, wanted: Sequence[str], row: int
+    ) -> tuple[float, ...]:
+        """Return the values of the fields ``wanted`` at a row."""
+        assert found is not None, "a row that is ready has features"
         named = dict(zip(found.names, found.columns, strict=True))
-        bars, last = self.market.bars[symbol], self.market.n_rows[symbol] - 1
+        bars = self.market.bars[symbol]
         return tuple(
-            float(named[field][-1]) if field in named else float(getattr(bars, field)[last])
+            float(named[field][row]) if field in named else float(getattr(bars, field)[row])
             for field in wanted
         )
 
@@ -97,19 +100,29 @@ class GrowingSlotRunner(SlotRunner):
         found = super().signals(step, rows, equity)
         return self._changed(found, rows) if self._made.pure else found
 
+    def restore(self, symbol: str, weight: float) -> None:
+        """Take a standing target that a log tells of for the last one said."""
+        self._said[symbol] = float(np.round(weight * 1e6))
+
     def _learn(self, symbol: str) -> None:
         """Take in the bars of a symbol that are new since the last call."""
         found = self._source.learn(symbol)
-        waiting = self._growing.n_rows[symbol] - len(self._ready[symbol])
         nothing = (float("nan"),) * len(self._made.fields)
-        for _ in range(waiting - 1):  # bars of the warm-up: nobody decides on them any more
-            self._ready[symbol].append(False)
-            self._values[symbol].append(nothing)
-        ready = found is not None and bool(found.ready[-1])
-        self._ready[symbol].append(ready)
-        self._values[symbol].append(
-            self._source.values(symbol, found, self._made.fields) if found and ready else nothing
-        )
+        for row in range(len(self._ready[symbol]), self._growing.n_rows[symbol]):
+            ready = found is not None and bool(found.ready[row])
+            values = self._source.values(symbol, found, self._made.fields, row) if ready else None
+            self._ready[symbol].append(ready)
+            self._values[symbol].append(nothing if values is None else values)
+            if (
+                values is not None
+                and self._made.has_state
+                and row < self._growing.n_rows[symbol] - 1
+            ):
+                self._warm(symbol, values)
+
+    def _warm(self, symbol: str, values: tuple[float, ...]) -> None:
+        """Let a bar of the past move the rule's state; its answer is dead."""
+        self._made.call(values, (0.0,) * len(self._places), self._states[symbol])
 
     def _changed(self, found: list[Signal], rows: Sequence[int]) -> list[Signal]:
         """Keep the signals that a replay would give of a rule that is a function of the bars."""
@@ -174,7 +187,7 @@ class GrowingAllocateRunner(AllocateRunner):
             found = self._source.learn(symbol) if row >= 0 else None
             if found is not None:
                 tradable[place] = bool(found.ready[-1])
-                table[:, place] = self._source.values(symbol, found, self._fields)
+                table[:, place] = self._source.values(symbol, found, self._fields, row)
         tradable.setflags(write=False)
         table.setflags(write=False)
         self._now_tradable.put(step, tradable)
@@ -203,6 +216,7 @@ class LateRunner:
     def __init__(self, build: Callable[[LastRow], Runner], source: LastRow) -> None:
         self._build, self._source = build, source
         self._runner: Runner | None = None
+        self._standing: dict[str, float] = {}
 
     @property
     def program(self) -> Program:
@@ -218,7 +232,15 @@ class LateRunner:
             if not any(self._source.learn(symbol) for symbol in present):
                 return []
             self._runner = self._build(self._source)
+            for symbol, weight in self._standing.items():
+                self._runner.restore(symbol, weight)
         return self._runner.signals(step, rows, equity)
+
+    def restore(self, symbol: str, weight: float) -> None:
+        """Take a standing target that a log tells of for the last one said."""
+        self._standing[symbol] = weight
+        if self._runner is not None:
+            self._runner.restore(symbol, weight)
 
     def next_step(self, step: int) -> int:
         """Return the next step."""

@@ -220,6 +220,12 @@ class PortfolioManager:
         """Return the last target (rounded weight), 0.0 before the first."""
         return self._slots[strategy, symbol].weight
 
+    def restore(self, strategy: str, symbol: str, weight: float) -> None:
+        """Set the standing target to one that the log tells of; it is sized when that is due."""
+        slot = self._slots[strategy, symbol]
+        slot.weight = slot.raw = weight
+        slot.blocked, slot.goal = HOLD, None
+
     def on_remainder(self, symbol: str, strategies: Iterable[str]) -> None:
         """Note that orders of ``strategies`` were capped or expired: resized at the next plan.
 

@@ -1,0 +1,164 @@
+"""A desk rebuilt from its log: the same stages take the same records in again, and say nothing.
+
+Orders, executions, cash and targets come back by the code that booked them first; the log is
+muted meanwhile. What the venue did since is learnt afterwards, by asking for every order that is
+not over. Decisions from before are dead: working targets are cancelled and sized at a new close.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from mqd.core.execution_report import ExecutionReport, OrderCommand, ReportKind
+from mqd.core.money import Scale, to_units
+from mqd.core.order import Order, OrderClass, OrderType, Reason, Side, TimeInForce
+from mqd.desk.loop import Desk
+from mqd.desk.protection import REASONS
+from mqd.live.market import GrowingMarket
+from mqd.log_reader import Record
+from mqd.orders.state import OrderState
+
+_SIDES = {"buy": Side.BUY, "sell": Side.SELL}
+
+
+class Recovered(NamedTuple):
+    """What a log held: its last instant, and the orders of ours that are not over."""
+
+    n_records: int
+    last_ns: int
+    open_orders: tuple[OrderState, ...]
+
+
+def order_of(payload: Mapping[str, Any], ts_ns: int, scales: Mapping[str, Scale]) -> Order:
+    """Return the order that an intent record speaks of."""
+    scale = scales[payload["symbol"]]
+    reason = Reason(payload["reason"])
+    return Order(
+        payload["id"], payload["strategy"], payload["symbol"], _SIDES[payload["side"]],
+        scale.qty_lots(Decimal(payload["qty"])), OrderType(payload["type"]),
+        TimeInForce(payload["tif"]), ts_ns, scale, reason, reason in REASONS,
+        limit_ticks=_ticks(payload["limit"], scale), stop_ticks=_ticks(payload["stop"], scale),
+        order_class=OrderClass(payload["class"]), group=payload["group"],
+        parent=payload["parent"],
+        allocation=tuple(
+            (name, scale.qty_lots(Decimal(qty))) for name, qty in payload["allocation"]
+        ),
+    )  # fmt: skip
+
+
+def _ticks(px: str | None, scale: Scale) -> int:
+    return 0 if px is None else scale.px_ticks(Decimal(px))
+
+
+def report_of(payload: Mapping[str, Any], ts_ns: int, scale: Scale) -> ExecutionReport:
+    """Return the report that a report record speaks of."""
+    cum = payload["cum"]
+    return ExecutionReport(
+        ReportKind(payload["kind"]), payload["id"], payload["symbol"], ts_ns,
+        venue_order_id=payload["venue_id"], text=payload["text"],
+        cum_lots=-1 if cum is None else scale.qty_lots(Decimal(cum)),
+        status=payload.get("status", ""), replaced_by=payload.get("replaced_by", ""),
+    )  # fmt: skip
+
+
+def fill_of(payload: Mapping[str, Any], ts_ns: int, scale: Scale) -> ExecutionReport:
+    """Return the execution that a fill record speaks of."""
+    return ExecutionReport(
+        ReportKind(payload["kind"]), payload["id"], payload["symbol"], ts_ns,
+        execution_id=payload["exec_id"], last_lots=scale.qty_lots(Decimal(payload["qty"])),
+        last_ticks=scale.px_ticks(Decimal(payload["px"])),
+        cum_lots=scale.qty_lots(Decimal(payload["cum"])),
+        fee_quanta=to_units(Decimal(payload["fee"]), scale.quantum, "fee"),
+        ts_fill=payload["ts_fill"],
+    )  # fmt: skip
+
+
+class Recovery:
+    """Feeds a log's records to a desk that has just been built on a market with its history."""
+
+    def __init__(self, desk: Desk, market: GrowingMarket) -> None:
+        self._desk, self._market = desk, market
+        self._parts = desk.parts
+        self._scales = desk.parts.valuation.scales
+        self._n = 0
+        self._last_ns = 0
+
+    def take(self, records: Iterable[Record]) -> Recovered:
+        """Take in all records, oldest first, and return what is open."""
+        journal = self._parts.journal
+        journal.muted = True
+        try:
+            for record in records:
+                self._n += 1
+                self._one(record)
+        finally:
+            journal.muted = False
+        self._parts.protection.recovered()
+        self._parts.hearing.unfilled.clear()
+        return Recovered(self._n, self._last_ns, tuple(self._parts.machine.working()))
+
+    def _one(self, record: Record) -> None:
+        """Take in one record; kinds that tell of the process alone are passed over."""
+        payload, ts_ns = record.payload, record.ts_ns
+        match record.kind:
+            case "intent":
+                self._intent(order_of(payload, ts_ns, self._scales), ts_ns)
+            case "command":
+                self._command(payload)
+            case "report":
+                self._hear(report_of(payload, ts_ns, self._scales[payload["symbol"]]), ts_ns)
+            case "fill":
+                self._hear(fill_of(payload, ts_ns, self._scales[payload["symbol"]]), ts_ns)
+            case "cash":
+                self._cash(payload)
+            case "decision":
+                self._decision(payload)
+            case _:
+                return
+        self._last_ns = max(self._last_ns, ts_ns)
+
+    def _intent(self, order: Order, ts_ns: int) -> None:
+        parts = self._parts
+        parts.machine.open(order)
+        sent = parts.machine.command(order.client_order_id, OrderCommand.SEND)
+        parts.blotter.apply(sent)
+        parts.risk.sent(order, ts_ns)
+        if order.reason in REASONS:
+            parts.protection.adopt(order)
+
+    def _command(self, payload: Mapping[str, Any]) -> None:
+        parts = self._parts
+        word = OrderCommand(payload["command"])
+        if parts.machine.state(payload["id"]).is_terminal:
+            return
+        parts.blotter.apply(parts.machine.command(payload["id"], word))
+
+    def _hear(self, report: ExecutionReport, ts_ns: int) -> None:
+        self._parts.journal.now_ns = ts_ns
+        self._seek(ts_ns)
+        self._parts.hearing.take([report])
+
+    def _seek(self, ts_ns: int) -> None:
+        """Let fills fall on the bars that were under way."""
+        market = self._market
+        market.present_rows = [
+            bisect_left(market.tapes[symbol].ts_close, ts_ns, 0, market.n_rows[symbol])
+            for symbol in market.symbols
+        ]
+
+    def _cash(self, payload: Mapping[str, Any]) -> None:
+        if payload["account"] == "deposits":
+            return  # the desk is built with its deposit
+        valuation = self._parts.valuation
+        amount = to_units(Decimal(payload["amount"]), valuation.quantum, "cash")
+        valuation.ledger.book_cash(payload["account"], amount)
+
+    def _decision(self, payload: Mapping[str, Any]) -> None:
+        strategy, symbol, weight = payload["strategy"], payload["symbol"], payload["weight"]
+        self._parts.portfolio.restore(strategy, symbol, weight)
+        for trader in self._desk.traders:
+            if trader.name == strategy and trader.runner is not None:
+                trader.runner.restore(symbol, weight)
