@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import Parameter
 
 from mqd.errors import UsageError, did_you_mean
+from mqd.portfolio.sizer_words import sizer_of
 
 if TYPE_CHECKING:
     from mqd import Bars
-    from mqd.portfolio.sizing import Sizer
 
 
 @Parameter(name="*")
@@ -164,25 +162,3 @@ def settings_of(
         "engine": engine,
         "seed": seed,
     }
-
-
-def sizer_of(text: str) -> Sizer:
-    """Return the sizer of ``name`` or ``name=size``."""
-    import mqd
-
-    makers: dict[str, Callable[..., Sizer]] = {
-        "fraction": mqd.FractionOfEquity,
-        "quantity": mqd.FixedQuantity,
-        "notional": mqd.FixedNotional,
-        "volatility": mqd.VolatilityTarget,
-        "kelly": mqd.Kelly,
-    }
-    name, equals, size = text.partition("=")
-    if name not in makers:
-        raise UsageError(f"There is no sizer {name!r}.{did_you_mean(name, makers)}")
-    if not equals:
-        return makers[name]()
-    try:
-        return makers[name](float(size) if name in {"volatility", "kelly"} else Decimal(size))
-    except (ValueError, ArithmeticError, TypeError) as error:
-        raise UsageError(f"--sizer {text!r}: {size!r} is no size for {name}.") from error
