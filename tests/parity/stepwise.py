@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from mqd.backtesting import name_strategies
 from mqd.core.clock import SimulatedClock
@@ -10,6 +11,7 @@ from mqd.core.money import to_units
 from mqd.desk.ground import Ground, replay_ground
 from mqd.desk.harvest import harvest
 from mqd.desk.journal import Journal
+from mqd.desk.loop import Desk
 from mqd.desk.source import Terms
 from mqd.desk.start_record import write_start
 from mqd.desk.wiring import Wiring
@@ -26,7 +28,7 @@ class StepwiseBroker:
     def __init__(self, bars, settings, growing):
         self._past = replay_ground(bars, settings)
         self._broker, self._market = self._past.broker, self._past.market
-        self._growing, self._bars, self._step = growing, bars, -1
+        self.growing, self._bars, self._step = growing, bars, -1
 
     def __getattr__(self, name):
         return getattr(self._broker, name)
@@ -56,7 +58,7 @@ class StepwiseBroker:
     def _tell(self):
         rows = zip(self._market.symbols, self._market.present_rows, strict=True)
         told = [self._live_bar(symbol, row) for symbol, row in rows if row >= 0]
-        self._growing.take(told, ends_session=self._market.ends_session[self._step])
+        self.growing.take(told, ends_session=self._market.ends_session[self._step])
 
     def _live_bar(self, symbol, row):
         one = self._bars[symbol]
@@ -68,25 +70,47 @@ class StepwiseBroker:
         )  # fmt: skip
 
 
-def run_stepwise(strategy, bars, **words):
-    """Return what ``harvest`` finds of a run whose desk learns each bar at its close."""
+class Built(NamedTuple):
+    desk: Desk
+    broker: StepwiseBroker
+    growing: GrowingMarket
+    terms: Terms
+
+
+def build_stepwise(strategy, bars, folder=None, broker=None, **words):
+    """Return a desk that learns each bar at its close, its log in ``folder`` when one is named."""
     settings = settings_of(bars, **words)
     scales, quantum = scales_of(bars, settings.cash)
     growing = GrowingMarket(plan_of(bars, settings.fills.participation_frac), scales)
-    broker = StepwiseBroker(bars, settings, growing)
+    broker = broker or StepwiseBroker(bars, settings, growing)
+    broker.growing = growing
     cash = to_units(settings.cash, quantum, "cash")
     ground = Ground(
         growing, broker, SimulatedClock(), scales, quantum, cash, make_runner=make_live_runner
     )
-    log = TransactionLog.create(None, {"run_id": "memory", "mode": "rehearsal"}, durable=False)
+    header = {"run_id": "stepwise", "mode": "rehearsal"}
+    log = TransactionLog.create(folder, header, durable=False)
     journal = Journal(log, None, OrderEventBus())
     named = name_strategies(strategy)
     desk = Wiring(named, growing.bars, settings, journal, ground).build()
-    write_start(
-        journal, named, settings, scales, cash, data=growing.plan.words(), first_ns=bars.first
-    )
-    desk.start()
-    while (ts_close := broker.next_step()) is not None:
-        desk.step(growing.announce(ts_close))
-    desk.stop()
-    return harvest(desk, Terms.of(settings, quantum))
+    data = growing.plan.words()
+    write_start(journal, named, settings, scales, cash, data=data, first_ns=bars.first)
+    return Built(desk, broker, growing, Terms.of(settings, quantum))
+
+
+def drive(built, most=None):
+    """Take all steps, or at most ``most``; return how many there were."""
+    n = 0
+    while n != most and (ts_close := built.broker.next_step()) is not None:
+        built.desk.step(built.growing.announce(ts_close))
+        n += 1
+    return n
+
+
+def run_stepwise(strategy, bars, **words):
+    """Return what ``harvest`` finds of a run whose desk learns each bar at its close."""
+    built = build_stepwise(strategy, bars, **words)
+    built.desk.start()
+    drive(built)
+    built.desk.stop()
+    return harvest(built.desk, built.terms)
