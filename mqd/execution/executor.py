@@ -284,7 +284,7 @@ class EventDrivenExecutor:
         try:
             while (command := self._next(lane)) is not None:
                 self._carry_out(lane, command)
-        except BaseException as error:  # noqa: BLE001 - whatever ends a worker, its orders are told of
+        except BaseException as error:  # noqa: BLE001 - its orders are told of, then it ends
             self._bury(lane, error)
 
     def _next(self, lane: _Lane) -> _Command | None:
@@ -302,7 +302,7 @@ class EventDrivenExecutor:
         if not why:
             try:
                 self._call(command)
-            except Exception as error:  # noqa: BLE001 - whatever it was, the venue may hold the order
+            except Exception as error:  # noqa: BLE001 - the venue may hold the order
                 broke = f"{command.act.name.lower()} raised {type(error).__name__}: {error}"
         took_ns = self._clock.monotonic_ns() - command.queued_ns
         with self._lock:
