@@ -112,19 +112,14 @@ def bars_of(words: DataWords) -> Bars:
     """Load the bars that the words describe."""
     import mqd
 
+    return mqd.load_bars(words.data, **data_words(words))
+
+
+def data_words(words: DataWords) -> dict[str, Any]:
+    """Return the keyword arguments of ``load_bars`` that the words say."""
     symbols = [name.strip() for name in (words.symbols or "").split(",") if name.strip()]
-    return mqd.load_bars(
-        words.data,
-        symbols=symbols or None,
-        start=words.start,
-        end=words.end,
-        adjust=words.adjust,
-        calendar=words.calendar,
-        dividends=words.dividends,
-        tick=words.tick,
-        lot=words.lot,
-        on_bad=words.on_bad,
-    )
+    names = ("start", "end", "adjust", "calendar", "dividends", "tick", "lot", "on_bad")
+    return {"symbols": symbols or None} | {name: getattr(words, name) for name in names}
 
 
 def workers_of(text: str | None) -> int | str | None:

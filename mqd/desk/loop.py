@@ -115,7 +115,7 @@ class Desk:
         for action in market.actions.get(step, ()):
             self._corporate_action(action)
         for activity in broker.activities():
-            self._book_cash(activity)
+            self.book(activity)
 
     def end(self, step: int) -> None:
         """Go through the rest of a step's bar: 3 within, 4 mark, 5 decisions, 6 orders."""
@@ -132,7 +132,7 @@ class Desk:
             broker.settle_marks()
         if market.ends_session[step]:
             for activity in broker.account_book.close_session(market.days_to_next[step]):
-                self._book_cash(activity)
+                self.book(activity)
         self._mark(step)
         self._hooks(step)
         self._decide(step)
@@ -273,7 +273,8 @@ class Desk:
             self.crossed += [(when, share) for share in shares]
             parts.hearing.moved(shares, row, tape.open[row] * float(tape.scale.tick))
 
-    def _book_cash(self, activity: CashActivity) -> None:
+    def book(self, activity: CashActivity) -> None:
+        """Book a change of cash that is no fill."""
         parts = self.parts
         account, symbol, amount = activity
         if not amount:
@@ -290,7 +291,7 @@ class Desk:
         if action.kind is ActionKind.DIVIDEND:
             paid = parts.broker.act(action)
             if isinstance(paid, CashActivity):
-                self._book_cash(paid)
+                self.book(paid)
             return
         done = apply_split(parts, action)
         if done is not None:

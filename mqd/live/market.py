@@ -246,16 +246,24 @@ class GrowingMarket(Market):
         self.present_rows = [rows[symbol] for symbol in self.symbols]
         self._rows_after[-1] = tuple(self.n_rows[symbol] - 1 for symbol in self.symbols)
 
+    def close_of(self, ts_open: int) -> int | None:
+        """Return when a bar that starts at ``ts_open`` closes, None where it lies in no session."""
+        row, _, closes = self._located(np.array([ts_open], dtype=np.int64))
+        return None if row[0] < 0 else int(closes[0])
+
     def _places(self, arrived: Sequence[LiveBar]) -> tuple[Ints, Ints, Ints]:
         """Return each bar's session (place in the calendar), open and close."""
+        located = self._located(np.array([bar.ts_open for bar in arrived], dtype=np.int64))
+        _refuse_outside(arrived, located[0])
+        return located
+
+    def _located(self, stamps: Ints) -> tuple[Ints, Ints, Ints]:
+        """Return session, open and close of bars by their stamps; session -1 outside of all."""
         calendar, width = self.calendar, self.plan.timeframe_ns
-        stamps = np.array([bar.ts_open for bar in arrived], dtype=np.int64)
         if width >= NS_PER_DAY:
             row = calendar.daily_index(stamps)
-            _refuse_outside(arrived, row)
             return row, calendar.opens[row], calendar.closes[row]
         row = calendar.index_at(stamps)
-        _refuse_outside(arrived, row)
         late = stamps >= calendar.break_ends[row]
         ends = np.where(late, calendar.closes[row], calendar.break_starts[row])
         return row, stamps, np.minimum(stamps + width, ends)

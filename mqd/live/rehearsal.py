@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+
 from mqd.adapters.alpaca.connector import AlpacaBrokerConnector
 from mqd.adapters.alpaca.keys import Keys, Secret
 from mqd.adapters.alpaca.session import AlpacaSession
-
 from mqd.adapters.alpaca.streams import AlpacaStreams
 from mqd.backtesting import Strategies, backtest, name_strategies
 from mqd.core.clock import SimulatedClock, WallClock

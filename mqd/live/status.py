@@ -1,0 +1,287 @@
+"""What a state folder says to another process: read without the lock, nothing is changed."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from mqd.core.clock import NS_PER_S
+from mqd.core.execution_report import ReportKind
+from mqd.core.order import TERMINAL
+from mqd.errors import LogDamaged, StoreFailed
+from mqd.live.errors import NoStateFolder
+from mqd.live.folder import ACCOUNT_FILE, HEARTBEAT_FILE, LATCHES
+from mqd.log_files import SEGMENT_OPEN
+from mqd.log_reader import Record, Verifier, read
+from mqd.positions.store import FILE_NAME, PositionStore
+from mqd.risk.kill_switch import LEVELS, LatchLevel
+
+RECORDS_SHOWN: Final = 10
+ALIVE_NS: Final = 60 * NS_PER_S
+"""A desk whose heartbeat is older than this is taken for dead (control 24)."""
+OVER: Final = frozenset(
+    {
+        "denied", "abandoned", ReportKind.DEFINITE_REJECT, ReportKind.NOT_FOUND, ReportKind.FILL,
+        ReportKind.CANCELED, ReportKind.EXPIRED, ReportKind.REJECTED, ReportKind.REPLACED,
+    }
+)  # fmt: skip
+"""The last words about an order."""
+
+
+class Latch(NamedTuple):
+    """A latch that is set: how far, since when (ns UTC, 0 when unknown) and why."""
+
+    level: LatchLevel
+    since_ns: int
+    reason: str
+
+
+class Heartbeat(NamedTuple):
+    """The desk's last sign of life: its age and what it said."""
+
+    age_ns: int
+    said: dict[str, Any]
+
+    @property
+    def alive(self) -> bool:
+        """True when it is at most a minute old."""
+        return self.age_ns <= ALIVE_NS
+
+
+@dataclass(frozen=True, slots=True)
+class FolderStatus:
+    """A state folder at one instant; quantities and money as decimal texts.
+
+    ``mode``, ``account_sha256`` and ``code`` (version) are of the last start, "" when unknown.
+    ``seq`` is the last record, ``notes`` say what could not be read.
+    """
+
+    folder: Path
+    mode: str
+    account_sha256: str
+    code: str
+    latches: tuple[Latch, ...]
+    heartbeat: Heartbeat | None
+    seq: int
+    positions: dict[str, dict[str, str]]
+    open_orders: tuple[dict[str, Any], ...]
+    records: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...]
+
+    def document(self) -> dict[str, Any]:
+        """Return everything, JSON-ready."""
+        beat = self.heartbeat
+        return {
+            "folder": str(self.folder), "mode": self.mode, "code": self.code,
+            "account_sha256": self.account_sha256,
+            "latches": [latch._asdict() | {"level": latch.level.name} for latch in self.latches],
+            "heartbeat": None if beat is None else {
+                "age_s": beat.age_ns / NS_PER_S, "alive": beat.alive, **beat.said,
+            },
+            "seq": self.seq, "positions": self.positions, "open_orders": list(self.open_orders),
+            "records": list(self.records), "notes": list(self.notes),
+        }  # fmt: skip
+
+
+def read_status(path: str | Path, now_ns: int) -> FolderStatus:
+    """Return what the folder says at ``now_ns`` (wall clock).
+
+    The store is read as a copy and brought level with the log's tail. Raises
+    ``NoStateFolder``; a log that is damaged becomes a note, so that latches can still be seen.
+    """
+    folder = check_folder(path)
+    account = _json(folder / ACCOUNT_FILE) or {}
+    latches, notes = read_latches(folder), list[str]()
+    header: dict[str, Any] = {}
+    book = _Book(0, {}, (), ())
+    try:
+        header, book = _read_book(folder)
+    except (LogDamaged, StoreFailed) as error:
+        notes.append(str(error))
+    return FolderStatus(
+        folder, str(account.get("mode") or header.get("mode", "")),
+        str(account.get("account_sha256", "")), str(header.get("code", "")), latches,
+        read_heartbeat(folder, now_ns), *book, tuple(notes),
+    )  # fmt: skip
+
+
+def check_folder(path: str | Path) -> Path:
+    """Return the folder; raise ``NoStateFolder`` unless a desk has written there."""
+    folder = Path(path)
+    if not folder.is_dir():
+        raise NoStateFolder(str(folder), "there is no such folder")
+    if not any((folder / name).exists() for name in (LATCHES, ACCOUNT_FILE, "log")):
+        raise NoStateFolder(str(folder), f"it holds no log, no {LATCHES} and no {ACCOUNT_FILE}")
+    return folder
+
+
+def read_latches(folder: Path) -> tuple[Latch, ...]:
+    """Return the latches that are set, the highest first; one that cannot be read is set."""
+    found = []
+    for level in LEVELS:
+        path = folder / LATCHES / f"{level.name.lower()}.latch"
+        try:
+            since, _, reason = path.read_text(errors="replace").strip().partition(" ")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            found.append(Latch(level, 0, f"it cannot be read ({error.strerror})"))
+        else:
+            found.append(Latch(level, int(since) if since.isdecimal() else 0, reason))
+    return tuple(found)
+
+
+def read_heartbeat(folder: Path, now_ns: int) -> Heartbeat | None:
+    """Return the last sign of life, None where there was none that can be read."""
+    said = _json(folder / HEARTBEAT_FILE)
+    if said is None or type(said.get("now_ns")) is not int:
+        return None
+    return Heartbeat(now_ns - said["now_ns"], said)
+
+
+def open_orders(folder: Path) -> list[dict[str, Any]]:
+    """Return the orders of the log whose end no record tells, each verified against all of it.
+
+    Raises what `mqd.log_reader.read` raises.
+    """
+    if not any((folder / "log").glob("*.ndjson")):
+        return []
+    with _book_of(folder) as store:
+        waiting = {row["id"]: row for row in store.rows("orders") if _is_open(row)}
+    for record in read(folder) if waiting else ():
+        if _ends(record):
+            waiting.pop(record.payload["id"], None)
+    return list(waiting.values())
+
+
+def _is_open(row: dict[str, Any]) -> bool:
+    return row["last_event"] not in OVER and row["filled_qty"] != row["qty"]
+
+
+def _ends(record: Record) -> bool:
+    """True for the venue's last word about an order, or ours that it was never sent."""
+    said = record.payload
+    if record.kind not in ("report", "fill"):
+        return record.kind == "abandoned"
+    return said["kind"] in OVER or said.get("status") in TERMINAL
+
+
+class _Book(NamedTuple):
+    """What store and log know together."""
+
+    seq: int
+    positions: dict[str, dict[str, str]]
+    open_orders: tuple[dict[str, Any], ...]
+    records: tuple[dict[str, Any], ...]
+
+
+def _read_book(folder: Path) -> tuple[dict[str, Any], _Book]:
+    header: dict[str, Any] = {}
+    if not any((folder / "log").glob("*.ndjson")):
+        return header, _Book(0, {}, (), ())
+    last: deque[Record] = deque(maxlen=RECORDS_SHOWN)
+    for record in tail(folder, 2**63):
+        header = record.payload if record.kind == SEGMENT_OPEN else header
+        last.append(record)
+    with _book_of(folder) as store:
+        held = {
+            symbol: {
+                "qty": f"{one.qty:f}",
+                "cost": f"{one.cost:f}",
+                "realized": f"{one.realized:f}",
+            }
+            for symbol, one in store.positions().items()
+            if one.qty
+        }
+        orders = tuple(row for row in store.rows("orders") if _is_open(row))
+    shown = tuple(
+        {"seq": r.seq, "kind": r.kind, "ts_ns": r.ts_ns, "payload": r.payload} for r in last
+    )
+    return header, _Book(last[-1].seq if last else 0, held, orders, shown)
+
+
+@contextmanager
+def _book_of(folder: Path) -> Iterator[PositionStore]:
+    """Hold a copy of the folder's store, level with its log, for the length of a block."""
+    with tempfile.TemporaryDirectory(prefix="mqd-status-") as scratch:
+        copy = Path(scratch) / FILE_NAME
+        try:
+            copy_store(folder / FILE_NAME, copy)
+            store = PositionStore(copy)
+            applied = store.applied_seq
+            for record in tail(folder, applied):
+                if record.seq > applied:
+                    store.apply(record.seq, record.kind, record.ts_ns, record.payload)
+            store.commit()
+        except (StoreFailed, sqlite3.Error):
+            copy.unlink(missing_ok=True)
+            store = PositionStore.rebuild(folder, into=Path(scratch))
+        try:
+            yield store
+        finally:
+            store.close()
+
+
+def copy_store(source: Path, into: Path) -> None:
+    """Copy a store that another process may be writing; raises ``sqlite3.Error``."""
+    uri = f"{source.absolute().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True)) as here, closing(sqlite3.connect(into)) as there:
+        here.backup(there)
+
+
+def tail(folder: Path, after_seq: int) -> Iterator[Record]:
+    """Yield the records of the segments from the one that follows ``after_seq`` on, verified.
+
+    The chain before the first of them is taken as it is said: `read` verifies all of it.
+    """
+    segments = sorted((folder / "log").glob("*.ndjson"))
+    first = max((i for i, path in enumerate(segments) if _first_seq(path) <= after_seq), default=0)
+    verifier: Verifier | None = None
+    for path in segments[first:]:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    return
+                verifier = verifier or _verifier_at(path, line)
+                yield verifier.check(str(path), number, line)
+
+
+def _first_seq(path: Path) -> int:
+    """Return the seq of a segment's first record; of an unfinished one a seq beyond all."""
+    with path.open("rb") as file:
+        line = file.readline()
+    return int(_envelope(path, line)["seq"]) if line.endswith(b"\n") else 2**63 + 1
+
+
+def _verifier_at(path: Path, line: bytes) -> Verifier:
+    fields = _envelope(path, line)
+    verifier = Verifier()
+    verifier.seq, verifier.prev = fields["seq"] - 1, fields["prev"]
+    verifier.segment = fields["payload"]["segment"] - 1
+    return verifier
+
+
+def _envelope(path: Path, line: bytes) -> dict[str, Any]:
+    try:
+        fields: dict[str, Any] = json.loads(line)
+        if {"seq", "prev", "payload"} <= fields.keys() and "segment" in fields["payload"]:
+            return fields
+    except (ValueError, AttributeError, TypeError) as error:
+        raise LogDamaged(str(path), 1, f"this is no header of a segment ({error})") from error
+    raise LogDamaged(str(path), 1, "this is no header of a segment")
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    """Return a small JSON object, None where there is none that can be read."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
