@@ -1,4 +1,4 @@
-"""Two runs of one strategy side by side: the same orders and fills, order by order?"""
+"""Two runs of one strategy side by side, order by order and fill by fill."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from mqd.core.clock import WallClock
 from mqd.core.execution_report import ExecutionReport, ReportKind
 from mqd.core.order import Order
 from mqd.core.position import Account, Position
+from mqd.core.protocols import Broker
 from mqd.errors import MqdError
 from mqd.execution.fill_model import FillCounts
 from mqd.execution.venue_account import CashActivity, SplitActivity
@@ -32,23 +33,21 @@ _OVER = frozenset(
 _ACCOUNTS = {"FEE": "fees", "DIV": "dividends", "INT": "borrow"}
 
 
-class Connector(Protocol):
-    """What the paced venue needs of the adapter."""
+class Connector(Broker, Protocol):
+    """What a session needs of the adapter beside the ``Broker``."""
 
     @property
     def n_updates(self) -> int:
         """Trade updates taken so far."""
         ...
 
-    def submit(self, order: Order, legs: Sequence[Order] = ()) -> None: ...
-    def cancel(self, client_order_id: str) -> None: ...
-    def replace(self, client_order_id: str, order: Order) -> None: ...
-    def reports(self) -> list[ExecutionReport]: ...
-    def open_orders(self) -> list[Order]: ...
-    def positions(self) -> dict[str, Position]: ...
-    def account(self) -> Account: ...
-    def activities(self, after_id: str = "") -> list[dict[str, Any]]: ...
-    def query(self, client_order_id: str) -> None: ...
+    def activities(self, after_id: str = "") -> list[dict[str, Any]]:
+        """Return the account's activities after one, oldest first."""
+        ...
+
+    def query(self, client_order_id: str) -> None:
+        """Ask for an order; FOUND, NOT_FOUND or nothing follows as a report."""
+        ...
 
 
 class BarsLate(MqdError):
