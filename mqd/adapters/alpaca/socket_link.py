@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, ClassVar, Final, Protocol
 
+import msgpack
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
@@ -210,7 +211,7 @@ class TradingLink(Link):
 
 
 class DataLink(Link):
-    """``/v2/{feed}``: auth, subscribe, hand the messages of each frame over."""
+    """``/v2/{feed}``: auth, subscribe, hand the messages of each frame over; msgpack both ways."""
 
     kind = "data"
     headers: ClassVar[dict[str, str]] = {"Content-Type": "application/msgpack"}
@@ -233,7 +234,9 @@ class DataLink(Link):
                 else:
                     wanted.pop(symbol, None)
         if self._socket is not None and self.state.authorized:
-            task = asyncio.ensure_future(self._socket.send(json.dumps({"action": action, **lists})))
+            task = asyncio.ensure_future(
+                self._socket.send(msgpack.packb({"action": action, **lists}))
+            )
             self._sending.add(task)
             task.add_done_callback(self._sent)
 
@@ -245,12 +248,12 @@ class DataLink(Link):
     async def _greet(self, socket: ClientConnection) -> None:
         await self._answer(socket, "success", "connected")
         key_id, secret = (key.reveal() for key in self._keys)
-        await socket.send(json.dumps({"action": "auth", "key": key_id, "secret": secret}))
+        await socket.send(msgpack.packb({"action": "auth", "key": key_id, "secret": secret}))
         await self._answer(socket, "success", "authenticated")
         self.state.authorized = True
         lists = {name: list(symbols) for name, symbols in self._wanted.items() if symbols}
         if lists:
-            await socket.send(json.dumps({"action": "subscribe", **lists}))
+            await socket.send(msgpack.packb({"action": "subscribe", **lists}))
             await self._answer(socket, "subscription", None)
 
     async def _answer(self, socket: ClientConnection, kind: str, text: str | None) -> None:

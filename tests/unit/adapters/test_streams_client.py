@@ -58,7 +58,8 @@ class Server:
         self.thread.join(5)
 
     async def hear(self, socket):
-        message = json.loads(await socket.recv())
+        raw = await socket.recv()
+        message = msgpack.unpackb(raw) if isinstance(raw, bytes) else json.loads(raw)
         self.heard.append(message)
         return message
 
