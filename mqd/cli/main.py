@@ -34,6 +34,11 @@ COMMANDS: Final = {
     "data list": Command("mqd.cli.data:list_datasets", "List the datasets and what they hold."),
     "data verify": Command("mqd.cli.data:verify", "Recompute hashes and quality of the datasets."),
     "data build": Command("mqd.cli.data:build", "Rebuild datasets from their pinned sources."),
+    "status": Command("mqd.cli.status:status", "Show what a desk holds and how it is."),
+    "kill": Command("mqd.cli.kill:kill", "Stop a desk now: no order leaves any more."),
+    "rearm": Command("mqd.cli.rearm:rearm", "Clear a latch by hand, with a reason."),
+    "backup": Command("mqd.cli.backup:backup", "Archive a desk's state folder."),
+    "restore": Command("mqd.cli.restore:restore", "Make a state folder from an archive."),
     "replay": Command("mqd.cli.replay:replay", "Rebuild a run's store from its log and compare."),
     "doctor": Command("mqd.cli.doctor:doctor", "Check this machine and this installation."),
 }

@@ -130,12 +130,6 @@ def read_config(path: str | Path, *, rehearsal: bool = False) -> LiveConfig:
     return _Reader(TomlFile(file), file.absolute().parent, rehearsal=rehearsal).config(file)
 
 
-def state_folder_of(path: str | Path) -> Path:
-    """Return the state folder that a configuration names, whatever else is wrong with it."""
-    toml = TomlFile(Path(path))
-    return _Reader(toml, Path(path).absolute().parent, rehearsal=False).path("", "state")
-
-
 class _Reader:
     """One file and the steps that read it."""
 

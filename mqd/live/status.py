@@ -18,6 +18,7 @@ from mqd.core.order import TERMINAL
 from mqd.errors import LogDamaged, StoreFailed
 from mqd.live.errors import NoStateFolder
 from mqd.live.folder import ACCOUNT_FILE, HEARTBEAT_FILE, LATCHES
+from mqd.live.toml_file import TomlFile
 from mqd.log_files import SEGMENT_OPEN
 from mqd.log_reader import Record, Verifier, read
 from mqd.positions.store import FILE_NAME, PositionStore
@@ -28,7 +29,7 @@ ALIVE_NS: Final = 60 * NS_PER_S
 """A desk whose heartbeat is older than this is taken for dead (control 24)."""
 OVER: Final = frozenset(
     {
-        "denied", "abandoned", ReportKind.DEFINITE_REJECT, ReportKind.NOT_FOUND, ReportKind.FILL,
+        "denied", ReportKind.DEFINITE_REJECT, ReportKind.NOT_FOUND, ReportKind.FILL,
         ReportKind.CANCELED, ReportKind.EXPIRED, ReportKind.REJECTED, ReportKind.REPLACED,
     }
 )  # fmt: skip
@@ -97,7 +98,7 @@ def read_status(path: str | Path, now_ns: int) -> FolderStatus:
     ``NoStateFolder``; a log that is damaged becomes a note, so that latches can still be seen.
     """
     folder = check_folder(path)
-    account = _json(folder / ACCOUNT_FILE) or {}
+    account = read_account(folder)
     latches, notes = read_latches(folder), list[str]()
     header: dict[str, Any] = {}
     book = _Book(0, {}, (), ())
@@ -110,6 +111,21 @@ def read_status(path: str | Path, now_ns: int) -> FolderStatus:
         str(account.get("account_sha256", "")), str(header.get("code", "")), latches,
         read_heartbeat(folder, now_ns), *book, tuple(notes),
     )  # fmt: skip
+
+
+def folder_named(path: str | Path) -> Path:
+    """Return the state folder that ``path`` is, or that the configuration ``path`` names.
+
+    Nothing else of a configuration is looked at: a desk can be stopped whatever is wrong in it.
+    """
+    file = Path(path)
+    if not file.is_file():
+        return check_folder(file)
+    toml = TomlFile(file)
+    named = toml.tables.get("state")
+    if not isinstance(named, str) or not named.strip():
+        raise toml.bad("", "state", "state is missing: name the state folder itself.")
+    return check_folder(file.absolute().parent / Path(named.strip()).expanduser())
 
 
 def check_folder(path: str | Path) -> Path:
@@ -136,6 +152,11 @@ def read_latches(folder: Path) -> tuple[Latch, ...]:
         else:
             found.append(Latch(level, int(since) if since.isdecimal() else 0, reason))
     return tuple(found)
+
+
+def read_account(folder: Path) -> dict[str, Any]:
+    """Return what pins the folder: ``account_sha256`` and ``mode``; empty where nothing does."""
+    return _json(folder / ACCOUNT_FILE) or {}
 
 
 def read_heartbeat(folder: Path, now_ns: int) -> Heartbeat | None:
@@ -166,11 +187,10 @@ def _is_open(row: dict[str, Any]) -> bool:
 
 
 def _ends(record: Record) -> bool:
-    """True for the venue's last word about an order, or ours that it was never sent."""
-    said = record.payload
+    """True for the venue's last word about an order."""
     if record.kind not in ("report", "fill"):
-        return record.kind == "abandoned"
-    return said["kind"] in OVER or said.get("status") in TERMINAL
+        return False
+    return record.payload["kind"] in OVER or record.payload.get("status") in TERMINAL
 
 
 class _Book(NamedTuple):

@@ -1,0 +1,47 @@
+"""``mqd kill``: stop a desk now. The latch is on the disk before the command returns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mqd.cli import output
+
+
+def kill(folder: Path, /, *, reason: str, json: bool = False) -> int:
+    """Set the kill latch of a state folder: no order leaves any more, open ones are cancelled.
+
+    It works while a desk holds the folder, and keeps a desk from starting. Only 'mqd rearm'
+    clears it.
+
+    Parameters
+    ----------
+    folder
+        State folder, or the configuration that names it.
+    reason
+        What was seen; it stays with the latch.
+    json
+        Print one JSON document to stdout.
+    """
+    from mqd.core.clock import NS_PER_S, WallClock
+    from mqd.live import rearm
+    from mqd.live.status import folder_named, read_heartbeat, read_latches
+
+    clock = WallClock()
+    place = folder_named(folder)
+    taken_ns = rearm.kill(place, reason, clock)
+    beat = read_heartbeat(place, clock.now_ns())
+    alive = beat is not None and beat.alive
+    latch = read_latches(place)[0]
+    if json:
+        told = {"folder": place, "latch": latch.level.name, "reason": latch.reason}
+        output.print_json(told | {"durable_ms": taken_ns / 1e6, "desk_alive": alive})
+        return 0
+    print(f"KILL is set in {place}, durable after {taken_ns / 1e6:.1f} ms: {latch.reason}")
+    if beat is not None and alive:
+        age_s = beat.age_ns / NS_PER_S
+        print(
+            f"The desk was alive {age_s:.1f} s ago: it cancels its open orders. mqd status tells."
+        )
+    else:
+        print("No desk is alive there. Orders that are open at the broker stay open: cancel them.")
+    return 0
