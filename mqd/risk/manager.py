@@ -18,6 +18,8 @@ from mqd.risk.history import History, Lists
 from mqd.risk.integer_checks import Power, buying_power, malformed
 from mqd.risk.kill_switch import KillSwitch, LatchLevel
 from mqd.risk.limits import INF, Limits, LimitValues
+from mqd.risk.live_controls import LiveProvider, fill_breaches, judge_live
+from mqd.risk.live_state import LiveLimits, LiveState
 from mqd.risk.rules import RULES
 from mqd.risk.verdict import PRECEDENCE, Refusal, RefusalCode, Refused
 from mqd.risk.views import (
@@ -53,6 +55,9 @@ class RiskManager:
     cases and cannot replace any. The desk tells it what happened through ``sent``, ``filled``,
     ``session``, ``mark``, ``message`` and ``flow``; time is always
     handed in, there as monotonic time.
+
+    ``live`` is asked once an order on a running desk; the live controls then judge every order
+    beside the rules, by ``live_limits``, and what it does not know refuses. None: a replay.
     """
 
     def __init__(
@@ -61,7 +66,11 @@ class RiskManager:
         *,
         rules: Sequence[Rule] | None = None,
         kill_switch: KillSwitch | None = None,
+        live: LiveProvider | None = None,
+        live_limits: LiveLimits | None = None,
     ) -> None:
+        self.live = live
+        self.live_limits = LiveLimits() if live_limits is None else live_limits
         own = () if limits.is_research else RULES
         self._rules: tuple[tuple[Rule, RuleSpec], ...] = tuple(
             (rule, spec_of(rule)) for rule in (*own, *(rules or ()))
@@ -99,9 +108,10 @@ class RiskManager:
         A leg must only reduce what the entry opens (or, in an OCO, what is held); it is bound by
         the rules that bind every order.
         """
-        refusals = self._judge(order, snapshot)
+        now = self._live_now()
+        refusals = self._judge(order, snapshot, now)
         for leg in legs:
-            refusals += self._judge_leg(order, leg, snapshot)
+            refusals += self._judge_leg(order, leg, snapshot, now)
         if refusals:
             unique = dict.fromkeys(refusals)
             ranked = sorted(unique, key=lambda refusal: (PRECEDENCE[refusal.code], refusal))
@@ -124,6 +134,20 @@ class RiskManager:
         """
         if self._counts:
             self._history.filled(symbol, side, lots, parent_lots, notional_quanta, now_ns, strategy)
+
+    def post_trade(
+        self, order: Order, last_ticks: int, cum_lots: int, lots_after: int, now_ns: int
+    ) -> list[str]:
+        """Hold an execution against the order and the limits at once (control 30).
+
+        ``last_ticks`` is its price, ``cum_lots`` what the order has filled with it, ``lots_after``
+        the signed position. What it broke is returned, and sets the REDUCE_ONLY latch.
+        """
+        qty_max = self._bound_of(order).limits.position_qty_max
+        breaches = fill_breaches(order, last_ticks, cum_lots, lots_after, qty_max)
+        if breaches:
+            self.kill_switch.trip("; ".join(breaches), now_ns, LatchLevel.REDUCE_ONLY)
+        return breaches
 
     def message(self, now_ns: int) -> None:
         """Count a call to the venue that is no new order: a cancel, a replace, a query."""
@@ -179,10 +203,22 @@ class RiskManager:
             since = "its high" if level is LatchLevel.HALT else "the session's start"
             self.kill_switch.trip(f"equity is {lost_bps} bp below {since}", now_ns, level)
 
-    def _judge(self, order: Order, snapshot: Snapshot) -> list[Refusal]:
+    def _live_now(self) -> LiveState | None:
+        """Return what is known of the venue now, nothing at all when that cannot be said; None
+        in a replay."""
+        if self.live is None:
+            return None
+        try:
+            return self.live() or LiveState()
+        except Exception:  # noqa: BLE001 - with nothing known every control refuses
+            return LiveState()
+
+    def _judge(self, order: Order, snapshot: Snapshot, now: LiveState | None) -> list[Refusal]:
         try:
             reducing = is_reducing(order.side, order.lots, snapshot)
             refusals = self._gate(reducing)
+            if now is not None:
+                refusals += judge_live(order, now, reducing, self.live_limits)
             wrong = malformed(order, snapshot)
             if wrong:
                 return [*refusals, Refusal(RefusalCode.MALFORMED, "well-formed order", wrong)]
@@ -196,12 +232,14 @@ class RiskManager:
             return [_missing(error)]
         return refusals
 
-    def _judge_leg(self, order: Order, leg: Order, snapshot: Snapshot) -> list[Refusal]:
+    def _judge_leg(
+        self, order: Order, leg: Order, snapshot: Snapshot, now: LiveState | None
+    ) -> list[Refusal]:
         try:
             after = snapshot
             if order.order_class is not OrderClass.OCO:
                 after = snapshot._replace(lots=snapshot.lots + order.side * order.lots)
-            refusals = self._judge(leg, after)
+            refusals = self._judge(leg, after, now)
             if not is_reducing(leg.side, leg.lots, after):
                 text = f"{leg.side.name} {leg.lots} lots on {after.lots}"
                 refusals.append(Refusal(RefusalCode.MALFORMED, "a leg only reduces", text))
