@@ -29,7 +29,11 @@ Listener = Callable[[str, ExecutionReport, OrderState], None]
 
 class Hearing:
     """The stage that turns reports into state. ``tell`` hands them on to event
-    strategies, when ``tells`` says that there are any."""
+    strategies, when ``tells`` says that there are any.
+
+    ``doubts`` are orders that the venue must be asked for, ``orphans`` those that live and
+    should not; a live session works both off, a replay has none.
+    """
 
     def __init__(
         self,
@@ -56,6 +60,8 @@ class Hearing:
         self.anomalies: list[str] = []
         self.tells = False
         self.unfilled: set[str] = set()
+        self.doubts: dict[str, None] = {}
+        self.orphans: dict[str, None] = {}
         self.shares: list[tuple[ExecutionReport, Share]] = []
         journal.bus.subscribe(Topic.REPORT, self._on_report, name="desk", stage=True)
 
@@ -96,6 +102,10 @@ class Hearing:
             transition = self._machine.apply(report)
             self._revise(report, transition)
         self._blotter.apply(transition)
+        if transition.query:
+            self.doubts[report.client_order_id] = None
+        if transition.cancel:
+            self.orphans[report.client_order_id] = None
         if transition.anomaly:
             self.anomalies.append(transition.anomaly)
         after = transition.after

@@ -114,12 +114,11 @@ class PacedBroker:
         self._connector, self._control, self._market = connector, control, market
         self._inbox, self._quantum, self._patience_s = inbox, quantum, patience_s
         self.account_book = PacedBook(self._charges)
-        self.reports_waiting: list[ExecutionReport] = []
         self._open: set[str] = set()
         self._begun = Begun(False, 0, 0, 0, 0)
         self._activities = 0
         self._activity_id = ""
-        self._closed = True
+        self.judge: Callable[[list[ExecutionReport]], list[ExecutionReport]] = lambda said: said
         self.n_silent = 0
 
     # --- the driver's side -------------------------------------------------------------------
@@ -127,7 +126,6 @@ class PacedBroker:
     def next_step(self) -> int | None:
         """Let the venue begin the next step and return its close, None after the last."""
         self._begun = self._control.begin()
-        self._closed = False
         return None if self._begun.done else self._begun.ts_close
 
     @property
@@ -191,10 +189,11 @@ class PacedBroker:
         self._hear(self._control.state().updates)
 
     def reports(self) -> list[ExecutionReport]:
-        """Return and forget the reports that have arrived."""
+        """Return and forget the reports that have arrived, as known at the step's close."""
         reports = self._connector.reports()
         self._open -= {said.client_order_id for said in reports if said.kind in _OVER}
-        return reports
+        known_ns = self._market.ts_close[-1] if self._market.n_steps else 0
+        return [said._replace(ts_ns=known_ns) for said in self.judge(reports)]
 
     def open_orders(self) -> list[Order]:
         """Return the orders that the venue holds as working."""

@@ -1,0 +1,170 @@
+"""What the venue says when it is asked: a thread that asks, so that the desk never waits.
+
+Snapshots and answers are handed over; the desk's thread compares and books.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from mqd.core.clock import NS_PER_S
+from mqd.core.order import Order
+from mqd.core.position import Account, Position
+from mqd.core.protocols import Clock
+from mqd.errors import MqdError
+from mqd.live.paced import Connector
+
+RECONCILE_S = 60.0
+AGAIN_S = 1.0
+JOIN_S = 10.0
+
+
+class VenueSnapshot(NamedTuple):
+    """The venue's side at one time. ``asked_mono_ns`` is when the first question went out."""
+
+    asked_mono_ns: int
+    positions: dict[str, Position]
+    orders: list[Order]
+    account_: Account
+    activities: list[dict[str, Any]]
+    clock_ns: int
+
+    def as_broker(self) -> SnapshotBroker:
+        """Return the snapshot as something that a reconciliation can ask."""
+        return SnapshotBroker(self)
+
+
+class SnapshotBroker:
+    """Answers from a snapshot; it takes no order."""
+
+    def __init__(self, snapshot: VenueSnapshot) -> None:
+        self._snapshot = snapshot
+
+    def positions(self) -> dict[str, Position]:
+        """Return the positions of the snapshot."""
+        return self._snapshot.positions
+
+    def open_orders(self) -> list[Order]:
+        """Return the open orders of the snapshot."""
+        return self._snapshot.orders
+
+    def account(self) -> Account:
+        """Return the account of the snapshot."""
+        return self._snapshot.account_
+
+
+class Askable(Connector, Protocol):
+    """A connector that also tells the venue's clock."""
+
+    def clock_ns(self) -> int:
+        """Return the venue's clock."""
+        ...
+
+
+class Watcher:
+    """Asks for a snapshot every minute and whenever it is told to, and for single orders.
+
+    ``failure`` is "" or why the last round failed; ``last_ok_mono_ns`` when one last worked.
+    """
+
+    def __init__(
+        self,
+        connector: Askable,
+        clock: Clock,
+        wake: threading.Event,
+        *,
+        every_s: float = RECONCILE_S,
+    ) -> None:
+        self._connector, self._clock, self._wake = connector, clock, wake
+        self._every_s = every_s
+        self._due = threading.Event()
+        self._stop = threading.Event()
+        self._asked: deque[str] = deque()
+        self._snapshots: deque[VenueSnapshot] = deque(maxlen=8)
+        self._chores: list[Callable[[], None]] = []
+        self._activity_id = ""
+        self._wanted = True
+        self._thread = threading.Thread(target=self._work, name="mqd-watcher", daemon=True)
+        self.failure = ""
+        self.last_ok_mono_ns: int | None = None
+
+    def start(self) -> None:
+        """Start asking."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop asking and join the thread."""
+        self._stop.set()
+        self._due.set()
+        self._thread.join(JOIN_S)
+
+    def ask_order(self, client_order_id: str) -> None:
+        """Ask for one order soon."""
+        self._asked.append(client_order_id)
+        self._due.set()
+
+    def ask_snapshot(self) -> None:
+        """Ask for a snapshot soon."""
+        self._wanted = True
+        self._due.set()
+
+    def take(self) -> list[VenueSnapshot]:
+        """Return and forget the snapshots that have come."""
+        found = []
+        while self._snapshots:
+            found.append(self._snapshots.popleft())
+        return found
+
+    @property
+    def healthy(self) -> bool:
+        """True while the last round worked."""
+        return not self.failure and self.last_ok_mono_ns is not None
+
+    def silence_ns(self) -> int | None:
+        """How long ago a round last worked, None before the first."""
+        if self.last_ok_mono_ns is None:
+            return None
+        return self._clock.monotonic_ns() - self.last_ok_mono_ns
+
+    def snapshot(self) -> VenueSnapshot:
+        """Ask for everything now, on the calling thread."""
+        connector, asked = self._connector, self._clock.monotonic_ns()
+        activities = connector.activities(self._activity_id)
+        found = VenueSnapshot(
+            asked, connector.positions(), connector.open_orders(), connector.account(),
+            activities, connector.clock_ns(),
+        )  # fmt: skip
+        if activities:
+            self._activity_id = activities[-1]["id"]
+        return found
+
+    def _work(self) -> None:
+        next_ns = self._clock.monotonic_ns()
+        while not self._stop.is_set():
+            self._due.wait(AGAIN_S)
+            self._due.clear()
+            try:
+                self._answer_orders()
+                now = self._clock.monotonic_ns()
+                if self._wanted or now >= next_ns:
+                    self._wanted = False
+                    next_ns = now + int(self._every_s * NS_PER_S)
+                    self._snapshots.append(self.snapshot())
+                    self._well()
+            except MqdError as error:
+                self.failure = str(error)
+            self._wake.set()
+
+    def _answer_orders(self) -> None:
+        while self._asked and not self._stop.is_set():
+            name = self._asked[0]
+            self._connector.query(name)
+            self._asked.popleft()
+            self._well()
+
+    def _well(self) -> None:
+        self.failure = ""
+        self.last_ok_mono_ns = self._clock.monotonic_ns()
