@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "data list": Command("mqd.cli.data:list_datasets", "List the datasets and what they hold."),
     "data verify": Command("mqd.cli.data:verify", "Recompute hashes and quality of the datasets."),
     "data build": Command("mqd.cli.data:build", "Rebuild datasets from their pinned sources."),
+    "promote": Command("mqd.cli.promote:promote", "Prove a strategy and write its record."),
     "status": Command("mqd.cli.status:status", "Show what a desk holds and how it is."),
     "kill": Command("mqd.cli.kill:kill", "Stop a desk now: no order leaves any more."),
     "rearm": Command("mqd.cli.rearm:rearm", "Clear a latch by hand, with a reason."),
