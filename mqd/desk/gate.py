@@ -14,7 +14,7 @@ from mqd.desk import records
 from mqd.desk.journal import Journal
 from mqd.desk.market import Market
 from mqd.desk.valuation import Valuation
-from mqd.execution.engine import OrderExecutionEngine
+from mqd.execution.engine import OrderExecutionEngine, collared
 from mqd.orders.blotter import Blotter
 from mqd.orders.state_machine import OrderStateMachine
 from mqd.risk.manager import RiskManager
@@ -32,6 +32,9 @@ class Denial(NamedTuple):
 
 class OrderGate:
     """Judges, records and sends orders; cancels pass without judgement.
+
+    Where the limits ask for it a market order first becomes a limit order at the collar around
+    the last price; without a price it stays what it is, and the rules refuse it.
 
     ``denials`` are the DENIED orders that their strategies have not heard of yet. While
     ``equity_decided`` is set, research judges buying power by it: a follow-up counts at its
@@ -55,6 +58,7 @@ class OrderGate:
         self._engine, self._journal = engine, journal
         self._multiplier = float(multiplier)
         self._thorough = risk.runs_rules
+        self._equity = market.bars.calendar != "24/7"
         self.session = 0
         self.n_denied = 0
         self.first_denial = ""
@@ -63,6 +67,7 @@ class OrderGate:
 
     def send(self, order: Order, legs: Sequence[Order] = ()) -> bool:
         """Send an order, or record why it is DENIED; return whether it went out."""
+        order = self._collared(order)
         verdict = self._risk.check(order, legs, self._snapshot(order.symbol))
         if not isinstance(verdict, Approved):
             self._deny(order, verdict.refusals)
@@ -106,6 +111,7 @@ class OrderGate:
 
     def replace(self, client_order_id: str, order: Order) -> bool:
         """Ask the venue to replace a working order by ``order``, judged like a new one."""
+        order = self._collared(order)
         verdict = self._risk.check(order, (), self._snapshot(order.symbol))
         if not isinstance(verdict, Approved):
             self._deny(order, verdict.refusals)
@@ -121,6 +127,13 @@ class OrderGate:
             client_order_id, verdict, intent_seq=seq, durable_seq=journal.log.durable_seq
         )
         return True
+
+    def _collared(self, order: Order) -> Order:
+        units = self._risk.limits.market_collar_units
+        mark = 0 if units is None else self._market.mark(order.symbol)
+        if units is None or mark <= 0:
+            return order
+        return collared(order, mark, units, equity=self._equity)
 
     def _snapshot(self, symbol: str) -> Snapshot:
         """Fill in what the rules may read, in the integers of the run."""

@@ -8,6 +8,7 @@ them to the order state machine. It runs on the desk's thread.
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from hashlib import sha256
 from typing import Final
 
@@ -17,6 +18,7 @@ from mqd.core.order import Order, OrderType, Side
 from mqd.core.protocols import Broker, Clock
 from mqd.core.verdict import Approved
 from mqd.errors import NotDurable, UsageError
+from mqd.execution.capabilities import PX_STEPS
 
 _ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
 _PAIRS: Final = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
@@ -62,14 +64,15 @@ def client_order_id(
     return f"mq1-{account_hash[:4]}-{_base32(bits)}"
 
 
-def collared(order: Order, ref_ticks: int, collar_units: int) -> Order:
+def collared(order: Order, ref_ticks: int, collar_units: int, *, equity: bool = False) -> Order:
     """Turn a market order into a limit order at the collar; leave every other type as it is.
 
     ``ref_ticks`` is the reference price, ``collar_units`` the collar as a fraction of it in units
     of 1e-8 (500_000 = 0.5 %). The limit is the collar's price rounded to the tick toward the
     reference, so it never lies outside the collar: a buy at most ref x (1 + collar), rounded
-    down; a sell at least ref x (1 - collar), rounded up. Raise ``UsageError`` without a positive
-    reference, or for a collar that is negative or not below 1.
+    down; a sell at least ref x (1 - collar), rounded up. ``equity`` rounds on to the step of an
+    equity's limits (a cent from 1 USD on), which may take the limit past the reference. Raise
+    ``UsageError`` without a positive reference, or for a collar that is negative or not below 1.
     """
     if order.type is not OrderType.MARKET:
         return order
@@ -83,7 +86,16 @@ def collared(order: Order, ref_ticks: int, collar_units: int) -> Order:
         limit = ref_ticks * (BPS_UNITS + collar_units) // BPS_UNITS
     else:
         limit = -(-ref_ticks * (BPS_UNITS - collar_units) // BPS_UNITS)
+    if equity:
+        step = _step_ticks(limit, order.scale.tick)
+        limit -= limit % step if order.side is Side.BUY else -(-limit % step)
     return order._replace(type=OrderType.LIMIT, limit_ticks=limit)
+
+
+def _step_ticks(ticks: int, tick: Decimal) -> int:
+    """Return the step of an equity's limits at a price, in ticks."""
+    step = next(step for since, step in PX_STEPS if ticks * tick >= since)
+    return max(1, int(step / tick))
 
 
 class OrderExecutionEngine:

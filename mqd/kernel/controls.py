@@ -55,8 +55,12 @@ def controls_of(
 ) -> NDArray[np.void]:
     """Return one line of ``layout.CONTROL`` a symbol and one of the account; none without rules.
 
-    Raises ``NotCompilable`` for limits that 64 bits cannot compare exactly.
+    Raises ``NotCompilable`` for limits that 64 bits cannot compare exactly, and for a collar.
     """
+    if settings.limits.market_collar_frac is not None:
+        raise NotCompilable(
+            "market_collar_frac sends market orders as limit orders, which only the desk does."
+        )
     n_rules = len(rules_of(settings))
     lines = np.zeros(len(bars.symbols) + 1 if n_rules else 0, dtype=CONTROL)
     if not n_rules:

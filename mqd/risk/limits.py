@@ -8,6 +8,7 @@ A limits file::
 
     [account]                      # what is left out has the catalogue's default
     notional_usd_max = 25000.0
+    market_collar_frac = 0.005     # market orders leave as limits at most this far from the price
     [platform]                     # bounds nobody below may exceed; left out: none
     gross_frac_max = 1.0
     [strategy.sma_cross]           # left out: the account's
@@ -30,8 +31,10 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import NamedTuple
 
+from mqd.core.money import BPS_UNITS
 from mqd.errors import UsageError
 
 INF = float("inf")
@@ -114,7 +117,9 @@ class Limits:
     """All limits of a run: account and platform, and what strategies and symbols tighten.
 
     ``research`` limits judge well-formed orders and buying power only, for backtests.
-    ``allow=None`` means every symbol of the run. ``str(limits)`` prints what binds.
+    ``allow=None`` means every symbol of the run. With ``market_collar_frac`` every market order is
+    sent as a limit that far beyond the last price (control 2); None sends it as it is.
+    ``str(limits)`` prints what binds.
     """
 
     account: LimitValues = field(default_factory=LimitValues)
@@ -125,6 +130,13 @@ class Limits:
     deny: frozenset[str] = frozenset()
     sectors: Mapping[str, str] = field(default_factory=dict)
     is_research: bool = False
+    market_collar_frac: float | None = None
+
+    @property
+    def market_collar_units(self) -> int | None:
+        """The collar of market orders in units of 1e-8 of the price, None without one."""
+        frac = self.market_collar_frac
+        return None if frac is None else round(Fraction(repr(frac)) * BPS_UNITS)
 
     @staticmethod
     def research(multiplier: float = 1.0) -> Limits:
@@ -172,6 +184,9 @@ class Limits:
         if other.is_research and not self.is_research:
             yield "research limits"
         yield from looser_names(self.values("", ""), other.values("", ""))
+        collar, wider = self.market_collar_frac, other.market_collar_frac
+        if collar is not None and (wider is None or not wider <= collar):
+            yield "market_collar_frac"
         for name in sorted({*self.strategies, *other.strategies}):
             then = other.values(name, "")
             yield from (f"strategy.{name}.{n}" for n in looser_names(self.values(name, ""), then))
@@ -192,7 +207,9 @@ class Limits:
 
     def to_dict(self) -> dict[str, object]:
         """Return what binds, as plain values with sorted keys: what is logged and hashed."""
-        return {
+        collar = self.market_collar_frac
+        collars: dict[str, object] = {} if collar is None else {"market_collar_frac": collar}
+        return collars | {
             "account": tightest(self.account, self.platform)._asdict(),
             "allow": None if self.allow is None else sorted(self.allow),
             "deny": sorted(self.deny),
@@ -213,6 +230,8 @@ class Limits:
         lines = [f"{kind} sha256 {self.sha256[:16]}"]
         account = tightest(self.account, self.platform)
         lines += [f"  {name} = {value:g}" for name, value in account._asdict().items()]
+        if self.market_collar_frac is not None:
+            lines.append(f"  market_collar_frac = {self.market_collar_frac:g}")
         for title, table in (("strategy", self.strategies), ("symbol", self.symbols)):
             lines += [
                 f"  {title}.{key}.{name} = {value:g}"

@@ -6,9 +6,11 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 
 from mqd.core.clock import NS_PER_DAY
+from mqd.core.money import BPS_UNITS
 from mqd.errors import BadLimits, did_you_mean
 from mqd.risk.limits import NAMES, NO_BOUND, Limits, LimitValues
 
@@ -35,6 +37,8 @@ FRACTION_LARGEST = {
 """A fraction above this is taken for a slip (5 where 0.05 was meant)."""
 
 MULTIPLIER_LARGEST = 4.0
+COLLAR = "market_collar_frac"
+COLLAR_LARGEST = 0.2
 
 
 def read_limits(path: str | Path) -> Limits:
@@ -71,15 +75,29 @@ class _Reader:
         allow = self.symbols(universe, "allow") if "allow" in universe else None
         if allow is not None and not allow:
             raise self.bad("universe", "allow", "the universe is empty: nothing could be traded.")
+        account = dict(self.table(tables, "account"))
+        collar = self.collar(account.pop(COLLAR)) if COLLAR in account else None
         return Limits(
-            account=self.values(self.table(tables, "account"), "account", LimitValues()),
+            account=self.values(account, "account", LimitValues()),
             platform=self.values(self.table(tables, "platform"), "platform", NO_BOUND),
             strategies=self.each(tables, "strategy"),
             symbols=self.each(tables, "symbol"),
             allow=allow,
             deny=self.symbols(universe, "deny"),
             sectors=self.sectors(self.table(tables, "sectors")),
+            market_collar_frac=collar,
         )
+
+    def collar(self, value: object) -> float:
+        """Return the collar of market orders; 0 sends limits at the last price."""
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise self.bad("account", COLLAR, f"{COLLAR} = {value!r} must be a plain number.")
+        if not 0 <= value <= COLLAR_LARGEST:
+            hint = f"a fraction of the price in [0, {COLLAR_LARGEST}]; 0.005 is 5 parts in 1,000"
+            raise self.bad("account", COLLAR, f"{COLLAR} = {value} must be {hint}.")
+        if Fraction(repr(value)) * BPS_UNITS % 1:
+            raise self.bad("account", COLLAR, f"{COLLAR} = {value}: write at most 8 decimals.")
+        return float(value)
 
     def table(self, tables: Mapping[str, object], name: str) -> dict[str, object]:
         table = tables.get(name, {})
