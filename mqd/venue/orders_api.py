@@ -30,7 +30,10 @@ class OrdersApi:
     def post(self, book: AccountBook, request: Request) -> Answer:
         """POST /v2/orders."""
         record = self._desk.submit(book, request.body or {})
-        return Answer(200, order_json(record, nested=True))
+        shown = order_json(record, nested=True)
+        if record.status == "new":  # the answer was written before the exchange had taken it
+            shown["status"] = "pending_new"
+        return Answer(200, shown)
 
     def get_all(self, book: AccountBook, request: Request) -> Answer:
         """GET /v2/orders."""

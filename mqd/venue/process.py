@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mqd.errors import MqdError
@@ -23,15 +26,16 @@ from mqd.venue.wire import ABORT
 HOST = "127.0.0.1"
 
 
-class _Server(uvicorn.Server):
-    """Says on standard output where it listens, in one line of JSON, once it does."""
+class LoopbackServer(uvicorn.Server):
+    """Calls ``on_ready(port)`` once it listens."""
 
-    async def startup(self, sockets: object = None) -> None:
+    on_ready: Callable[[int], None] = staticmethod(lambda _: None)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to listen, and say so."""
-        await super().startup(sockets)  # type: ignore[arg-type]
-        port = self.servers[0].sockets[0].getsockname()[1]
-        sys.stdout.write(json.dumps({"port": port, "pid": os.getpid()}) + "\n")
-        sys.stdout.flush()
+        await super().startup(sockets)
+        if self.started:
+            self.on_ready(self.servers[0].sockets[0].getsockname()[1])
 
 
 class CuttingProtocol(H11Protocol):
@@ -57,27 +61,37 @@ def venue_of(config: VenueConfig) -> Venue:
     )  # fmt: skip
 
 
+def server_of(app: FastAPI, port: int = 0) -> LoopbackServer:
+    """Return a server of the application on the loopback interface; port 0 takes a free one."""
+    return LoopbackServer(
+        uvicorn.Config(
+            app, host=HOST, port=port, log_level="warning", access_log=False,
+            http=CuttingProtocol, ws="websockets-sansio", ws_max_size=16 * 2**20, lifespan="off",
+            server_header=False, timeout_graceful_shutdown=2,
+        )
+    )  # fmt: skip
+
+
 async def serve(config: VenueConfig) -> None:
     """Serve until a signal, or the end of standard input, ends it."""
     venue = venue_of(config)
     app = app_of(venue, control_token=config.control_token, stepped=config.pace == "step")
-    server = _Server(
-        uvicorn.Config(
-            app, host=HOST, port=config.port, log_level="warning", access_log=False,
-            http=CuttingProtocol,
-            ws="websockets-sansio", ws_max_size=16 * 2**20, lifespan="off", server_header=False,
-            timeout_graceful_shutdown=2,
-        )
-    )  # fmt: skip
+    server = server_of(app, config.port)
+    server.on_ready = _say_ready
     loop = asyncio.get_running_loop()
-    watch = threading.Thread(target=_until_closed, args=(loop, server), daemon=True)
-    watch.start()
+    threading.Thread(target=_until_closed, args=(loop, server), daemon=True).start()
     walking = None
     if not isinstance(config.pace, str):
         walking = asyncio.create_task(walk(venue, config.pace))
     await server.serve()
     if walking is not None:
         walking.cancel()
+
+
+def _say_ready(port: int) -> None:
+    """Say on standard output where the venue listens, in one line of JSON."""
+    sys.stdout.write(json.dumps({"port": port, "pid": os.getpid()}) + "\n")
+    sys.stdout.flush()
 
 
 def _until_closed(loop: asyncio.AbstractEventLoop, server: uvicorn.Server) -> None:

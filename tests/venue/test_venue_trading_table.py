@@ -1,0 +1,132 @@
+"""Every trading endpoint, status and body of the table, over HTTP, and the broker afterwards."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.venue.venue_bench import (
+    ACCOUNT,
+    HEADERS,
+    Switch,
+    http,
+    limit,
+    listening,
+    market,
+    step,
+    venue_by_hand,
+)
+
+TABLE = Path(__file__).parents[1] / "tables" / "venue_trading.csv"
+ROWS = list(csv.DictReader(TABLE.read_text(encoding="utf-8").splitlines()))
+LEGS = {"take_profit": {"limit_price": "110"}, "stop_loss": {"stop_price": "85"}}
+SETUPS = {
+    "resting": limit("90", client_order_id="resting"),
+    "target": limit("120", side="sell", qty="60"),
+    "bracket": limit("95", order_class="bracket", **LEGS),
+    "notional": {**market(symbol="BBB", notional="75"), "qty": None},
+}
+FILLED = {"long": market(), "short": market("sell", "50")}
+
+
+@pytest.fixture(scope="module")
+def server():
+    switch = Switch()
+    with listening(switch) as port:
+        yield switch, port
+
+
+class Scene:
+    """One row's venue with what its setup has made."""
+
+    def __init__(self, switch, port, row):
+        self.venue = switch.put(venue_by_hand())
+        self.book = self.venue.books[ACCOUNT]
+        self.row = row
+        self.names = {"asset": self.venue.scene.asset_id("AAA"), "order": "", "leg": ""}
+        headers = dict(HEADERS)
+        if "badkey" in row["setup"]:
+            headers["APCA-API-SECRET-KEY"] = "wrong"
+        self.client = http(port, headers)
+
+    def set_up(self):
+        step(self.venue)
+        for word in self.row["setup"].split():
+            self._set_up(word)
+
+    def _set_up(self, word):
+        if word in SETUPS:
+            self._post(SETUPS[word])
+        elif word in FILLED:
+            self._post(FILLED[word])
+            step(self.venue)
+        elif word == "cancel":
+            assert self.client.delete(f"/v2/orders/{self.names['order']}").status_code == 204
+        elif word == "night":
+            while not step(self.venue)["ends_session"]:
+                continue
+        elif word == "suspend":
+            path = "/v2/account/configurations"
+            assert self.client.patch(path, json={"suspend_trade": True}).status_code == 200
+
+    def _post(self, body):
+        answer = self.client.post("/v2/orders", json=body)
+        assert answer.status_code == 200, answer.text
+        order = answer.json()
+        self.names["order"] = order["id"]
+        self.names["leg"] = order["legs"][0]["id"] if order["legs"] else ""
+
+    def ask(self):
+        row = self.row
+        path, query = (self.fill(row[part]) for part in ("path", "query"))
+        url = f"{path}?{query}" if query else path
+        return self.client.request(row["method"], url, content=row["body"] or None)
+
+    def fill(self, text):
+        for name, value in self.names.items():
+            text = text.replace("{" + name + "}", value)
+        return text
+
+
+def shown(body, name):
+    """Return what a body shows under a name: n, legs, 0.key, or a key."""
+    if name == "n":
+        return str(len(body))
+    if name == "legs":
+        return ",".join(leg["status"] for leg in body["legs"])
+    place, _, key = name.rpartition(".")
+    return str((body[int(place)] if place else body)[key])
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["case"])
+def test_an_endpoint_answers_as_the_table_says(row, server):
+    scene = Scene(*server, row)
+    with scene.client:
+        scene.set_up()
+        answer = scene.ask()
+    assert answer.status_code == int(row["status"]), answer.text
+    body = json.loads(answer.text) if answer.text else None
+    if row["code"]:
+        assert body["code"] == int(row["code"])
+    assert (
+        row["message"] in (body or {"message": ""}).get("message", "") if row["message"] else True
+    )
+    for word in row["shows"].split():
+        name, _, expected = scene.fill(word).partition("=")
+        assert shown(body, name).replace(" ", "_") == expected, name
+    assert_state(scene.book, row["after"])
+
+
+def assert_state(book, after):
+    """The simulated broker holds what the row says: open orders, and lots of AAA."""
+    broker = book.broker
+    found = {
+        "open": len(broker.open_orders()), "lots": broker.account_book.lots("AAA"),
+    }  # fmt: skip
+    for word in after.split():
+        name, _, expected = word.partition("=")
+        assert found[name] == int(expected), name
+    assert {one.client_order_id for one in broker.open_orders()} == {
+        record.id for record in book.working()
+    }
