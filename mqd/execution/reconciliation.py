@@ -2,66 +2,54 @@
 
 The comparison runs over the union of both sides' symbols. What the venue does not name is not
 thereby flat: an answer without positions while our log holds some is a break of its own, and
-nothing of that answer is believed. A break names what would explain it; nothing here sends an
-order, books a fill or changes a position.
+nothing of that answer is believed. A break names what would explain it, with the venue's FILL
+activities where they do; nothing here sends an order, books a fill or changes a position.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from enum import StrEnum
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from mqd.core.order import Order
 from mqd.core.position import Account, Position
 from mqd.core.protocols import Broker
 from mqd.errors import UsageError
+from mqd.execution.breaks import (
+    BELIEVED,
+    NOTHING_ANNOUNCED,
+    UNEXPLAINED_POSITION,
+    Announced,
+    Break,
+    BreakKind,
+    Copy,
+    FillActivity,
+    WorkingOrder,
+    copies_of,
+    guessed,
+    renamed,
+    witnessed,
+)
+
+__all__ = [
+    "Announced", "Books", "Break", "BreakKind", "FillActivity", "PositionReconciliation",
+    "Reconciliation", "WorkingOrder",
+]  # fmt: skip
 
 UNEXPLAINED_SYMBOLS_MAX: Final = 3
 UNEXPLAINED_EQUITY_FRAC_MAX: Final = Fraction(1, 100)
-_SPLIT_FACTOR_MAX: Final = 100
-
-
-class BreakKind(StrEnum):
-    """What kind of difference it is, most particular explanation first."""
-
-    MISSING_POSITIONS = "missing_positions"  # no position named at all, though ours are not flat
-    TIMING = "timing"  # the venue counted fills whose executions are on their way
-    MISSED_FILL = "missed_fill"  # an order of ours can have filled by the difference
-    SPLIT = "split"  # one side is a whole multiple of the other
-    POSITION = "position"  # no explanation
-    FOREIGN_ORDER = "foreign_order"  # the venue works an order that is not ours
-    MISSING_ORDER = "missing_order"  # our working order is not on the venue's list
-    CASH = "cash"  # cash differs by more than the tolerance
-
-
-_EXPLAINED: Final = frozenset({BreakKind.TIMING})
-_UNEXPLAINED_POSITION: Final = frozenset(
-    {BreakKind.MISSED_FILL, BreakKind.SPLIT, BreakKind.POSITION, BreakKind.MISSING_POSITIONS}
-)
-
-
-class WorkingOrder(NamedTuple):
-    """One of our orders that is not over, as the desk's state machine has it.
-
-    ``signed_leaves`` are the lots that may still fill, ``signed_provisional`` those that the
-    venue counted and whose executions have not arrived; both with the sign of the side.
-    ``confirmed`` is False while the venue has never confirmed the order (intent, submitted,
-    unknown): such an order may be absent from its list.
-    """
-
-    symbol: str
-    signed_leaves: int
-    signed_provisional: int = 0
-    confirmed: bool = True
+MISMATCHES_MAX: Final = 2
+"""A symbol that differs this often in a row halts the desk (control 30)."""
 
 
 class Books(NamedTuple):
     """The desk's side.
 
     ``lots`` by symbol (signed), their market value ``value_quanta`` by symbol (sign ignored), cash,
-    equity, and the working orders by client order id.
+    equity, and the working orders by client order id. ``filled``: the lots whose executions are
+    booked, by client order id, of every order that an activity can be about.
     """
 
     lots: Mapping[str, int]
@@ -69,43 +57,21 @@ class Books(NamedTuple):
     cash_quanta: int
     equity_quanta: int
     working: Mapping[str, WorkingOrder]
-
-
-class Break(NamedTuple):
-    """One difference. ``ours`` and ``theirs`` are lots, or quanta for CASH; ``what`` is an order
-    id for the order kinds, else a sentence."""
-
-    kind: BreakKind
-    symbol: str
-    ours: int
-    theirs: int
-    what: str
-
-    @property
-    def explained(self) -> bool:
-        """Whether waiting will settle it."""
-        return self.kind in _EXPLAINED
+    filled: Mapping[str, int] = MappingProxyType({})
 
 
 class Reconciliation(NamedTuple):
     """The outcome of one comparison.
 
-    ``ok``: no break at all. ``frozen_symbols``: sorted; only reductions may be sent there.
-    ``halt``: too much is unexplained to trade at all.
+    ``ok``: no break at all. ``frozen_symbols``: sorted; only reductions may be sent there, until
+    a comparison finds no break of theirs. ``halt``: too much is unexplained to trade at all, or a
+    symbol differs for the second time in a row.
     """
 
     ok: bool
     breaks: tuple[Break, ...]
     frozen_symbols: tuple[str, ...]
     halt: bool
-
-
-def _is_split(ours: int, theirs: int) -> bool:
-    """Whether one side is a whole multiple of the other, 2 to 100 times, on the same side."""
-    if ours * theirs <= 0:
-        return False
-    small, large = sorted((abs(ours), abs(theirs)))
-    return large % small == 0 and 2 <= large // small <= _SPLIT_FACTOR_MAX
 
 
 def _lot_quanta(books: Books, held: Position | None, symbol: str) -> Fraction | None:
@@ -121,7 +87,9 @@ def _lot_quanta(books: Books, held: Position | None, symbol: str) -> Fraction | 
 class PositionReconciliation:
     """Compares the desk's books with a broker's answers; it asks and never acts.
 
-    ``cash_tolerance_quanta`` is how far cash may differ (fees that the venue books later).
+    ``cash_tolerance_quanta`` is how far cash may differ (fees that the venue books later). One
+    object a run: it remembers which symbols are frozen, how often in a row each differed, and the
+    activities that no clean comparison has settled yet.
     """
 
     def __init__(self, broker: Broker, cash_tolerance_quanta: int = 0) -> None:
@@ -129,65 +97,88 @@ class PositionReconciliation:
             raise UsageError(f"A cash tolerance of {cash_tolerance_quanta} quanta is negative.")
         self._broker = broker
         self._cash_tolerance_quanta = cash_tolerance_quanta
+        self._activities: dict[str, FillActivity] = {}
+        self._frozen: frozenset[str] = frozenset()
+        self._misses: dict[str, int] = {}
 
-    def compare(self, books: Books) -> Reconciliation:
-        """Ask the broker for positions, open orders and account, and compare."""
+    @property
+    def frozen_symbols(self) -> frozenset[str]:
+        """The symbols in which only reductions may be sent."""
+        return self._frozen
+
+    def compare(
+        self,
+        books: Books,
+        activities: Iterable[FillActivity] = (),
+        announced: Announced = NOTHING_ANNOUNCED,
+    ) -> Reconciliation:
+        """Ask the broker for positions, open orders and account, and compare.
+
+        ``activities`` are the fills that are new since the last comparison; a repeated one counts
+        once.
+        """
+        self._activities |= {one.activity_id: one for one in activities}
         positions = self._broker.positions()
         orders = self._broker.open_orders()
         account = self._broker.account()
-        breaks = [
-            *self._positions(books, positions, {order.client_order_id for order in orders}),
-            *self._orders(books, orders),
-            *self._cash(books, account),
-        ]
-        return self._judged(books, breaks, positions, account)
+        listed = {order.client_order_id for order in orders}
+        differing = renamed(list(self._positions(books, positions, listed, announced)), announced)
+        breaks = [*differing, *self._orders(books, orders), *self._cash(books, account)]
+        self._forget(books.filled, {item.symbol for item in differing if item.ours != item.theirs})
+        return self._remembered(self._judged(books, breaks, positions, account))
+
+    def _forget(self, filled: Mapping[str, int], differing: set[str]) -> None:
+        """Drop the activities of ours that are booked, and of others where positions agree."""
+        self._activities = {
+            name: one
+            for name, one in self._activities.items()
+            if (not one.client_order_id and one.symbol in differing)
+            or (one.client_order_id and not 0 <= one.cum_lots <= filled.get(one.client_order_id, 0))
+        }
+
+    def _remembered(self, found: Reconciliation) -> Reconciliation:
+        """Keep what is frozen until its symbol is clean, and halt on a repeated difference."""
+        broken = {item.symbol for item in found.breaks}
+        wrong = {item.symbol for item in found.breaks if item.is_mismatch}
+        self._frozen = frozenset(found.frozen_symbols) | (self._frozen & broken)
+        self._misses = {symbol: self._misses.get(symbol, 0) + 1 for symbol in wrong}
+        repeated = any(count >= MISMATCHES_MAX for count in self._misses.values())
+        frozen = tuple(sorted(self._frozen))
+        return found._replace(frozen_symbols=frozen, halt=found.halt or repeated)
 
     def _positions(
-        self, books: Books, positions: Mapping[str, Position], listed: set[str]
+        self,
+        books: Books,
+        positions: Mapping[str, Position],
+        listed: set[str],
+        announced: Announced,
     ) -> Iterable[Break]:
-        """Compare every symbol that either side names, in alphabetical order.
+        """Compare every symbol that either side or an activity names, in alphabetical order.
 
         An answer without any position is believed for a symbol only where our own orders, gone
-        from the venue's list, can have closed it.
+        from the venue's list, can have closed it, or activities tell of it.
         """
         held = {symbol: lots for symbol, lots in books.lots.items() if lots}
+        copies = copies_of(self._activities.values(), books.filled)
         gone = not positions
-        for symbol in sorted({*held, *positions}):
+        for symbol in sorted({*held, *positions, *copies}):
             ours = held.get(symbol, 0)
             theirs = positions[symbol].lots if symbol in positions else 0
-            if ours == theirs:
+            copy = copies.get(symbol, Copy())
+            if ours == theirs and copy == Copy():
                 continue
             working = [
                 order
                 for name, order in books.working.items()
                 if order.symbol == symbol and not (gone and name in listed)
             ]
-            found = self._position_break(working, symbol, ours, theirs)
-            if gone and found.kind not in (BreakKind.TIMING, BreakKind.MISSED_FILL):
+            bare = Break(BreakKind.POSITION, symbol, ours, theirs, "")
+            ratio = announced.splits.get(symbol)
+            found = witnessed(working, copy, bare) or guessed(working, symbol, ours, theirs, ratio)
+            if gone and found.kind not in BELIEVED:
                 what = "the venue names no position at all: missing is not flat, ask again"
                 found = Break(BreakKind.MISSING_POSITIONS, symbol, ours, 0, what)
             yield found
-
-    @staticmethod
-    def _position_break(
-        working: Iterable[WorkingOrder], symbol: str, ours: int, theirs: int
-    ) -> Break:
-        """Name the most particular explanation of one symbol's difference."""
-        provisional = buys = sells = 0
-        for order in working:
-            provisional += order.signed_provisional
-            buys += max(0, order.signed_leaves)
-            sells += max(0, -order.signed_leaves)
-        change = theirs - ours
-        if provisional and change == provisional:
-            kind, what = BreakKind.TIMING, "the venue counted fills whose executions are due"
-        elif (buys or sells) and -sells <= change - provisional <= buys:
-            kind, what = BreakKind.MISSED_FILL, "an open order can have filled: query it"
-        elif _is_split(ours, theirs):
-            kind, what = BreakKind.SPLIT, "one side is a whole multiple of the other"
-        else:
-            kind, what = BreakKind.POSITION, "no open order or split explains it"
-        return Break(kind, symbol, ours, theirs, what)
 
     @staticmethod
     def _orders(books: Books, orders: Iterable[Order]) -> Iterable[Break]:
@@ -214,16 +205,23 @@ class PositionReconciliation:
     ) -> Reconciliation:
         """Freeze what is unexplained; halt when it is more than 3 symbols or 1 % of equity.
 
+        A missed fill that an activity confirms is known and has to be booked: it freezes only.
         Cash counts as far as the differing positions, at their value, do not account for it. A
         difference that nobody can value, equity that is not positive, and an answer without
         positions that is not believed halt as well.
         """
         frozen = {item.symbol for item in breaks if item.symbol and not item.explained}
-        wrong = [item for item in breaks if item.kind in _UNEXPLAINED_POSITION]
+        wrong = [
+            item
+            for item in breaks
+            if item.kind in UNEXPLAINED_POSITION
+            and item.ours != item.theirs
+            and not (item.kind is BreakKind.MISSED_FILL and item.activities)
+        ]
         worth: dict[str, Fraction | None] = {}
         moved: dict[str, Fraction] = {}
         for item in breaks:
-            if item.kind in _UNEXPLAINED_POSITION or item.kind is BreakKind.TIMING:
+            if item.kind in UNEXPLAINED_POSITION or item.kind is BreakKind.TIMING:
                 lot = _lot_quanta(books, positions.get(item.symbol), item.symbol)
                 worth[item.symbol] = lot
                 moved[item.symbol] = abs(item.theirs - item.ours) * (lot or Fraction(0))
