@@ -18,7 +18,10 @@ def app_of(venue: Venue, *, control_token: str = "", stepped: bool = True) -> Fa
     """Return the application; without a ``control_token`` nobody may use the control path."""
     app = FastAPI(title="mqd venue", docs_url=None, redoc_url=None)
     listeners = Listeners(venue)
-    hub = DataHub(venue.account_id, faults=venue.faults)
+    hub = DataHub(
+        venue.account_id, faults=venue.faults,
+        prints=lambda: venue.data.prints_of(venue.market.present_rows),
+    )  # fmt: skip
     venue.on_data(hub.publish)
 
     def cut() -> None:

@@ -46,7 +46,8 @@ class DataHub:
     """All market data connections of a venue.
 
     ``authenticate(key, secret)`` returns an account id or None. ``plan`` is "free" or "paid".
-    Every method may be called from any thread.
+    ``prints()`` returns the trades and quotes that belong before the bars that are published; it
+    is asked only while somebody subscribes to them. Every method may be called from any thread.
     """
 
     def __init__(
@@ -55,8 +56,10 @@ class DataHub:
         *,
         plan: str = "paid",
         faults: FaultPlan | None = None,
+        prints: Callable[[], list[Message]] | None = None,
     ) -> None:
         self.authenticate = authenticate
+        self._prints = prints
         self.plan = plan
         self.faults = faults or FaultPlan()
         self._sessions: list[DataSession] = []
@@ -66,6 +69,8 @@ class DataHub:
         """Send messages (``T``, ``S``, ``t`` in int ns) to all who subscribed to them."""
         with self._lock:
             sent = self.faults.data(messages)
+            if sent and self._prints and any(one.wants_prints for one in self._sessions):
+                sent = [*self._prints(), *sent]
             for session in list(self._sessions):
                 session.offer(sent)
 
@@ -151,6 +156,11 @@ class DataSession:
         """Close the connection from our side."""
         self._hub.leave(self)
         self._close()
+
+    @property
+    def wants_prints(self) -> bool:
+        """True while trades or quotes are subscribed to."""
+        return bool(self._lists["trades"] or self._lists["quotes"])
 
     def offer(self, messages: Sequence[Message]) -> None:
         """Send those messages that the client subscribed to, in batches."""

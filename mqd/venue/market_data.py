@@ -78,26 +78,19 @@ class MarketData:
         except Refused as refused:
             return Answer(refused.status, refused.body())
 
-    def opening(self, rows: Sequence[int]) -> list[Row]:
-        """Return the socket's messages at a step's opening: the first trade and quote of each bar.
+    def prints_of(self, rows: Sequence[int]) -> list[Row]:
+        """Return the socket's quotes and trades of a step, by time, then symbol; ``t`` int ns.
 
-        ``rows`` is each symbol's row in the step, -1 where it has no bar. ``t`` is int ns.
+        ``rows`` is each symbol's row in the step, -1 where it has no bar. They go out when the
+        step closes, before its bars: until then nobody may know its high and low.
         """
-        return [one for symbol, row in self._present(rows) for one in self._prints(symbol, row, 0)]
-
-    def closing(self, rows: Sequence[int]) -> list[Row]:
-        """Return the socket's messages at a step's close: what traded since, then the bars."""
         present = list(self._present(rows))
-        messages = [
+        return [
             one
+            for part in range(PARTS)
             for symbol, row in present
-            for place in range(1, PARTS)
-            for one in self._prints(symbol, row, place)
+            for one in self._prints(symbol, row, part)
         ]
-        kind = "d" if self.tape.daily else "b"
-        for symbol, row in present:
-            messages.append({"T": kind, "S": symbol, **bar_of(self.tape.base(symbol), row)})
-        return messages
 
     def _present(self, rows: Sequence[int]) -> Iterator[tuple[str, int]]:
         return ((s, row) for s, row in zip(self._bars.symbols, rows, strict=True) if row >= 0)
