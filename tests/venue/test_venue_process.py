@@ -9,6 +9,7 @@ import time
 import pandas as pd
 import pytest
 
+from mqd.venue.process import main
 from tests.venue.venue_bench import ACCOUNT, HEADERS, KEY, SECRET, bars_by_hand, http
 
 TOKEN = {"X-Control-Token": "control"}
@@ -155,24 +156,33 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_configuration_is_refused_with_a_sentence(name, data, tmp_path):
+def test_a_wrong_configuration_is_refused_with_a_sentence(name, data, tmp_path, capsys):
     more, sentence = WRONG[name]
-    process = start(write(tmp_path, words_of(data, **more)))
-    code, said = end(process)
-    assert code in (1, 2)
+    code = main(["--config", str(write(tmp_path, words_of(data, **more)))])
+    said = capsys.readouterr().err
+    assert code == 2
     assert sentence in said
-    assert "Traceback" not in said
     assert SECRET not in said
 
 
-def test_a_configuration_that_others_can_read_is_refused(data, tmp_path):
-    code, said = end(start(write(tmp_path, words_of(data), mode=0o644)))
-    assert code == 2
-    assert "can be read by others" in said
+def test_a_process_that_cannot_start_says_why_and_ends(data, tmp_path):
+    code, said = end(start(write(tmp_path, words_of(data, colour="red"))))
+    assert (code, "Traceback" in said) == (2, False)
+    assert "colour is unknown" in said
 
 
-def test_a_link_or_a_missing_file_is_refused(data, tmp_path):
+def test_a_configuration_that_others_can_read_is_refused(data, tmp_path, capsys):
+    assert main(["--config", str(write(tmp_path, words_of(data), mode=0o644))]) == 2
+    assert "can be read by others" in capsys.readouterr().err
+
+
+def test_a_link_a_missing_file_or_no_file_is_refused(data, tmp_path, capsys):
     link = tmp_path / "link.json"
     link.symlink_to(write(tmp_path, words_of(data)))
-    assert "no plain file" in end(start(link))[1]
-    assert "cannot be read" in end(start(tmp_path / "absent.json"))[1]
+    for words, sentence in (
+        (["--config", str(link)], "no plain file"),
+        (["--config", str(tmp_path / "absent.json")], "cannot be read"),
+        ([], "usage:"),
+    ):
+        assert main(words) == 2
+        assert sentence in capsys.readouterr().err
