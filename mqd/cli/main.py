@@ -31,8 +31,12 @@ COMMANDS: Final = {
     "walk-forward": Command(
         "mqd.cli.walk_forward:walk_forward", "Choose in each window, trade the next."
     ),
+    "rehearse": Command(
+        "mqd.cli.rehearse:rehearse", "Trade a strategy on a local venue that speaks Alpaca."
+    ),
     "data list": Command("mqd.cli.data:list_datasets", "List the datasets and what they hold."),
     "data verify": Command("mqd.cli.data:verify", "Recompute hashes and quality of the datasets."),
+    "data fetch": Command("mqd.cli.data_fetch:fetch", "Fetch history into the local catalog."),
     "data build": Command("mqd.cli.data:build", "Rebuild datasets from their pinned sources."),
     "promote": Command("mqd.cli.promote:promote", "Prove a strategy and write its record."),
     "status": Command("mqd.cli.status:status", "Show what a desk holds and how it is."),

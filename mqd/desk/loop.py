@@ -62,6 +62,18 @@ class Desk:
         for trader in self._hooked:
             self._call(trader, "on_start", 0)
 
+    def resume(self) -> None:
+        """Take the history for marked: the next step begins where the log and the bars end."""
+        parts = self.parts
+        last = parts.market.n_steps - 1
+        self._marked = last
+        if last >= 0:
+            parts.market.enter(last)
+            self._day = parts.gate.session = parts.market.day[last]
+            parts.risk.session(self._day, parts.valuation.equity())
+            self.curve.touch()
+            self.curve.note(last, parts.valuation.ledger)
+
     def run(self, after_step: Callable[[int], None] | None = None, *, every: bool = False) -> None:
         """Go through all steps; quiet ones, in which nothing can happen, are passed over.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -19,6 +20,7 @@ from mqd.live.runners import make_live_runner
 from mqd.log_reader import read
 from mqd.result import Named
 from mqd.risk.kill_switch import KillSwitch
+from mqd.strategy.compiled import fingerprint
 
 
 def plan_scales(plan: MarketPlan) -> dict[str, Scale]:
@@ -40,6 +42,17 @@ class DeskPlan:
     def quantum(self) -> Decimal:
         """The money quantum of the run."""
         return next(iter(plan_scales(self.market).values())).quantum
+
+    @property
+    def sha256(self) -> str:
+        """The hash of what decides the trading: code, parameters, limits, sizes, market."""
+        settings = self.settings
+        words = (
+            [(fingerprint(one), dict(one.parameters), share) for _, one, share in self.named],
+            settings.limits.sha256, settings.sizer, settings.multiplier,
+            settings.rebalance_band_frac, self.market.words(),
+        )  # fmt: skip
+        return hashlib.sha256(repr(words).encode()).hexdigest()
 
 
 def build_desk(

@@ -33,9 +33,11 @@ def books_of(desk: Desk) -> Books:
         for symbol, lots in valuation.ledger.lots.items()
     }
     working = {s.order.client_order_id: _working(s) for s in parts.blotter.open_orders()}
+    filled = {s.order.client_order_id: s.booked_lots for s in parts.machine.states()}
     return Books(
-        dict(valuation.ledger.lots), value, valuation.ledger.cash, valuation.equity(), working
-    )
+        dict(valuation.ledger.lots), value, valuation.ledger.cash, valuation.equity(), working,
+        filled,
+    )  # fmt: skip
 
 
 def _working(state: OrderState) -> WorkingOrder:

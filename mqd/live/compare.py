@@ -39,6 +39,7 @@ def _differences(
     differ = ~((mine == theirs) | (mine.isna() & theirs.isna()))
     for row in differ.index[differ.any(axis=1)][:SHOWN]:
         columns = [column for column in differ.columns if differ.at[row, column]]
-        pairs = ", ".join(f"{c}: {mine.at[row, c]} / {theirs.at[row, c]}" for c in columns)
-        found.append(f"{what} {row + 1} ({mine.at[row, 'symbol']}): {pairs}")
+        cells = [(c, str(mine.at[row, c]), str(theirs.at[row, c])) for c in columns]
+        pairs = ", ".join(f"{name}: {here} / {there}" for name, here, there in cells)
+        found.append(f"{what} {row} ({mine.at[row, 'symbol']!s}): {pairs}")
     return found

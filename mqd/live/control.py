@@ -40,6 +40,22 @@ class Said(NamedTuple):
     ends_session: bool
 
 
+class Stand(NamedTuple):
+    """Where the venue stands: its clock, and the step whose ``phase`` was the last one taken."""
+
+    now_ns: int
+    updates: int
+    bars: int
+    phase: str
+    ts_close: int
+    steps_left: int
+
+    @property
+    def over(self) -> bool:
+        """True when the last step is closed."""
+        return self.steps_left == 0 and self.phase == "close"
+
+
 class Control:
     """One connection to the control path of a venue on this machine."""
 
@@ -55,18 +71,27 @@ class Control:
         return Begun(False, said["ts_close"], said["opens_ns"], said["updates"], said["activities"])
 
     def phase(self, name: str) -> Said:
-        """Let the venue take the phase ``open``, ``within`` or ``close``."""
-        return _said(self._ask("POST", name))
+        """Let the venue take the phase ``open``, ``within`` or ``close``; one that it has taken
+        before (the desk was restarted) counts as taken."""
+        return _said(self._ask("POST", name, over_is_well=True))
 
     def state(self) -> Said:
         """Return what the venue has told so far."""
         return _said(self._ask("GET", "state"))
 
+    def stand(self) -> Stand:
+        """Return where the venue stands."""
+        said = self._ask("GET", "state")
+        left = said["n_steps"] - said["step"] - 1
+        return Stand(
+            said["now_ns"], said["updates"], said["bars"], said["phase"], said["ts_close"], left
+        )
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
-    def _ask(self, method: str, name: str) -> dict[str, Any]:
+    def _ask(self, method: str, name: str, *, over_is_well: bool = False) -> dict[str, Any]:
         headers = {"X-Control-Token": self._token}
         try:
             self._connection.request(method, f"/_control/{name}", headers=headers)
@@ -74,6 +99,8 @@ class Control:
             text = reply.read()
         except (OSError, http.client.HTTPException) as error:
             raise VenueGone(self._port, str(error) or type(error).__name__) from error
+        if reply.status == 409 and over_is_well:
+            return self._ask("GET", "state")
         if reply.status != 200:
             raise VenueGone(self._port, f"HTTP {reply.status} on {name}: {text[:200]!r}")
         said: dict[str, Any] = json.loads(text)

@@ -7,12 +7,13 @@ So a rehearsal at full speed sends the same orders, and gets the same fills, as 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, Protocol
 
 from mqd.core.bar import CorporateAction
-from mqd.core.clock import WallClock
+from mqd.core.clock import NS_PER_S, WallClock
 from mqd.core.execution_report import ExecutionReport, ReportKind
 from mqd.core.order import Order
 from mqd.core.position import Account, Position
@@ -20,17 +21,18 @@ from mqd.core.protocols import Broker
 from mqd.errors import MqdError
 from mqd.execution.fill_model import FillCounts
 from mqd.execution.venue_account import CashActivity, SplitActivity
-from mqd.live.control import Begun, Control
+from mqd.live.control import Begun, Control, Stand
 from mqd.live.market import GrowingMarket, LiveBar
 
 PATIENCE_S = 10.0
+SAMPLES_MAX = 4096
 _OVER = frozenset(
     {
         ReportKind.FILL, ReportKind.CANCELED, ReportKind.EXPIRED, ReportKind.REJECTED,
         ReportKind.REPLACED, ReportKind.DEFINITE_REJECT, ReportKind.NOT_FOUND,
     }
 )  # fmt: skip
-_ACCOUNTS = {"FEE": "fees", "DIV": "dividends", "INT": "borrow"}
+CASH_ACCOUNTS = {"FEE": "fees", "DIV": "dividends", "INT": "borrow"}
 
 
 class Connector(Broker, Protocol):
@@ -76,6 +78,10 @@ class BarInbox:
                 self._bars += bars
                 self._ready.notify_all()
 
+    def skip(self, total: int) -> None:
+        """Start counting at ``total``: bars that went out before this desk listened."""
+        self._taken = total
+
     def upto(self, total: int, timeout_s: float) -> list[LiveBar]:
         """Wait until ``total`` bars have come since the start and return the new ones."""
         with self._ready:
@@ -120,13 +126,40 @@ class PacedBroker:
         self._activity_id = ""
         self.judge: Callable[[list[ExecutionReport]], list[ExecutionReport]] = lambda said: said
         self.n_silent = 0
+        self._wall = WallClock()
+        self._bars_mono_ns = 0
+        self._submits: deque[int] = deque(maxlen=SAMPLES_MAX)
+        self._to_wire: deque[int] = deque(maxlen=SAMPLES_MAX)
 
     # --- the driver's side -------------------------------------------------------------------
 
     def next_step(self) -> int | None:
         """Let the venue begin the next step and return its close, None after the last."""
         self._begun = self._control.begin()
+        self._bars_mono_ns = 0
         return None if self._begun.done else self._begun.ts_close
+
+    def rejoin(self, stand: Stand) -> None:
+        """Take up a step that the venue has begun and not closed: the desk was restarted."""
+        self._begun = Begun(False, stand.ts_close, stand.now_ns, stand.updates, 0)
+
+    def hear_all(self) -> None:
+        """Wait for all trade updates that the venue has told."""
+        self._hear(self._control.state().updates)
+
+    def charges_after(self, n_booked: int) -> list[CashActivity]:
+        """Return the changes of cash that the venue told of, but for the first ``n_booked``."""
+        return [activity for activity in self._charges() if activity.amount][n_booked:]
+
+    def latency_ns(self) -> dict[str, float]:
+        """Return the median and the 99th percentile of what an order took, in ns."""
+        found: dict[str, float] = {}
+        for name, samples in (("bar_to_wire", self._to_wire), ("submit", self._submits)):
+            if samples:
+                ordered = sorted(samples)
+                found[f"{name}_p50"] = float(ordered[len(ordered) // 2])
+                found[f"{name}_p99"] = float(ordered[len(ordered) * 99 // 100])
+        return found
 
     @property
     def has_resting(self) -> bool:
@@ -159,6 +192,7 @@ class PacedBroker:
         said = self._control.phase("close")
         self._hear(said.updates)
         bars = self._inbox.upto(said.bars, self._patience_s)
+        self._bars_mono_ns = self._wall.monotonic_ns()
         self._market.take(bars, ends_session=said.ends_session)
 
     def act(self, action: CorporateAction) -> CashActivity | SplitActivity | None:
@@ -174,7 +208,11 @@ class PacedBroker:
     def submit(self, order: Order, legs: Sequence[Order] = ()) -> None:
         """Send an order and hear what it led to."""
         self._open.update(member.client_order_id for member in (order, *legs))
+        before = self._wall.monotonic_ns()
         self._connector.submit(order, legs)
+        self._submits.append(self._wall.monotonic_ns() - before)
+        if self._bars_mono_ns:
+            self._to_wire.append(before - self._bars_mono_ns)
         self._hear(self._control.state().updates)
 
     def cancel(self, client_order_id: str) -> None:
@@ -211,10 +249,10 @@ class PacedBroker:
 
     def _hear(self, updates: int) -> None:
         """Wait until the stream has brought ``updates`` trade updates; ask where it is silent."""
-        waiting, clock = threading.Event(), WallClock()
-        until = clock.monotonic_ns() + int(self._patience_s * 1e9)
+        waiting = threading.Event()
+        until = self._wall.monotonic_ns() + int(self._patience_s * NS_PER_S)
         while self._connector.n_updates < updates:
-            if clock.monotonic_ns() >= until:
+            if self._wall.monotonic_ns() >= until:
                 self.n_silent += 1
                 for name in sorted(self._open):
                     self._connector.query(name)
@@ -227,7 +265,7 @@ class PacedBroker:
         for entry in self._connector.activities(self._activity_id):
             self._activity_id = entry["id"]
             self._activities += 1
-            account = _ACCOUNTS.get(entry["activity_type"])
+            account = CASH_ACCOUNTS.get(entry["activity_type"])
             if account is not None:
                 amount = int(Decimal(entry["net_amount"]) / self._quantum)
                 found.append(CashActivity(account, entry.get("symbol") or "", amount))

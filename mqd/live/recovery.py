@@ -25,9 +25,13 @@ _SIDES = {"buy": Side.BUY, "sell": Side.SELL}
 
 
 class Recovered(NamedTuple):
-    """What a log held: its last instant, and the orders of ours that are not over."""
+    """What a log held: its last instant, and the orders of ours that are not over.
+
+    ``n_charges`` counts the changes of cash that the venue told of and that were booked.
+    """
 
     n_records: int
+    n_charges: int
     last_ns: int
     open_orders: tuple[OrderState, ...]
 
@@ -83,7 +87,7 @@ class Recovery:
         self._desk, self._market = desk, market
         self._parts = desk.parts
         self._scales = desk.parts.valuation.scales
-        self._n = 0
+        self._n = self._n_charges = 0
         self._last_ns = 0
 
     def take(self, records: Iterable[Record]) -> Recovered:
@@ -98,7 +102,9 @@ class Recovery:
             journal.muted = False
         self._parts.protection.recovered()
         self._parts.hearing.unfilled.clear()
-        return Recovered(self._n, self._last_ns, tuple(self._parts.machine.working()))
+        return Recovered(
+            self._n, self._n_charges, self._last_ns, tuple(self._parts.machine.working())
+        )
 
     def _one(self, record: Record) -> None:
         """Take in one record; kinds that tell of the process alone are passed over."""
@@ -155,6 +161,7 @@ class Recovery:
         valuation = self._parts.valuation
         amount = to_units(Decimal(payload["amount"]), valuation.quantum, "cash")
         valuation.ledger.book_cash(payload["account"], amount)
+        self._n_charges += 1
 
     def _decision(self, payload: Mapping[str, Any]) -> None:
         strategy, symbol, weight = payload["strategy"], payload["symbol"], payload["weight"]

@@ -16,37 +16,50 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from mqd.adapters.alpaca.connector import AlpacaBrokerConnector
 from mqd.adapters.alpaca.keys import Keys, Secret
-from mqd.adapters.alpaca.session import AlpacaSession
-from mqd.adapters.alpaca.streams import AlpacaStreams
+from mqd.adapters.alpaca.wire import unsupported_exits
 from mqd.backtesting import Strategies, backtest, name_strategies
-from mqd.core.clock import SimulatedClock, WallClock
-from mqd.core.money import to_units
-from mqd.desk.ground import Ground
+from mqd.core.instrument import AssetClass
 from mqd.desk.harvest import harvest
-from mqd.desk.journal import Journal
-from mqd.desk.loop import Desk
+from mqd.desk.names import SIMULATED_ACCOUNT
 from mqd.desk.source import Terms
-from mqd.desk.start_record import write_start
-from mqd.desk.wiring import Wiring
-from mqd.errors import UsageError
-from mqd.event_bus import OrderEventBus
-from mqd.kernel.settings import Settings, scales_of, settings_of
-from mqd.live.closing import Closing, close_books
+from mqd.errors import RunFolderExists, UsageError
+from mqd.kernel.settings import Settings, settings_of
+from mqd.live.books import open_books
+from mqd.live.builder import DeskPlan
 from mqd.live.compare import compare
 from mqd.live.control import Control
-from mqd.live.market import GrowingMarket, plan_of
-from mqd.live.paced import BarInbox, PacedBroker
-from mqd.live.runners import make_live_runner
-from mqd.live.venue_process import VenueProcess
+from mqd.live.faults import fault_words
+from mqd.live.folder import StateFolder, account_sha256
+from mqd.live.link import VenueAddress
+from mqd.live.market import plan_of
+from mqd.live.paced_run import PacedDone, PacedRun
+from mqd.live.realtime_run import RealtimeRun, rehearsal_terms
+from mqd.live.venue_process import ACCOUNT_ID, VenueProcess
 from mqd.market_data.bars import Bars, load_bars
-from mqd.positions.store import PositionStore
 from mqd.result import Named
-from mqd.transaction_log import TransactionLog, new_run_folder
 
-READY_S = 20.0
-REHEARSAL_ACCOUNT = "sim0"
+FASTEST = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a rehearsal goes: ``factor`` times real time, None for as fast as the desk."""
+
+    factor: float | None = None
+
+    @staticmethod
+    def of(text: str) -> Pace:
+        """Return the pace of ``max``, ``1x`` or ``60x``."""
+        if text == "max":
+            return Pace()
+        try:
+            factor = float(text.removesuffix("x")) if text.endswith("x") else 0.0
+        except ValueError:
+            factor = 0.0
+        if not 0 < factor <= FASTEST:
+            raise UsageError(f"--speed {text!r}: write max, 1x or a factor such as 60x.")
+        return Pace(factor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +94,12 @@ class Rehearsal(NamedTuple):
     latency_ns: Mapping[str, float]
     equal: bool | None
     differences: tuple[str, ...]
+    killed: bool
+
+    @property
+    def clean(self) -> bool:
+        """True when nothing was lost or sent twice and the books agree with the venue's."""
+        return not (self.breaks or self.duplicates or self.lost_fills)
 
     def summary(self) -> dict[str, Any]:
         """Return the counts as one JSON-ready document."""
@@ -90,6 +109,7 @@ class Rehearsal(NamedTuple):
             "log_sha256": self.log_sha256, "run": None if self.run is None else str(self.run),
             "equal": self.equal, "differences": list(self.differences),
             "named_breaks": list(self.breaks), "latency_ns": dict(self.latency_ns),
+            "killed": self.killed,
         }  # fmt: skip
 
 
@@ -98,39 +118,89 @@ def rehearse(
     data: DataSpec,
     *,
     out: str | Path | None = None,
+    pace: Pace = Pace(),
+    faults: str | Path | None = None,
+    seed: int = 0,
     replay: bool = True,
     **words: Any,
 ) -> Rehearsal:
     """Rehearse ``strategy`` on the local venue over the bars of ``data``; return what came of it.
 
     ``words`` are those of ``backtest``: cash, sizer, costs, fills, limits, rules, multiplier,
-    rebalance_band_frac. ``out`` is the run folder (it must not exist). ``replay=True`` runs the
-    same in the desk's replay and compares order by order.
+    rebalance_band_frac. ``out`` is the run folder (it must not exist). ``faults`` is "all",
+    "random" or a TOML file; ``seed`` is theirs. ``replay=True`` runs the same in the desk's
+    replay and compares order by order.
 
     Raises what ``backtest`` raises, and ``VenueNotStarted``.
     """
     bars = data.load()
     settings = settings_of(bars, **words)
-    _refuse(settings, bars)
     named = name_strategies(strategy)
+    _refuse(settings, bars, named)
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mqd-rehearsal-")))
-        venue = stack.enter_context(VenueProcess(scratch, _venue_words(data, bars, settings)))
-        folder = None if out is None else new_run_folder(out)
-        done, desk, log_sha256 = _Rehearsing(named, bars, settings, venue, folder).run(stack)
-    terms = Terms.of(settings, desk.parts.valuation.quantum)
-    left = harvest(desk, terms)
-    equal, differences = None, ()
+        venue_words = _venue_words(data, bars, settings) | {
+            "pace": "step" if pace.factor is None else pace.factor,
+            "faults": fault_words(faults, seed),
+        }
+        venue = stack.enter_context(VenueProcess(scratch, venue_words))
+        place = scratch / "run" if out is None else Path(out)
+        if place.exists():
+            raise RunFolderExists(str(place))
+        folder = stack.enter_context(
+            StateFolder.open(place, account=account_sha256(ACCOUNT_ID), mode="rehearsal")
+        )
+        plan = plan_desk(named, bars, settings)
+        done, log_sha256 = run_desk(plan, local_address(venue), venue, folder, pace)
+    terms = Terms.of(settings, done.desk.parts.valuation.quantum)
+    left = harvest(done.desk, terms)
+    equal: bool | None = None
+    differences: tuple[str, ...] = ()
     if replay:
         told = backtest(strategy, bars, engine="event", **words)
         equal, differences = compare((left.orders, told.orders), (left.fills, told.fills))
+    closing = done.closing
     return Rehearsal(
-        left.orders, left.fills, done.breaks, done.duplicates, done.lost_fills, log_sha256,
-        folder, done.latency_ns, equal, differences,
+        left.orders, left.fills, closing.breaks, closing.duplicates, closing.lost_fills,
+        log_sha256, None if out is None else Path(out), done.latency_ns, equal, differences,
+        done.killed,
     )  # fmt: skip
 
 
-def _refuse(settings: Settings, bars: Bars) -> None:
+def plan_desk(named: Named, bars: Bars, settings: Settings) -> DeskPlan:
+    """Return what a rehearsal's desk trades; no price of ``bars`` goes with it."""
+    market = plan_of(bars, settings.fills.participation_frac)
+    return DeskPlan(named=named, settings=settings, market=market, account=SIMULATED_ACCOUNT)
+
+
+def local_address(venue: VenueProcess) -> VenueAddress:
+    """Return the address of a venue process with its keys."""
+    return VenueAddress.local(venue.port, Keys(Secret(venue.key_id), Secret(venue.secret)))
+
+
+def run_desk(
+    plan: DeskPlan, address: VenueAddress, venue: VenueProcess, folder: StateFolder, pace: Pace
+) -> tuple[PacedDone, str]:
+    """Run a desk in ``folder``, from its log on when it has one; return it and its log's hash."""
+    books = open_books(
+        folder, mode="rehearsal", account=account_sha256(ACCOUNT_ID), config=plan.sha256
+    )
+    reason = "failed"
+    control = Control(venue.port, venue.token)
+    try:
+        if pace.factor is None:
+            done = PacedRun(plan, address, control, folder, books).run()
+        else:
+            terms = rehearsal_terms(control, pace.factor)
+            done = RealtimeRun(plan, address, folder, books, terms).run()
+        reason = "killed" if done.killed else "done"
+    finally:
+        control.close()
+        books.close(reason)
+    return done, books.journal.log.sha256
+
+
+def _refuse(settings: Settings, bars: Bars, named: Named) -> None:
     """Refuse what the venue cannot hold as a replay does."""
     if settings.account != "margin":
         raise UsageError("A rehearsal runs on a margin account, as Alpaca's paper accounts are.")
@@ -139,94 +209,22 @@ def _refuse(settings: Settings, bars: Bars) -> None:
             "These bars hold splits or dividends that are not adjusted for: rehearse on"
             " adjust='split'."
         )
+    if len(named) > 1:
+        raise UsageError("One strategy at a time: a rehearsal, as a paper account, runs one.")
+    crypto = AssetClass.CRYPTO if bars.calendar == "24/7" else AssetClass.EQUITY
+    one = named[0][1]
+    why = unsupported_exits(
+        one.stop_loss_frac, one.take_profit_frac, one.trailing_stop_frac, crypto
+    )
+    if why:
+        raise UsageError(f"{one!r} cannot trade there: {why}.")
 
 
 def _venue_words(data: DataSpec, bars: Bars, settings: Settings) -> dict[str, Any]:
-    costs = asdict(settings.costs)
-    fills = asdict(settings.fills)
     return {
-        "data": str(data.path.resolve()), "symbols": list(bars.symbols),
-        **{k: v for k, v in data.words.items() if k != "symbols" and v is not None},
-        "cash": str(settings.cash), "costs": costs, "fills": fills,
-        "multiplier": settings.multiplier, "pace": "step", "faults": None,
+        "data": str(data.path.resolve()),
+        **{k: v for k, v in data.words.items() if v is not None},
+        "symbols": list(bars.symbols), "cash": str(settings.cash),
+        "costs": asdict(settings.costs), "fills": asdict(settings.fills),
+        "multiplier": settings.multiplier,
     }  # fmt: skip
-
-
-class _Rehearsing:
-    """One rehearsal while it runs."""
-
-    def __init__(
-        self,
-        named: Named,
-        bars: Bars,
-        settings: Settings,
-        venue: VenueProcess,
-        folder: Path | None,
-    ) -> None:
-        self._named, self._settings, self._venue = named, settings, venue
-        self._folder, self._bars = folder, bars
-        self._clock = SimulatedClock()
-        scales, self._quantum = scales_of(bars, settings.cash)
-        self._market = GrowingMarket(plan_of(bars, settings.fills.participation_frac), scales)
-        self._scales = scales
-
-    def run(self, stack: ExitStack) -> tuple[Closing, Desk, str]:
-        """Go through all steps; return the comparison of the books, the desk and the log's hash."""
-        venue, settings = self._venue, self._settings
-        keys = Keys(Secret(venue.key_id), Secret(venue.secret))
-        session = AlpacaSession(venue.url, keys, WallClock())
-        connector = AlpacaBrokerConnector(session, self._scales, self._clock, self._quantum)
-        inbox = BarInbox()
-        streams = AlpacaStreams(
-            f"ws://127.0.0.1:{venue.port}", key_id=keys.key_id, secret=keys.secret,
-            on_update=connector.take_update, on_data=inbox.put, clock=WallClock(),
-        )  # fmt: skip
-        streams.subscribe(bars=["*"], daily_bars=["*"])
-        streams.start()
-        stack.callback(streams.stop)
-        streams.wait_ready(READY_S)
-        control = Control(venue.port, venue.token)
-        stack.callback(control.close)
-        broker = PacedBroker(connector, control, self._market, inbox, self._quantum)
-        ground = Ground(
-            self._market, broker, self._clock, self._scales, self._quantum,
-            to_units(settings.cash, self._quantum, "cash"), REHEARSAL_ACCOUNT, make_live_runner,
-        )  # fmt: skip
-        journal = self._journal()
-        reason = "failed"
-        try:
-            desk = self._drive(ground, journal, broker)
-            closing = close_books(desk, connector)
-            reason = "done"
-        finally:
-            journal.bus.close()
-            journal.log.close(reason)
-            if journal.store is not None:
-                journal.store.close()
-        return closing, desk, journal.log.sha256
-
-    def _journal(self) -> Journal:
-        folder = self._folder
-        header = {"run_id": folder.name if folder else "memory", "mode": "rehearsal"}
-        durable = folder is not None
-        log = TransactionLog.create(
-            folder, header, durable=durable, clock=WallClock() if durable else None
-        )
-        store = None if folder is None else PositionStore.create(folder, tip=log.tip)
-        return Journal(log, store, OrderEventBus())
-
-    def _drive(self, ground: Ground, journal: Journal, broker: PacedBroker) -> Desk:
-        wiring = Wiring(self._named, self._market.bars, self._settings, journal, ground)
-        desk = wiring.build()
-        ledger = desk.parts.valuation.ledger
-        broker.account_book.settled = lambda: ledger.cash
-        plan = self._market.plan
-        write_start(
-            journal, self._named, self._settings, self._scales, ground.cash_quanta,
-            data=plan.words(), first_ns=plan.first_ns, folder=self._folder,
-        )  # fmt: skip
-        desk.start()
-        while (ts_close := broker.next_step()) is not None:
-            desk.step(self._market.announce(ts_close))
-        desk.stop()
-        return desk

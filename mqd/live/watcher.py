@@ -32,28 +32,23 @@ class VenueSnapshot(NamedTuple):
     activities: list[dict[str, Any]]
     clock_ns: int
 
-    def as_broker(self) -> SnapshotBroker:
-        """Return the snapshot as something that a reconciliation can ask."""
-        return SnapshotBroker(self)
-
 
 class SnapshotBroker:
-    """Answers from a snapshot; it takes no order."""
+    """Answers a reconciliation from the newest snapshot; it takes no order."""
 
-    def __init__(self, snapshot: VenueSnapshot) -> None:
-        self._snapshot = snapshot
+    snapshot: VenueSnapshot
 
     def positions(self) -> dict[str, Position]:
         """Return the positions of the snapshot."""
-        return self._snapshot.positions
+        return self.snapshot.positions
 
     def open_orders(self) -> list[Order]:
         """Return the open orders of the snapshot."""
-        return self._snapshot.orders
+        return self.snapshot.orders
 
     def account(self) -> Account:
         """Return the account of the snapshot."""
-        return self._snapshot.account_
+        return self.snapshot.account_
 
 
 class Askable(Connector, Protocol):

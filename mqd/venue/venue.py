@@ -275,7 +275,8 @@ class Venue:
         open_orders = sum(len(book.working()) for book in self.books.values())
         return {
             "now_ns": self.now_ns, **self._told, "bars": self.n_bars, "step": self.step,
-            "n_steps": self.market.n_steps, "open_orders": open_orders,
+            "n_steps": self.market.n_steps, "open_orders": open_orders, "phase": self._phase,
+            "ts_close": self.market.ts_close[self.step] if self.step >= 0 else 0,
         }  # fmt: skip
 
     def _enter(self, phase: str, after: tuple[str, ...]) -> None:

@@ -21,6 +21,7 @@ from mqd.core.money import Scale
 from mqd.core.order import Order, OrderType, Reason, TimeInForce
 from mqd.core.position import Account, Position
 from mqd.core.protocols import Clock
+from mqd.execution.breaks import FillActivity
 
 PAGE_ACTIVITIES: Final = 100
 PAGE_ORDERS: Final = 500
@@ -236,6 +237,18 @@ class AlpacaBrokerConnector:
                 self._put(
                     self._fill(report, entry, entry.get("qty"), entry.get("price"), entry, "")
                 )
+
+    def fill_activity(self, entry: Mapping[str, Any]) -> FillActivity | None:
+        """Return a FILL activity of a symbol of the run as a reconciliation reads it."""
+        scale = self._scales.get(str(entry.get("symbol")))
+        if scale is None:
+            return None
+        signed = int(wire.side_of(entry)) * wire.lots_of(entry.get("qty"), scale)
+        return FillActivity(
+            str(entry.get("id")), str(entry["symbol"]), signed,
+            self._by_venue_id.get(str(entry.get("order_id")), ""),
+            wire.lots_of(entry["cum_qty"], scale) if entry.get("cum_qty") else -1,
+        )  # fmt: skip
 
     # --- questions ---------------------------------------------------------------------------
 

@@ -1,0 +1,185 @@
+"""What a live session does between reports: heartbeat, latches, reconciliation, doubts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import cast
+
+from mqd import logs
+from mqd.adapters.alpaca.connector import AlpacaBrokerConnector
+from mqd.core.clock import NS_PER_S, WallClock
+from mqd.core.protocols import Broker
+from mqd.desk.loop import Desk
+from mqd.execution.reconciliation import FillActivity, PositionReconciliation, Reconciliation
+from mqd.execution.venue_account import CashActivity
+from mqd.live.closing import books_of
+from mqd.live.doubts import Doubts
+from mqd.live.folder import StateFolder
+from mqd.live.paced import CASH_ACCOUNTS
+from mqd.live.realtime import RealtimeBroker
+from mqd.live.session import LiveSession
+from mqd.live.watcher import SnapshotBroker, VenueSnapshot, Watcher
+from mqd.risk.kill_switch import LatchLevel
+
+BEAT_NS = NS_PER_S
+LATCH_NS = NS_PER_S // 4
+CALM_NS = 5 * NS_PER_S
+
+
+class Heartbeat:
+    """Says once a second that the desk lives: the watchdog cancels when it falls silent."""
+
+    def __init__(self, folder: StateFolder) -> None:
+        self._folder, self._wall, self._next_ns = folder, WallClock(), 0
+
+    def __call__(self, session: LiveSession) -> None:
+        """Write the heartbeat when it is due."""
+        now = self._wall.monotonic_ns()
+        if now < self._next_ns:
+            return
+        self._next_ns = now + BEAT_NS
+        parts = session.desk.parts
+        self._folder.beat(
+            self._wall.now_ns(), state="running", bars=session.n_closed,
+            open_orders=parts.blotter.n_open(), late_bars=session.arrivals.late,
+        )  # fmt: skip
+
+
+class Latches:
+    """Ends a session whose kill latch is set: cancels everything until the list is empty twice."""
+
+    def __init__(
+        self, folder: StateFolder, watcher: Watcher, cancel_everything: Callable[[], None]
+    ) -> None:
+        self._switch, self._watcher = folder.latches, watcher
+        self._cancel_everything = cancel_everything
+        self._wall, self._next_ns = WallClock(), 0
+        self._empty_ns: int | None = None
+        self.killed = False
+
+    def __call__(self, session: LiveSession) -> None:
+        """Look at the latches when that is due, and go on cancelling."""
+        now = self._wall.monotonic_ns()
+        if now < self._next_ns:
+            return
+        self._next_ns = now + LATCH_NS
+        if not self.killed and self._switch.tripped:
+            self._kill(session.desk)
+        if self.killed:
+            self._chase(session, now)
+
+    def _kill(self, desk: Desk) -> None:
+        self.killed = True
+        reasons = {level.name: why for level, why in self._switch.reasons.items()}
+        desk.parts.journal.write("kill", {"reasons": reasons})
+        for state in desk.parts.machine.working():
+            desk.parts.gate.cancel(state.order.client_order_id)
+        self._cancel_everything()
+        self._watcher.ask_snapshot()
+
+    def _chase(self, session: LiveSession, now: int) -> None:
+        """Stop the session once nothing has been open for five seconds."""
+        if session.desk.parts.machine.working():
+            self._empty_ns = None
+            self._watcher.ask_snapshot()
+        elif self._empty_ns is None:
+            self._empty_ns = now
+        elif now - self._empty_ns >= CALM_NS:
+            session.stop("killed")
+
+
+class Reconciler:
+    """Compares the books with every snapshot; a difference counts when a second one shows it."""
+
+    def __init__(
+        self,
+        watcher: Watcher,
+        connector: AlpacaBrokerConnector,
+        broker: RealtimeBroker,
+        folder: StateFolder,
+        quantum: Decimal,
+        n_charges_booked: int = 0,
+    ) -> None:
+        self._watcher, self._connector, self._broker = watcher, connector, broker
+        self._folder, self._quantum = folder, quantum
+        self._skip = n_charges_booked
+        self._differed = False
+        self._seen = SnapshotBroker()
+        self._reconciliation = PositionReconciliation(cast(Broker, self._seen))
+        self.last: Reconciliation | None = None
+        self.last_mono_ns: int | None = None
+        self.frozen: frozenset[str] = frozenset()
+        self.n_breaks = 0
+
+    def __call__(self, session: LiveSession) -> None:
+        """Take in what the watcher brought."""
+        for snapshot in self._watcher.take():
+            self.take(session.desk, snapshot)
+            session.clock.tell(snapshot.clock_ns)
+
+    def take(self, desk: Desk, snapshot: VenueSnapshot) -> None:
+        """Book what a snapshot tells of, and compare."""
+        self._broker.charged += self._charges(snapshot)
+        self._broker.account_book.settled_quanta = snapshot.account_.settled_quanta
+        for activity in self._broker.activities():
+            desk.book(activity)
+        self._connector.take_activities(snapshot.activities)
+        desk.parts.hearing.listen()
+        self._seen.snapshot = snapshot
+        found = self._reconciliation.compare(books_of(desk), self._fills(snapshot))
+        self.last, self.last_mono_ns = found, snapshot.asked_mono_ns
+        if found.ok:
+            self._differed, self.frozen = False, frozenset()
+            return
+        if not self._differed:
+            self._differed = True
+            self._watcher.ask_snapshot()
+            return
+        self._tell(desk, found)
+
+    def _tell(self, desk: Desk, found: Reconciliation) -> None:
+        """Freeze what is not explained; shut the gate when it is too much."""
+        self.frozen = frozenset(found.frozen_symbols)
+        self.n_breaks += len(found.breaks)
+        breaks = [f"{one.kind} {one.symbol}: {one.what}" for one in found.breaks]
+        desk.parts.journal.write("reconcile", {"breaks": breaks, "halt": found.halt})
+        logs.get_logger("reconcile").warning("books_differ", breaks=breaks, halt=found.halt)
+        if found.halt:
+            now_ns = desk.parts.clock.now_ns()
+            self._folder.latches.trip("; ".join(breaks), now_ns, LatchLevel.HALT)
+
+    def _charges(self, snapshot: VenueSnapshot) -> list[CashActivity]:
+        found = []
+        for entry in snapshot.activities:
+            account = CASH_ACCOUNTS.get(str(entry.get("activity_type")))
+            amount = int(Decimal(entry.get("net_amount") or 0) / self._quantum)
+            if account is None or not amount:
+                continue
+            if self._skip:
+                self._skip -= 1
+                continue
+            found.append(CashActivity(account, str(entry.get("symbol") or ""), amount))
+        return found
+
+    def _fills(self, snapshot: VenueSnapshot) -> list[FillActivity]:
+        return [
+            one
+            for entry in snapshot.activities
+            if entry.get("activity_type") == "FILL"
+            and (one := self._connector.fill_activity(entry)) is not None
+        ]
+
+
+class AskBack:
+    """Works off orders in doubt, and tells a human of cancels that nobody answers."""
+
+    def __init__(self, doubts: Doubts) -> None:
+        self._doubts = doubts
+
+    def __call__(self, session: LiveSession) -> None:
+        """Ask for what is due."""
+        self._doubts.work()
+        for alert in self._doubts.alerts:
+            logs.get_logger("doubts").warning("cancel_unanswered", text=alert)
+            session.desk.parts.journal.write("alert", {"text": alert})

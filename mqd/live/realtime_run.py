@@ -1,0 +1,202 @@
+"""A desk in real time from its start to its end: opened, reconciled, driven, closed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from mqd.adapters.alpaca.budget import Budget
+from mqd.core.clock import NS_PER_S, LiveClock, WallClock
+from mqd.core.order import Order, Reason
+from mqd.desk.loop import Desk
+from mqd.execution.executor import EventDrivenExecutor, MaySend, fresh
+from mqd.execution.inquiry import Inquiry, to_next_session_end
+from mqd.live.books import OpenBooks
+from mqd.live.builder import DeskPlan, build_desk, plan_scales, recover, write_first_records
+from mqd.live.chores import AskBack, Heartbeat, Latches, Reconciler
+from mqd.live.closing import close_books
+from mqd.live.control import Control
+from mqd.live.doubts import Doubts
+from mqd.live.folder import StateFolder
+from mqd.live.link import Link, VenueAddress, history_of
+from mqd.live.market import GrowingMarket
+from mqd.live.paced_run import PacedDone
+from mqd.live.realtime import RealtimeBroker
+from mqd.live.recovery import Recovered
+from mqd.live.session import LiveSession
+from mqd.live.steps import Arrivals
+from mqd.live.watcher import RECONCILE_S, Watcher
+from mqd.risk.kill_switch import KillSwitch
+
+START_ROUNDS = 30
+ROUND_S = 0.5
+REAL_GRACE_S = 0.25
+VENUE_GRACE_NS = 3 * NS_PER_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How a session differs from others: its pace, its patience, and who ends it.
+
+    ``factor`` is the venue's speed; ``preload``: history since the market's first instant comes
+    first; ``price_steps`` as the connector's; ``over`` is asked between steps.
+    """
+
+    factor: float = 1.0
+    preload: bool = True
+    price_steps: bool = True
+    budget: Budget | None = None
+    over: Callable[[], bool] = lambda: False
+
+
+class RealtimeRun:
+    """One session of a desk against a venue that runs by itself."""
+
+    def __init__(
+        self,
+        plan: DeskPlan,
+        address: VenueAddress,
+        folder: StateFolder,
+        books: OpenBooks,
+        terms: Terms,
+    ) -> None:
+        self._plan, self._folder, self._books, self._terms = plan, folder, books, terms
+        self.clock, self._wake = LiveClock(terms.factor), threading.Event()
+        scales = plan_scales(plan.market)
+        self.market = GrowingMarket(plan.market, scales)
+        self._arrivals = Arrivals(self.market, self._wake)
+        self.link = Link(
+            address, scales, plan.quantum, self.clock, on_data=self._arrivals.put,
+            on_update=self._wake.set, on_gap=self._gap, price_steps=terms.price_steps,
+            budget=terms.budget,
+        )  # fmt: skip
+        every_s = max(RECONCILE_S / terms.factor, ROUND_S)
+        self.watcher = Watcher(self.link.connector, WallClock(), self._wake, every_s=every_s)
+        self.executor = EventDrivenExecutor(
+            self.link.connector, WallClock(), may_send=_may_send(folder.latches)
+        )
+        self.broker = RealtimeBroker(self.executor, self.market, self.clock)
+        inquiry = Inquiry(lambda: to_next_session_end(self.clock.now_ns(), self._closes()))
+        self.doubts = Doubts(
+            inquiry, self.clock, self.watcher.ask_order, lambda: self.watcher.healthy
+        )
+        self.broker.reports = lambda: self.doubts.judged(self.executor.reports())
+
+    def _closes(self) -> list[int]:
+        closes: list[int] = list(self.market.session_closes)
+        return closes
+
+    def _gap(self, _kind: str) -> None:
+        self.watcher.ask_snapshot()
+
+    def run(self) -> PacedDone:
+        """Open, reconcile, go on until the end, compare the books."""
+        with ExitStack() as stack:
+            stack.callback(self.link.close)
+            stack.callback(self.executor.close)
+            self.clock.tell(self.link.connector.clock_ns(), adopt=True)
+            self.link.open(["*"], self._plan.market.timeframe_ns)
+            self.watcher.start()
+            stack.callback(self.watcher.stop)
+            desk, reconciler = self._start()
+            latches = Latches(self._folder, self.watcher, self.link.connector.cancel_everything)
+            chores = (Heartbeat(self._folder), latches, reconciler, AskBack(self.doubts))
+            grace_ns = max(VENUE_GRACE_NS, int(REAL_GRACE_S * NS_PER_S * self._terms.factor))
+            session = LiveSession(
+                desk, self.market, self.broker, self.clock, self._arrivals, self._wake, chores,
+                grace_ns=grace_ns,
+            )  # fmt: skip
+            self._reconcile(session, reconciler)
+            session.run(self._terms.over)
+            self._finish(session)
+            activities = self.link.connector.activities()
+            closing = close_books(desk, self.link.connector, activities)
+            stats = self.executor.stats()
+        latency = {"submit_p50": float(stats.p50_ns), "submit_p99": float(stats.p99_ns)}
+        return PacedDone(desk, closing, latency, latches.killed)
+
+    # --- start -------------------------------------------------------------------------------
+
+    def _start(self) -> tuple[Desk, Reconciler]:
+        plan, journal = self._plan, self._books.journal
+        if self._terms.preload or self._books.resumed:
+            self._preload()
+        desk = build_desk(plan, self.market, self.broker, self.clock, journal, self._folder.latches)
+        ledger = desk.parts.valuation.ledger
+        self.broker.account_book.settled_quanta = ledger.cash
+        self.doubts.watch(desk)
+        n_charges = 0
+        if self._books.resumed:
+            n_charges = self._resume(desk)
+        else:
+            write_first_records(plan, journal)
+        if self.market.n_steps:
+            desk.resume()
+        reconciler = Reconciler(
+            self.watcher, self.link.connector, self.broker, self._folder, plan.quantum, n_charges
+        )
+        return desk, reconciler
+
+    def _preload(self) -> None:
+        plan, now = self._plan.market, self.clock.now_ns()
+        bars = history_of(self.link.history(), plan, plan.first_ns, now)
+        if bars is not None:
+            closed = [s for s in bars.symbols if len(bars[s])]
+            last = max(int(ts) for s in closed for ts in bars[s].ts_close if ts <= now)
+            self.market.preload(bars.between(None, last))
+
+    def _resume(self, desk: Desk) -> int:
+        """Rebuild a desk from its log; decisions from before are dead."""
+        found: Recovered = recover(desk, self.market, self._books.journal)
+        desk.parts.journal.now_ns = self.clock.now_ns()
+        words = {"open_orders": len(found.open_orders), "records": found.n_records}
+        desk.parts.journal.write("run.resume", words)
+        self.link.know(desk)
+        self.doubts.take_over(found.open_orders)
+        return found.n_charges
+
+    def _reconcile(self, session: LiveSession, reconciler: Reconciler) -> None:
+        """Hear and compare until the books agree with the venue's, before anything is decided."""
+        for _ in range(START_ROUNDS):
+            self.watcher.ask_snapshot()
+            self._wake.wait(ROUND_S)
+            self._wake.clear()
+            session.hear()
+            if reconciler.last is not None and reconciler.last.ok and not self._in_doubt(session):
+                break
+        for state in session.desk.parts.machine.working():
+            if state.order.reason is Reason.TARGET:
+                session.desk.parts.gate.cancel(state.order.client_order_id)
+
+    def _in_doubt(self, session: LiveSession) -> bool:
+        return bool(self.doubts.inquiry.open_ids or session.desk.parts.hearing.doubts)
+
+    def _finish(self, session: LiveSession) -> None:
+        """Hear what is still on its way."""
+        for _ in range(START_ROUNDS):
+            self.watcher.ask_snapshot()
+            self._wake.wait(ROUND_S)
+            self._wake.clear()
+            session.hear()
+            if not self._in_doubt(session) and self.watcher.healthy and self._sent_all():
+                break
+
+    def _sent_all(self) -> bool:
+        stats = self.executor.stats()
+        return stats.queued == 0 and stats.in_flight == 0
+
+
+def _may_send(latches: KillSwitch) -> MaySend:
+    """Return what is asked just before an order goes out: the latch, then its age."""
+
+    def may_send(order: Order, waited_ns: int) -> str:
+        return "the kill switch is set" if latches.tripped else fresh(order, waited_ns)
+
+    return may_send
+
+
+def rehearsal_terms(control: Control, factor: float) -> Terms:
+    """Return the terms of a rehearsal at ``factor``: it is over when the venue has no step left."""
+    return Terms(factor=factor, preload=False, price_steps=False, over=lambda: control.stand().over)
