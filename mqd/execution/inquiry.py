@@ -199,7 +199,7 @@ class Inquiry:
         asked_ns, doubt.asked_ns = doubt.asked_ns, None
         over_ns = doubt.since_ns + self.grace_ns
         first_ns = doubt.missing_ns
-        if healthy is not True or asked_ns < over_ns:
+        if healthy is not True:
             doubt.missing_ns = None
             return ReportKind.NOT_FOUND_YET
         if first_ns is None or first_ns < over_ns:

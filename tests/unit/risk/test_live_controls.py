@@ -308,3 +308,12 @@ def test_a_bad_fill_sets_the_reduce_only_latch(make_order):
     (breach,) = risk.post_trade(order, 10001, 10, 10, 5)
     assert "beyond the limit of 100" in breach
     assert risk.kill_switch.level is LatchLevel.REDUCE_ONLY
+
+
+def test_a_control_that_raises_refuses():
+    """The symbols of a state are no mapping at all: four controls cannot look one up."""
+    found = judge_live(live_order(), LIVE._replace(symbols=None), False, LIMITS)
+    assert {C.NOT_TRADABLE, C.PRICE_COLLAR, C.TRADING_HALT, C.UNRECONCILED} == {
+        refusal.code for refusal in found
+    }
+    assert all("raised AttributeError" in refusal.observed for refusal in found)
