@@ -265,7 +265,10 @@ def test_wrong_keys_are_refused_on_both_sockets():
     with served() as venue, listening(venue, secret="wrong", backoff_s=(5, 5)) as streams:
         with pytest.raises(StreamNotReady, match=r"refused our keys|answered 402"):
             streams.wait_ready(WAIT_S)
-        threading.Event().wait(0.3)
+        for _ in range(200):
+            if all(state.refused for state in streams.state.values()):
+                break
+            threading.Event().wait(0.05)
         assert streams.state["trading"].refused
         assert streams.state["data"].last_error == "the server answered 402 (auth failed)"
 
