@@ -205,7 +205,7 @@ class AccountBook:
                 record.canceled_ns = now
         self._over(record, status)
         self.emit(status, record, reason=report.text)
-        if record.lots_filled:
+        if record.lots_filled and report.text:  # trimmed; by request the whole group ends
             self._release_legs(record)
 
     def _release_legs(self, record: OrderRecord) -> None:

@@ -29,7 +29,7 @@ from mqd.venue.market_tape import bar_of
 from mqd.venue.routes import Routes
 from mqd.venue.scene import Scene
 from mqd.venue.submit import OrderDesk
-from mqd.venue.text import stamp
+from mqd.venue.text import stamp, uuid_of
 
 OnUpdate = Callable[[str, dict[str, Any], int], None]
 OnData = Callable[[list[dict[str, Any]]], None]
@@ -71,7 +71,7 @@ class Venue:
         self.faults = faults or FaultPlan()
         self.data = MarketData(bars)
         self.step = -1
-        self.n_bars = 0
+        self.n_bars = self._n_requests = 0
         self.cut_sockets: Callable[[], None] = lambda: None
         self._phase = "close"
         self._on_update: list[OnUpdate] = []
@@ -173,7 +173,9 @@ class Venue:
         if action is not None:
             return action
         answer = self._answer(book, method, path, query, body)
+        self._n_requests += 1
         headers_out = self._limit.headers(book.spec.id, self.now_ns)
+        headers_out["X-Request-ID"] = uuid_of("request", self._n_requests)
         answer = answer._replace(headers={**answer.headers, **headers_out})
         return self._after(method, path, answer)
 
