@@ -17,40 +17,20 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Final, NamedTuple, Protocol, assert_never
+from typing import Final, NamedTuple, assert_never
 
-from mqd.core.clock import NS_PER_S
 from mqd.core.execution_report import ExecutionReport, ReportKind
-from mqd.core.order import Order, OrderType
+from mqd.core.order import Order
 from mqd.core.position import Account, Position
 from mqd.core.protocols import Broker, Clock
 from mqd.errors import UsageError
+from mqd.execution.freshness import MaySend, fresh
 
-MARKET_TTL_NS: Final = 2 * NS_PER_S
-LIMIT_TTL_NS: Final = 30 * NS_PER_S
+__all__ = ["EventDrivenExecutor", "ExecutorStats", "MaySend", "fresh"]
+
 SAMPLES_MAX: Final = 4096
 _FILLS: Final = frozenset({ReportKind.FILL, ReportKind.PARTIAL_FILL})
 _REJECTS: Final = frozenset({ReportKind.REJECTED, ReportKind.DEFINITE_REJECT})
-
-
-class MaySend(Protocol):
-    """Asked on the worker's thread just before an order is sent."""
-
-    def __call__(self, order: Order, waited_ns: int) -> str:
-        """Return why ``order`` may not go any more after ``waited_ns`` in the queue, or ""."""
-        ...
-
-
-def fresh(order: Order, waited_ns: int) -> str:
-    """Refuse a decision that grew old in the queue: 2 s for a market order, 30 s for others.
-
-    Together with a call's time-out it lies inside the grace of ``inquiry``: an order that is
-    still in the queue is never given up as "not found" and sent afterwards.
-    """
-    ttl_ns = MARKET_TTL_NS if order.type is OrderType.MARKET else LIMIT_TTL_NS
-    if waited_ns <= ttl_ns:
-        return ""
-    return f"it waited {waited_ns // 1_000_000} ms to be sent, {ttl_ns // NS_PER_S} s are allowed"
 
 
 class _Act(Enum):
@@ -133,6 +113,7 @@ class EventDrivenExecutor:
         self._latency_ns: deque[int] = deque(maxlen=SAMPLES_MAX)
         self._sent = self._refused = self._unknown = 0
         self._closed = False
+        self._halted = ""
         self.failure = ""
         self._lanes = [
             _Lane(f"mqd-executor-{n}", threading.Condition(self._lock)) for n in range(workers)
@@ -197,6 +178,25 @@ class EventDrivenExecutor:
         with self._lock:
             return self._idle.wait_for(self._is_idle, timeout_s)
 
+    def halt(self, why: str, timeout_s: float) -> bool:
+        """Let no order out any more; cancels pass. ``resume()`` ends it.
+
+        Waits for the calls under way: after True no order leaves this process; False: a call
+        still hangs, and its order may live.
+        """
+        with self._lock:
+            self._halted = why or "sending is halted"
+            flying = [lane for lane in self._lanes if lane.current and lane.current.orders]
+            calls = [(lane, lane.current) for lane in flying]
+            return self._idle.wait_for(
+                lambda: all(lane.current is not call for lane, call in calls), timeout_s
+            )
+
+    def resume(self) -> None:
+        """Let orders out again."""
+        with self._lock:
+            self._halted = ""
+
     def close(self, timeout_s: float = 10.0) -> bool:
         """Refuse new orders, carry out what is queued and end the workers.
 
@@ -260,8 +260,8 @@ class EventDrivenExecutor:
         return lane
 
     def _why_not(self, lane: _Lane) -> str:
-        if self._closed:
-            return "the desk is closed and sends no order"
+        if self._closed or self._halted:
+            return self._halted or "the desk is closed and sends no order"
         if lane.dead:
             return f"the worker of this symbol died ({self.failure})"
         if len(lane.queue) >= self._queue_max:
@@ -321,6 +321,8 @@ class EventDrivenExecutor:
     def _refusal(self, command: _Command) -> str:
         waited_ns = self._clock.monotonic_ns() - command.queued_ns
         for order in command.orders:
+            if self._halted:
+                return self._halted
             try:
                 why = self._may_send(order, waited_ns)
             except Exception as error:  # noqa: BLE001 - what cannot be judged is not sent

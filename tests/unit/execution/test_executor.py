@@ -281,6 +281,30 @@ def test_nothing_is_sent_after_the_latch_and_doubt_counts_as_no(start):
     assert queued.text == "the kill latch is set"
 
 
+def test_halted_no_order_leaves_and_what_flies_is_waited_for(start):
+    broker = SlowBroker()
+    executor = start(broker, workers=1)
+    executor.submit(order("flying"))
+    assert broker.entered.acquire(timeout=WAIT_S)
+    executor.submit(order("queued"))
+    executor.cancel("flying")
+    assert not executor.halt("the kill latch is set", 0.01)
+    broker.go.set()
+    assert executor.halt("the kill latch is set", WAIT_S)
+    executor.submit(order("late"))
+    executor.replace("flying", order("child"))
+    assert executor.drain(WAIT_S)
+    assert broker.sent == [("submit", "flying"), ("cancel", "flying")]
+    reports = executor.reports()
+    assert {report.text for report in reports} == {"the kill latch is set"}
+    refused = [name for kind, name in told(reports) if kind == "definite_reject"]
+    assert sorted(refused) == ["child", "late", "queued"]
+    executor.resume()
+    executor.submit(order("after"))
+    assert executor.drain(WAIT_S)
+    assert broker.sent[2:] == [("submit", "after")]
+
+
 def test_listeners_hear_on_the_desks_thread_and_cannot_lose_a_report(start):
     heard = []
 
