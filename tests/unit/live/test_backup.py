@@ -101,6 +101,7 @@ def test_a_backup_beside_a_writing_desk_ends_with_a_full_record(state, tmp_path)
         assert made.seq == log.seq
         log.close("stopped")
     assert restore(tmp_path / "a.tar.gz", tmp_path / "back").seq == made.seq
+    assert list((tmp_path / "back/log").glob("*.torn*")) == []
 
 
 def test_a_store_behind_the_log_is_brought_level(state, tmp_path):
