@@ -201,6 +201,39 @@ def test_a_fill_beyond_buying_power_is_trimmed_where_nothing_refuses_it():
     assert heard.order(order["id"])["status"] == "canceled"
 
 
+def test_a_replacement_may_use_what_the_old_order_reserved():
+    heard = Heard()
+    old = heard.post(limit("90", qty="4000"))
+    path = f"/v2/orders/{old['id']}"
+    assert ask(heard.venue, "PATCH", path, {"limit_price": "91"}).status == 200
+    assert ask(heard.venue, "GET", "/v2/account").body["buying_power"] == "36000"
+
+
+def test_both_exits_of_a_pair_hold_the_same_shares():
+    heard = Heard()
+    heard.post(market())
+    step(heard.venue)
+    pair = limit("130", side="sell", qty="60", order_class="oco",
+                 take_profit={"limit_price": "130"}, stop_loss={"stop_price": "80"})  # fmt: skip
+    heard.post(pair)
+    assert ask(heard.venue, "GET", "/v2/positions/AAA").body["qty_available"] == "40"
+
+
+def test_a_cash_account_spends_what_has_settled():
+    heard = Heard(account="cash", multiplier=1)
+    for side in ("buy", "sell"):
+        heard.post(market(side))
+        step(heard.venue)
+    free = []
+    for _ in range(2, 11):
+        step(heard.venue)
+        free.append(ask(heard.venue, "GET", "/v2/account").body["non_marginable_buying_power"])
+    # sold on 4 March 2024, T+2: settled before the first bar of 6 March
+    assert free == ["90000"] * 7 + ["100000"] * 2
+    short = ask(heard.venue, "POST", "/v2/orders", market("sell", "1"))
+    assert (short.status, short.body["message"]) == (403, "account is not allowed to short")
+
+
 def test_fees_and_borrow_are_activities_with_exact_amounts():
     heard = Heard(costs=Costs(regulatory=True, borrow_bps_per_year=360.0))
     heard.post(market("sell", "100"))
