@@ -92,13 +92,15 @@ def price_collar(order: Order, live: LiveState, reducing: bool, limits: LiveLimi
     """2: a limit lies near a price that is known now; twice as far for a reduction.
 
     Reference: the middle of the quote or the last trade, whichever is newer, when it is fresh
-    and the quote not crossed; for a reduction of any age. A stop limit is measured from its own
-    stop. (With the newer one, time that passes never lets an order through.)
+    (after a close: was so then) and the quote not crossed; for a reduction of any age. A stop
+    limit is measured from its own stop. (With the newer one, time that passes never lets an
+    order through.)
     """
     held = live.symbol(order.symbol)
     doubled = order.stop_ticks * 2
     if order.type not in (OrderType.STOP, OrderType.STOP_LIMIT):
-        doubled = _reference(held, reducing, limits)
+        fresh_ns = limits.quote_age_ns_max + _since_close_ns(live)
+        doubled = _reference(held, reducing, fresh_ns, limits)
     if doubled <= 0:
         return "no fresh price is known"
     if order.type not in (OrderType.LIMIT, OrderType.STOP_LIMIT):
@@ -110,7 +112,16 @@ def price_collar(order: Order, live: LiveState, reducing: bool, limits: LiveLimi
     return ""
 
 
-def _reference(held: SymbolLive, reducing: bool, limits: LiveLimits) -> int:
+def _since_close_ns(live: LiveState) -> int:
+    """Return how long ago the last session ended, 0 while one runs or when that is not known."""
+    now, opens, last = live.now_ns, live.open_ns, live.last_close_ns
+    if now is None or opens is None or last is None:
+        return 0
+    closed = _known(now) and _known(opens) and _known(last) and last <= now < opens
+    return now - last if closed else 0
+
+
+def _reference(held: SymbolLive, reducing: bool, fresh_ns: int, limits: LiveLimits) -> int:
     """Return twice the reference price in ticks, 0 when there is none."""
     crossed = not _within(held.crossed_ns, limits.crossed_ns_max)
     quote = _aged(held.quote_age_ns, held.bid_ticks, held.ask_ticks)
@@ -123,7 +134,7 @@ def _reference(held: SymbolLive, reducing: bool, limits: LiveLimits) -> int:
     if not known:
         return 0
     age_ns, doubled = min(known, key=lambda one: one[0])
-    return doubled if reducing or age_ns <= limits.quote_age_ns_max else 0
+    return doubled if reducing or age_ns <= fresh_ns else 0
 
 
 def _aged(age_ns: int | None, one: int | None, other: int | None) -> tuple[int, int] | None:
