@@ -125,6 +125,7 @@ def test_pages_of_any_size_hold_each_bar_once_in_order(bars, data, limit, sort):
         rows += [(s, row["t"]) for s, part in body["bars"].items() for row in part]
         assert sum(len(part) for part in body["bars"].values()) <= limit
         token, n_pages = body["next_page_token"], n_pages + 1
+        assert n_pages <= 781
         if not token:
             break
     n = 60 if limit == 1 else 390

@@ -215,7 +215,7 @@ def test_a_gap_without_history_is_told_at_once():
 
 
 BAD = [
-    {"c": 0}, {"c": -1.0}, {"c": float("nan")}, {"c": float("inf")}, {"c": "10.0"}, {"c": None},
+    {"o": 0, "h": 0, "l": 0, "c": 0}, {"c": 0}, {"c": -1.0}, {"c": float("nan")}, {"c": float("inf")}, {"c": "10.0"}, {"c": None},
     {"h": 9.0}, {"l": 10.5}, {"v": -1}, {"S": ""}, {"t": "2024"}, {"t": 0}, {"o": True},
 ]  # fmt: skip
 
