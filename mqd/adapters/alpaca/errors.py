@@ -13,6 +13,14 @@ class VenueUnreachable(MqdError):
         super().__init__(f"The venue did not answer {call}: {why}. What it did is not known.")
 
 
+class NotSent(VenueUnreachable):
+    """A call of ours that did not leave this machine: the venue did nothing."""
+
+    def __init__(self, call: str, why: str) -> None:
+        self.call = call
+        MqdError.__init__(self, f"{call} was not sent: {why}.")
+
+
 class VenueRefused(MqdError):
     """The venue answered a question with an error."""
 
@@ -21,13 +29,15 @@ class VenueRefused(MqdError):
         super().__init__(f"The venue refused {call} with {status}: {message or 'no reason given'}.")
 
 
-class VenueLies(MqdError):
+class VenueLies(VenueUnreachable):
     """The venue answered 200 with something that is not its interface."""
 
     def __init__(self, call: str, what: str) -> None:
-        super().__init__(
+        self.call = call
+        MqdError.__init__(
+            self,
             f"The venue answered {call} with {what}: this is not Alpaca's interface. Check the"
-            " endpoint's address, and what stands between it and this machine."
+            " endpoint's address, and what stands between it and this machine.",
         )
 
 

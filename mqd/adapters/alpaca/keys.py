@@ -6,8 +6,10 @@ A key file is TOML with ``key_id`` and ``secret``, owned by us, no link, mode 06
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -15,6 +17,8 @@ from mqd.adapters.alpaca.errors import KeysRefused
 
 KEY_NAMES: Final = ("key_id", "secret")
 SHOWN: Final = "***"
+FILE_BYTES_MAX: Final = 65_536
+PLAIN: Final = re.compile(r"[A-Za-z0-9+/=_.-]+")
 
 
 class Secret:
@@ -28,6 +32,14 @@ class Secret:
     def reveal(self) -> str:
         """Return the text; call it where it is sent, and keep it nowhere."""
         return self._text
+
+    @property
+    def is_plain(self) -> bool:
+        """True when the text has only signs that a key may have."""
+        return PLAIN.fullmatch(self._text) is not None
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
 
     def __repr__(self) -> str:
         return SHOWN
@@ -53,6 +65,9 @@ class Secret:
     def __reduce__(self) -> NoReturn:
         raise TypeError("A secret is not pickled; read the keys again where they are needed.")
 
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("A secret is not pickled; read the keys again where they are needed.")
+
 
 class Keys(NamedTuple):
     """The two halves of an API key."""
@@ -71,31 +86,46 @@ def read_keys(file: Path | None = None, environment: tuple[str, str] | None = No
         return _from_file(file)
     if environment is None:
         raise KeysRefused("nowhere", "name a key file or two variables of the environment")
-    texts = [os.environ.pop(name, "") for name in environment]
-    for name, text in zip(environment, texts, strict=True):
-        if not text.strip():
-            raise KeysRefused("the environment", f"{name} is not set")
-    return Keys(*(Secret(text.strip()) for text in texts))
+    found = {name: Secret(os.environ.pop(name, "").strip()) for name in environment}
+    _check_texts("the environment", found, "is not set")
+    return Keys(*(found[name] for name in environment))
 
 
 def _from_file(file: Path) -> Keys:
     where = str(file)
     try:
-        fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise KeysRefused(where, f"the file cannot be opened ({error.strerror})") from None
     with os.fdopen(fd, "rb") as opened:
         _check_private(where, os.fstat(opened.fileno()))
-        data = opened.read(65_536)
+        found = _decoded(opened.read(FILE_BYTES_MAX))
+    if found is None:
+        raise KeysRefused(where, 'it is no TOML; write key_id = "…" and secret = "…"')
+    _check_texts(where, found, "is missing")
+    return Keys(*(found[name] for name in KEY_NAMES))
+
+
+def _decoded(data: bytes) -> dict[str, Secret] | None:
+    """Return what a key file says, "" for what it does not say; None when it is no TOML.
+
+    Nothing is raised here, and texts are kept nowhere else: a traceback may show locals.
+    """
     try:
-        found = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        raise KeysRefused(where, 'it is no TOML; write key_id = "…" and secret = "…"') from None
-    texts = [found.get(name) for name in KEY_NAMES]
-    for name, text in zip(KEY_NAMES, texts, strict=True):
-        if not isinstance(text, str) or not text.strip():
-            raise KeysRefused(where, f"{name} is missing")
-    return Keys(*(Secret(str(text).strip()) for text in texts))
+        table = tomllib.loads(data.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    said = {name: table.get(name) for name in KEY_NAMES}
+    return {n: Secret(text.strip() if isinstance(text, str) else "") for n, text in said.items()}
+
+
+def _check_texts(where: str, found: Mapping[str, Secret], missing: str) -> None:
+    """Refuse what is missing, and what no header can carry."""
+    for name, secret in found.items():
+        if not secret:
+            raise KeysRefused(where, f"{name} {missing}")
+        if not secret.is_plain:
+            raise KeysRefused(where, f"{name} holds other signs than letters, digits and +/=_-")
 
 
 def _check_private(where: str, found: os.stat_result) -> None:

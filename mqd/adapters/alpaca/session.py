@@ -1,8 +1,9 @@
 """One HTTP call to Alpaca, made safe: alpaca-py's client without its retries and its patience.
 
 alpaca-py sends a POST again by itself on 429 and 504, waits for ever, and parses numbers as
-floats. Here every call has a time-out, a POST, PATCH or DELETE is sent once, redirects and
-proxies are not followed, and numbers become ``Decimal``.
+floats. Here every call has a time-out, a POST or PATCH is sent once, redirects and proxies are
+not followed, and numbers become ``Decimal``. The keys are put on a request as it leaves; no
+other object holds their text, and no traceback that leaves this module has a frame that does.
 """
 
 from __future__ import annotations
@@ -11,24 +12,30 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 from urllib.parse import urlencode
 
 import requests
 import stamina
+import urllib3
 from alpaca.trading.client import TradingClient
+from requests.auth import AuthBase
 
 from mqd.adapters.alpaca.budget import Budget
-from mqd.adapters.alpaca.errors import VenueLies, VenueRefused, VenueUnreachable
-from mqd.adapters.alpaca.keys import Keys
-from mqd.core.clock import NS_PER_S
+from mqd.adapters.alpaca.errors import NotSent, VenueLies, VenueRefused, VenueUnreachable
+from mqd.adapters.alpaca.keys import SHOWN, Keys
+from mqd.core.clock import NS_PER_S, WallClock
 from mqd.core.protocols import Clock
 from mqd.errors import UsageError
 
 TIMEOUT_S: Final = (3.05, 5.0)
+ANSWER_S_MAX: Final = 15.0
 READ_ATTEMPTS: Final = 3
 BODY_BYTES_MAX: Final = 32 << 20
-QUIET: Final = ("urllib3", "requests", "websockets")
+CHUNK_BYTES: Final = 1 << 16
+MESSAGE_CHARS_MAX: Final = 300
+QUIET: Final = ("urllib3", "requests", "websockets", "http.client")
+HOLD_NS_MAX: Final = 60 * NS_PER_S
 
 Transport = Callable[
     [str, str, Mapping[str, str], bytes | None, Mapping[str, str]],
@@ -48,22 +55,37 @@ class Reply(NamedTuple):
 
     @property
     def message(self) -> str:
-        """The venue's own words of an error, "" without any."""
-        if isinstance(self.body, dict):
-            return str(self.body.get("message") or "")
-        return self.text.strip()[:200]
+        """The venue's own words of an error on one line, "" without any."""
+        said = self.body.get("message") if isinstance(self.body, dict) else self.text
+        words = said if isinstance(said, str) else json.dumps(said, default=str) if said else ""
+        return " ".join(words.split())[:MESSAGE_CHARS_MAX]
 
     @property
     def code(self) -> int:
         """The venue's error code, 0 without one."""
         code = self.body.get("code") if isinstance(self.body, dict) else None
-        return int(code) if isinstance(code, int | Decimal) else 0
+        if isinstance(code, str) and code.isascii() and code.isdigit() and len(code) < 12:
+            return int(code)
+        return code if isinstance(code, int) and not isinstance(code, bool) else 0
+
+
+class _Signed(AuthBase):
+    """Puts the two key headers on a request."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["APCA-API-KEY-ID"] = self._keys.key_id.reveal()
+        request.headers["APCA-API-SECRET-KEY"] = self._keys.secret.reveal()
+        return request
 
 
 class AlpacaSession:
     """The trading REST interface of one account at ``url``.
 
     ``transport`` replaces HTTP (a venue in this process). ``budget=None``: calls are not counted.
+    ``key_id`` is the id of the key that calls are signed with.
     """
 
     def __init__(
@@ -79,13 +101,12 @@ class AlpacaSession:
             raise UsageError(
                 f"The endpoint {url!r} is refused: write http(s)://host without a slash at the end."
             )
-        self.url = url
-        self._clock, self._budget = clock, budget
-        self._client = TradingClient(
-            keys.key_id.reveal(), keys.secret.reveal(), raw_data=True, url_override=url
-        )
+        self.url, self.key_id = url, keys.key_id
+        self._keys, self._clock, self._budget = keys, clock, budget
+        self._client = TradingClient(SHOWN, SHOWN, raw_data=True, url_override=url)
         self._client._retry = 0
         self._client._session.trust_env = False
+        self._client._session.auth = _Signed(keys)
         self._transport = transport or self._over_http
         for name in QUIET:
             logging.getLogger(name).setLevel(logging.WARNING)  # DEBUG shows headers, our keys too
@@ -93,7 +114,7 @@ class AlpacaSession:
     def __repr__(self) -> str:
         return f"AlpacaSession({self.url!r})"
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> NoReturn:
         raise TypeError("A session holds keys and a connection: make a new one.")
 
     def ask(
@@ -112,23 +133,36 @@ class AlpacaSession:
     def asked(
         self, path: str, query: Mapping[str, Any] | None = None, *, urgent: bool = False
     ) -> Reply:
-        """GET ``path`` and return the whole reply; a 404 is one too."""
-        call = f"GET {path}"
+        """GET ``path`` and return the whole reply; a 404 is one too. Raises as ``ask``."""
+        reply = self.insist("GET", path, query=query, urgent=urgent)
+        if reply.status == 200 and reply.body is None:
+            raise VenueLies(f"GET {path}", "no JSON" if reply.text else "nothing")
+        return reply
+
+    def insist(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        urgent: bool = False,
+    ) -> Reply:
+        """Make a call that may be repeated (GET, DELETE) until it is answered, 3 times at most.
+
+        Raises ``VenueUnreachable``, also when every answer was 429 or a server's error.
+        """
 
         @stamina.retry(
-            on=VenueUnreachable, attempts=READ_ATTEMPTS, timeout=20.0, wait_initial=0.1,
-            wait_max=2.0, wait_jitter=0.5,
+            on=_may_repeat, attempts=READ_ATTEMPTS, timeout=20.0, wait_initial=0.1, wait_max=2.0,
+            wait_jitter=0.5,
         )  # fmt: skip
         def once() -> Reply:
-            reply = self.send("GET", path, query=query, urgent=urgent)
+            reply = self.send(method, path, query=query, urgent=urgent)
             if reply.status >= 500 or reply.status == 429:
-                raise VenueUnreachable(call, f"HTTP {reply.status}")
+                raise VenueUnreachable(f"{method} {path}", f"HTTP {reply.status}")
             return reply
 
-        reply = once()
-        if reply.status == 200 and not reply.readable:
-            raise VenueLies(call, "no JSON")
-        return reply
+        return once()
 
     def send(
         self,
@@ -139,19 +173,30 @@ class AlpacaSession:
         body: Mapping[str, Any] | None = None,
         urgent: bool = False,
     ) -> Reply:
-        """Make one call, once. Raises ``VenueUnreachable`` when nothing came back."""
+        """Make one call, once.
+
+        Raises ``VenueUnreachable`` when nothing came back, ``NotSent`` when nothing went out.
+        """
         call = f"{method} {path}"
         if self._budget is not None and not self._budget.take(urgent=urgent):
-            raise VenueUnreachable(call, "the rate budget is used up, it was not sent")
+            raise NotSent(call, "the rate budget is used up")
         words = {name: _word(value) for name, value in (query or {}).items() if value is not None}
         data = None if body is None else json.dumps(body).encode()
+        answer = why = None
         try:
-            status, text, headers = self._transport(method, path, words, data, {})
-        except (requests.RequestException, OSError) as error:
-            raise VenueUnreachable(call, type(error).__name__) from None
+            answer = self._transport(method, path, words, data, {})
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            why = type(error).__name__
+        except BaseException as error:  # noqa: BLE001 - it is raised again
+            # Frames below hold our keys as they were sent; none of them may leave with the error.
+            error.__context__ = error.__cause__ = None
+            raise error.with_traceback(None) from None
+        if answer is None:
+            raise VenueUnreachable(call, str(why))
+        status, text, headers = answer
         if status == 429:
             self._hold(headers)
-        return _reply(status, text, headers)
+        return _reply(status, self._redacted(text), headers)
 
     def close(self) -> None:
         """Close the connections."""
@@ -167,10 +212,17 @@ class AlpacaSession:
     ) -> tuple[int, str, Mapping[str, str]]:
         own = {**self._client._get_default_headers(), "Content-Type": "application/json", **headers}
         url = f"{self.url}{path}" + (f"?{urlencode(query)}" if query else "")
-        answer = self._client._session.request(
-            method, url, data=body, headers=own, timeout=TIMEOUT_S, allow_redirects=False
-        )
-        return answer.status_code, answer.text[:BODY_BYTES_MAX], answer.headers
+        with self._client._session.request(
+            method, url, data=body, headers=own, timeout=TIMEOUT_S, allow_redirects=False,
+            stream=True,
+        ) as answer:  # fmt: skip
+            return answer.status_code, _whole_text(answer), answer.headers
+
+    def _redacted(self, text: str) -> str:
+        """Return an answer without our keys: a page of errors may repeat what was sent."""
+        for key in self._keys:
+            text = text.replace(key.reveal(), SHOWN)
+        return text
 
     def _hold(self, headers: Mapping[str, str]) -> None:
         """Wait for the reset that a 429 names, a second when it names none."""
@@ -181,7 +233,25 @@ class AlpacaSession:
         except ValueError:
             reset_ns = 0
         now_ns = self._clock.now_ns()
-        self._budget.hold(min(max(reset_ns - now_ns, NS_PER_S), 60 * NS_PER_S))
+        self._budget.hold(min(max(reset_ns - now_ns, NS_PER_S), HOLD_NS_MAX))
+
+
+def _may_repeat(error: Exception) -> bool:
+    return isinstance(error, VenueUnreachable) and not isinstance(error, NotSent)
+
+
+def _whole_text(answer: requests.Response) -> str:
+    """Read an answer to its end; one that trickles, or has none, is given up."""
+    clock = WallClock()
+    until = clock.monotonic_ns() + int(ANSWER_S_MAX * NS_PER_S)
+    parts: list[bytes] = []
+    n_bytes = 0
+    while part := answer.raw.read1(CHUNK_BYTES, decode_content=True):
+        parts.append(part)
+        n_bytes += len(part)
+        if n_bytes > BODY_BYTES_MAX or clock.monotonic_ns() > until:
+            raise requests.ReadTimeout("the answer does not end")
+    return b"".join(parts).decode(errors="replace")
 
 
 def _word(value: Any) -> str:
@@ -190,10 +260,15 @@ def _word(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
 def _reply(status: int, text: str, headers: Mapping[str, str]) -> Reply:
     if not text.strip():
         return Reply(status, None, "", headers, readable=True)
     try:
-        return Reply(status, json.loads(text, parse_float=Decimal), text, headers, readable=True)
-    except ValueError:
+        body = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
         return Reply(status, None, text, headers, readable=False)
+    return Reply(status, body, text, headers, readable=True)
