@@ -93,6 +93,7 @@ class Inquiry:
         self._doubts: dict[str, _Doubt] = {}
         self._cancels: dict[str, _Cancel] = {}
         self._watches: dict[str, _Watch] = {}
+        self._settled: set[str] = set()
         self._now_ns = 0
         self.delay_longest_ns = 0
 
@@ -114,8 +115,13 @@ class Inquiry:
     # --- what the desk tells -----------------------------------------------------------------
 
     def sent(self, client_order_id: str, now_ns: int) -> None:
-        """A submit is under way; it is asked for when nothing is heard for 5 s."""
+        """A submit is under way; it is asked for when nothing is heard for 5 s.
+
+        What the venue has confirmed already stays settled: the news may come first.
+        """
         now_ns = self._at(now_ns)
+        if client_order_id in self._settled:
+            return
         since_ns = now_ns + SUBMITTED_MAX_NS
         self._doubts.setdefault(client_order_id, _Doubt(now_ns, since_ns, since_ns))
 
@@ -241,6 +247,8 @@ class Inquiry:
 
     def _confirmed(self, client_order_id: str, status: OrderStatus, now_ns: int) -> None:
         doubt = self._doubts.pop(client_order_id, None)
+        if status is not OrderStatus.INTENT:
+            self._settled.add(client_order_id)
         if status is OrderStatus.ABANDONED:
             if client_order_id not in self._watches:
                 self.watch(client_order_id, self._watch_ns(), now_ns)

@@ -65,6 +65,15 @@ def test_what_the_venue_confirmed_is_not_asked_for(kind, status):
     assert inquiry.delay_longest_ns == (0 if status is OrderStatus.REJECTED else s(4))
 
 
+def test_news_that_comes_before_our_own_word_settles_the_order():
+    inquiry = Inquiry()
+    inquiry.heard("o1", ReportKind.ACK, ACCEPTED, Pending.NONE, s(1))
+    inquiry.sent("o1", s(2))
+    assert inquiry.open_ids == []
+    unknown(inquiry, at_s=3)
+    assert inquiry.open_ids == ["o1"]
+
+
 def test_by_hand_the_second_not_found_after_the_grace_gives_up():
     """Asked at 1 .. 60, 90: those at 60 and 90 count, so it is given up at 90 s."""
     inquiry, kinds = Inquiry(lambda: s(1000)), []
