@@ -50,8 +50,9 @@ class DataQuery:
     timeframe: str = "1Min"
 
     def __post_init__(self) -> None:
-        if not self.symbols or isinstance(self.symbols, str):
-            raise UsageError(f"symbols = {self.symbols!r}: name at least one, as a list.")
+        symbols: object = self.symbols
+        if not isinstance(symbols, tuple) or not symbols:
+            raise UsageError(f"symbols = {self.symbols!r}: name at least one, in a tuple.")
         for symbol in self.symbols:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,19}", symbol):
                 raise UsageError(f"symbols: {symbol!r} is no symbol.")

@@ -136,7 +136,7 @@ class AlpacaHistory:
             kind = ProviderRefused if status in REFUSALS else ProviderFailed
             raise kind(self.name, why) from error
         except ValueError as error:
-            raise ProviderFailed(self.name, "its answer is no JSON") from error
+            raise _Again("its answer is no JSON", 2.0**attempt) from error
         except RequestException as error:
             why = f"it cannot be reached ({type(error).__name__})"
             raise _Again(why, 2.0**attempt) from error

@@ -130,7 +130,7 @@ def test_a_429_without_a_reset_and_5xx_wait_longer_each_time():
         ((500, "<html>no</html>"), r"HTTP 500: no message \(tried 4 times\)", 4),
         (requests.ConnectionError("reset"), r"cannot be reached \(ConnectionError\)", 4),
         (requests.ReadTimeout("slow"), r"cannot be reached \(ReadTimeout\)", 4),
-        ((200, "<html>hello</html>"), "is no JSON", 1),
+        ((200, "<html>hello</html>"), r"is no JSON \(tried 4 times\)", 4),
         ((200, [1]), "is a list, no object", 1),
         ((200, {"bars": {"MSFT": [{"t": "2024-01-02T14:30:00Z"}]}}), "KeyError", 1),
         ((200, {"bars": {"MSFT": [bar(at="noon")]}}), "ValueError", 1),
