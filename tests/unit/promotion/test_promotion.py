@@ -347,6 +347,18 @@ def test_what_is_no_record_is_a_sentence(tmp_path, text):
         read_record(tmp_path / "none.json")
 
 
+@pytest.mark.filterwarnings("ignore:websockets.legacy:DeprecationWarning")  # of alpaca-py itself
+def test_a_real_rehearsal_opens_its_gates(known, bars, words, tmp_path):
+    from mqd.live.rehearsal import DataSpec, rehearse
+
+    span = {"symbols": ["AAPL"], "start": "2010-01-04", "end": "2010-06-30"}
+    done = rehearse(CHOSEN, DataSpec(DATA, span), cash=100_000, **words)
+    record = known(tmp_path / "r.json", done)
+    assert record.rehearsal["fills"] == len(done.fills) > 0
+    assert record.rehearsal["log_sha256"] == done.log_sha256
+    assert {gate.name: gate.value for gate in record.gates}["rehearsal_equal"] == 1
+
+
 # --- a configuration and its record ------------------------------------------------------------
 
 
