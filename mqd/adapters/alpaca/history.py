@@ -2,7 +2,8 @@
 
 The clients are used raw: their typed models fail a whole page over one unknown value. Every call
 has a time-out, none is repeated blindly: a 429 waits until the server's reset, a lost
-connection or a 5xx is tried again with growing waits, anything else is told at once.
+connection, a 5xx or a page of HTML is tried again with growing waits, anything else is told at
+once.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from mqd.market_data.providers import DataQuery, Kind, Page, table_of
 
 TIMEOUT_S: Final = (3.05, 15.0)
 TRIES: Final = 4
+TRIES_BUSY: Final = 10  # answers of 429: the server lives, and says when to come back
 WAIT_MAX_S: Final = 60.0
 LIMIT: Final = 10_000
 ACTIONS_LIMIT: Final = 1_000
@@ -39,8 +41,8 @@ Row = dict[str, Any]
 
 
 class _Again(Exception):
-    def __init__(self, why: str, wait_s: float) -> None:
-        self.why, self.wait_s = why, wait_s
+    def __init__(self, why: str, wait_s: float, *, busy: bool = False) -> None:
+        self.why, self.wait_s, self.busy = why, min(wait_s, WAIT_MAX_S), busy
         super().__init__(why)
 
 
@@ -110,16 +112,17 @@ class AlpacaHistory:
         return Page(table_of(query.kind, rows), body.get("next_page_token") or "")
 
     def _get(self, client: Any, path: str, words: Row) -> Mapping[str, Any]:
-        """Ask once, and again where it makes sense."""
-        why = ""
-        for attempt in range(TRIES):
+        """Ask once, and again where it makes sense: more often of a server that is busy."""
+        n_failed = n_busy = 0
+        while True:
             try:
-                return self._once(client, path, words, attempt)
+                return self._once(client, path, words, n_failed + n_busy)
             except _Again as again:
-                why = again.why
-                if attempt + 1 < TRIES:
-                    self._wait(again.wait_s)
-        raise ProviderFailed(self.name, f"{why} (tried {TRIES} times)")
+                n_failed, n_busy = n_failed + (not again.busy), n_busy + again.busy
+                if n_failed >= TRIES or n_busy >= TRIES_BUSY:
+                    why = f"{again.why} (tried {n_failed + n_busy} times)"
+                    raise ProviderFailed(self.name, why) from again
+                self._wait(again.wait_s)
 
     def _once(self, client: Any, path: str, words: Row, attempt: int) -> Mapping[str, Any]:
         from alpaca.common.exceptions import APIError
@@ -131,8 +134,9 @@ class AlpacaHistory:
             status = error.status_code or 0
             why = f"HTTP {status}: {_message(error)}"
             if status in AGAIN:
-                wait_s = self._reset_s(error, attempt) if status == 429 else 2.0**attempt
-                raise _Again(why, wait_s) from error
+                if status == 429:
+                    raise _Again(why, self._reset_s(error, attempt), busy=True) from error
+                raise _Again(why, 2.0**attempt) from error
             kind = ProviderRefused if status in REFUSALS else ProviderFailed
             raise kind(self.name, why) from error
         except ValueError as error:
@@ -145,13 +149,13 @@ class AlpacaHistory:
         return body
 
     def _reset_s(self, error: Any, attempt: int) -> float:
-        """Return how long to wait after a 429: until the server's reset, else 2, 4, 8 s."""
+        """Return how long to wait after a 429: until the server's reset, else 2, 4, 8, 8 … s."""
         headers = getattr(error.response, "headers", None) or {}
         text = str(headers.get("X-RateLimit-Reset", ""))
         if text.isdecimal():
             left_s = int(text) - self._clock.now_ns() / NS_PER_S
             return min(max(left_s, 1.0), WAIT_MAX_S)
-        return 2.0 ** (attempt + 1)
+        return min(2.0 ** (attempt + 1), 8.0)
 
 
 def _tamed(client: Any, timeout_s: tuple[float, float]) -> Any:

@@ -131,6 +131,7 @@ def test_a_429_without_a_reset_and_5xx_wait_longer_each_time():
         (requests.ConnectionError("reset"), r"cannot be reached \(ConnectionError\)", 4),
         (requests.ReadTimeout("slow"), r"cannot be reached \(ReadTimeout\)", 4),
         ((200, "<html>hello</html>"), r"is no JSON \(tried 4 times\)", 4),
+        ((429, {"message": "no"}), r"HTTP 429: no \(tried 10 times\)", 10),
         ((200, [1]), "is a list, no object", 1),
         ((200, {"bars": {"MSFT": [{"t": "2024-01-02T14:30:00Z"}]}}), "KeyError", 1),
         ((200, {"bars": {"MSFT": [bar(at="noon")]}}), "ValueError", 1),
