@@ -22,26 +22,24 @@ def kill(folder: Path, /, *, reason: str, json: bool = False) -> int:
     json
         Print one JSON document to stdout.
     """
-    from mqd.core.clock import NS_PER_S, WallClock
+    from mqd.core.clock import WallClock
     from mqd.live import rearm
-    from mqd.live.status import folder_named, read_heartbeat, read_latches
+    from mqd.live.status import folder_named, holder_of, read_heartbeat, read_latches
 
     clock = WallClock()
     place = folder_named(folder)
     taken_ns = rearm.kill(place, reason, clock)
-    beat = read_heartbeat(place, clock.now_ns())
-    alive = beat is not None and beat.alive
+    beat, holder = read_heartbeat(place, clock.now_ns()), holder_of(place)
+    alive = holder is not None or (beat is not None and beat.alive)
     latch = read_latches(place)[0]
     if json:
         told = {"folder": place, "latch": latch.level.name, "reason": latch.reason}
         output.print_json(told | {"durable_ms": taken_ns / 1e6, "desk_alive": alive})
         return 0
     print(f"KILL is set in {place}, durable after {taken_ns / 1e6:.1f} ms: {latch.reason}")
-    if beat is not None and alive:
-        age_s = beat.age_ns / NS_PER_S
-        print(
-            f"The desk was alive {age_s:.1f} s ago: it cancels its open orders. mqd status tells."
-        )
+    if alive:
+        who = "A desk" if holder is None else f"Process {holder}"
+        print(f"{who} trades there: it cancels its open orders and ends. mqd status tells.")
     else:
         print("No desk is alive there. Orders that are open at the broker stay open: cancel them.")
     return 0

@@ -45,6 +45,7 @@ def _lines(found: FolderStatus) -> Iterator[str]:
         yield f"! {latch.level.name} since {since}: {latch.reason}"
     for note in found.notes:
         yield f"! {note}"
+    yield "Held by: " + ("nobody" if found.holder is None else f"process {found.holder}")
     beat = found.heartbeat
     if beat is None:
         yield "Heartbeat: none"

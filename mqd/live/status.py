@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sqlite3
 import tempfile
 from collections import deque
@@ -25,6 +27,8 @@ from mqd.positions.store import FILE_NAME, PositionStore
 from mqd.risk.kill_switch import LEVELS, LatchLevel
 
 RECORDS_SHOWN: Final = 10
+LOCK_FILE: Final = "lock"
+LOCKS: Final = Path("/proc/locks")
 ALIVE_NS: Final = 60 * NS_PER_S
 """A desk whose heartbeat is older than this is taken for dead (control 24)."""
 OVER: Final = frozenset(
@@ -61,7 +65,8 @@ class FolderStatus:
     """A state folder at one instant; quantities and money as decimal texts.
 
     ``mode``, ``account_sha256`` and ``code`` (version) are of the last start, "" when unknown.
-    ``seq`` is the last record, ``notes`` say what could not be read.
+    ``holder`` is the process that holds the folder, ``seq`` the last record; ``notes`` say what
+    could not be read.
     """
 
     folder: Path
@@ -69,6 +74,7 @@ class FolderStatus:
     account_sha256: str
     code: str
     latches: tuple[Latch, ...]
+    holder: int | None
     heartbeat: Heartbeat | None
     seq: int
     positions: dict[str, dict[str, str]]
@@ -83,6 +89,7 @@ class FolderStatus:
             "folder": str(self.folder), "mode": self.mode, "code": self.code,
             "account_sha256": self.account_sha256,
             "latches": [latch._asdict() | {"level": latch.level.name} for latch in self.latches],
+            "holder": self.holder,
             "heartbeat": None if beat is None else {
                 "age_s": beat.age_ns / NS_PER_S, "alive": beat.alive, **beat.said,
             },
@@ -109,7 +116,7 @@ def read_status(path: str | Path, now_ns: int) -> FolderStatus:
     return FolderStatus(
         folder, str(account.get("mode") or header.get("mode", "")),
         str(account.get("account_sha256", "")), str(header.get("code", "")), latches,
-        read_heartbeat(folder, now_ns), *book, tuple(notes),
+        holder_of(folder), read_heartbeat(folder, now_ns), *book, tuple(notes),
     )  # fmt: skip
 
 
@@ -152,6 +159,23 @@ def read_latches(folder: Path) -> tuple[Latch, ...]:
         else:
             found.append(Latch(level, int(since) if since.isdecimal() else 0, reason))
     return tuple(found)
+
+
+def holder_of(folder: Path) -> int | None:
+    """Return the process that holds the folder, None when there is none or nobody can say.
+
+    The kernel's table of locks is read: trying the lock could keep a desk from starting.
+    """
+    for lock in (folder / LATCHES / LOCK_FILE, folder / LOCK_FILE):
+        try:
+            found, table = lock.stat(), LOCKS.read_text()
+        except OSError:
+            continue
+        device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}"
+        held = re.search(rf"FLOCK .* (\d+) {device}:{found.st_ino} ", table)
+        if held:
+            return int(held[1])
+    return None
 
 
 def read_account(folder: Path) -> dict[str, Any]:
@@ -250,8 +274,12 @@ def _book_of(folder: Path) -> Iterator[PositionStore]:
 
 
 def copy_store(source: Path, into: Path) -> None:
-    """Copy a store that another process may be writing; raises ``sqlite3.Error``."""
-    uri = f"{source.absolute().as_uri()}?mode=ro"
+    """Copy a store that another process may be writing; raises ``sqlite3.Error``.
+
+    Without a write-ahead file nobody writes: it is read as it lies, so that no file is made.
+    """
+    idle = not source.with_name(f"{source.name}-wal").exists()
+    uri = f"{source.absolute().as_uri()}?mode=ro{'&immutable=1' if idle else ''}"
     with closing(sqlite3.connect(uri, uri=True)) as here, closing(sqlite3.connect(into)) as there:
         here.backup(there)
 

@@ -1,6 +1,7 @@
 """`mqd status`, `kill`, `rearm`, `backup`, `restore`: what an operator types, and what it does."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -143,6 +144,16 @@ def test_status_without_a_store_rebuilds_a_copy(made, records, capsys):
     assert not (Path(made.path) / "store.sqlite").exists()
 
 
+def test_status_names_the_holder_and_leaves_no_file_behind(made, records, capsys):
+    made.add(upto(records, "fill"))
+    assert f"Held by: process {os.getpid()}" in run(capsys, "status", made.path)[1]
+    made.stop()
+    before = sorted(Path(made.path).rglob("*"))
+    assert "Held by: nobody" in run(capsys, "status", made.path)[1]
+    assert sorted(Path(made.path).rglob("*")) == before
+    assert not (Path(made.path) / "store.sqlite-shm").exists()
+
+
 def test_a_folder_without_a_desk_is_refused(tmp_path, capsys):
     for words in (["status"], ["kill", "--reason", "x"], ["rearm", "--reason", "x"]):
         code, _, err = run(capsys, words[0], str(tmp_path), *words[1:])
@@ -166,7 +177,6 @@ def test_the_tail_is_what_the_whole_reading_ends_with(made, records):
 
 
 def test_kill_sets_a_durable_latch_while_a_desk_holds_the_folder(made, capsys):
-    made.held.beat(WallClock().now_ns())
     code, out, _ = run(capsys, "kill", made.path, "--reason", "odd\nfills", "--json")
     told = json.loads(out)
     assert code == 0
@@ -183,7 +193,9 @@ def test_kill_twice_keeps_the_first_reason(made, capsys):
     assert code == 0
     assert "first" in out
     assert "second" not in out
-    assert "No desk is alive there" in out
+    assert f"Process {os.getpid()} trades there" in out
+    made.stop()
+    assert "No desk is alive there" in run(capsys, "kill", made.path, "--reason", "third")[1]
 
 
 def test_kill_needs_a_reason(made, capsys):
