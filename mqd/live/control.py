@@ -64,11 +64,12 @@ class Control:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
 
     def begin(self) -> Begun:
-        """Begin the next step."""
-        said = self._ask("POST", "begin")
+        """Begin the next step. A step that has begun (its answer was lost) counts as begun."""
+        said = self._ask("POST", "begin", over_is_well=True)
         if said.get("done"):
             return Begun(True, 0, 0, 0, 0)
-        return Begun(False, said["ts_close"], said["opens_ns"], said["updates"], said["activities"])
+        opens_ns = said.get("opens_ns", said.get("now_ns", 0))
+        return Begun(False, said["ts_close"], opens_ns, said["updates"], said["activities"])
 
     def phase(self, name: str) -> Said:
         """Let the venue take the phase ``open``, ``within`` or ``close``; one that it has taken
@@ -92,19 +93,29 @@ class Control:
         self._connection.close()
 
     def _ask(self, method: str, name: str, *, over_is_well: bool = False) -> dict[str, Any]:
-        headers = {"X-Control-Token": self._token}
         try:
-            self._connection.request(method, f"/_control/{name}", headers=headers)
-            reply = self._connection.getresponse()
-            text = reply.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise VenueGone(self._port, str(error) or type(error).__name__) from error
-        if reply.status == 409 and over_is_well:
+            reply, text = self._call(method, name)
+        except (OSError, http.client.HTTPException):
+            self._connection.close()  # idle for too long: the venue hung up
+            reply, text = self._again(method, name)
+        if reply == 409 and over_is_well:
             return self._ask("GET", "state")
-        if reply.status != 200:
-            raise VenueGone(self._port, f"HTTP {reply.status} on {name}: {text[:200]!r}")
+        if reply != 200:
+            raise VenueGone(self._port, f"HTTP {reply} on {name}: {text[:200]!r}")
         said: dict[str, Any] = json.loads(text)
         return said
+
+    def _again(self, method: str, name: str) -> tuple[int, bytes]:
+        try:
+            return self._call(method, name)
+        except (OSError, http.client.HTTPException) as error:
+            raise VenueGone(self._port, str(error) or type(error).__name__) from error
+
+    def _call(self, method: str, name: str) -> tuple[int, bytes]:
+        headers = {"X-Control-Token": self._token}
+        self._connection.request(method, f"/_control/{name}", headers=headers)
+        reply = self._connection.getresponse()
+        return reply.status, reply.read()
 
 
 def _said(fields: dict[str, Any]) -> Said:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -12,12 +13,13 @@ from mqd.adapters.alpaca.connector import AlpacaBrokerConnector
 from mqd.adapters.alpaca.history import AlpacaHistory
 from mqd.adapters.alpaca.keys import Keys
 from mqd.adapters.alpaca.session import AlpacaSession
+from mqd.adapters.alpaca.stream_state import StreamNotReady
 from mqd.adapters.alpaca.streams import AlpacaStreams
 from mqd.core.clock import NS_PER_DAY, WallClock
 from mqd.core.money import Scale
 from mqd.core.protocols import Clock
 from mqd.desk.loop import Desk
-from mqd.live.market import MarketPlan
+from mqd.live.market import LiveBar, MarketPlan, live_bar
 from mqd.market_data.bars import Bars
 from mqd.market_data.calendar import calendar_for
 from mqd.market_data.loading import timeframe_text
@@ -25,6 +27,8 @@ from mqd.market_data.pipeline import read_all, regular
 from mqd.market_data.providers import WIDTHS, DataQuery, Kind, Provider
 
 READY_S = 20.0
+OPENINGS = 4
+AGAIN_S = 0.5
 OnData = Callable[[Sequence[dict[str, Any]]], None]
 
 
@@ -81,13 +85,26 @@ class Link:
         self._on_update()
 
     def open(self, symbols: Sequence[str], timeframe_ns: int) -> None:
-        """Open both sockets and wait until they listen; raise ``StreamNotReady`` with why not."""
+        """Open both sockets and wait until they listen; raise ``StreamNotReady`` with why not.
+
+        A refusal is tried again: REST has taken the keys, so another connection that is just
+        being closed, or a venue that is starting, is likelier than wrong keys.
+        """
         if timeframe_ns >= NS_PER_DAY:
             self.streams.subscribe(daily_bars=list(symbols))
         else:
             self.streams.subscribe(bars=list(symbols))
-        self.streams.start()
-        self.streams.wait_ready(READY_S)
+        for attempt in range(1, OPENINGS + 1):
+            self.streams.start()
+            try:
+                self.streams.wait_ready(READY_S)
+            except StreamNotReady:
+                self.streams.stop()
+                if attempt == OPENINGS:
+                    raise
+                threading.Event().wait(AGAIN_S * attempt)
+            else:
+                return
 
     def close(self) -> None:
         """Close sockets and connections."""
@@ -134,3 +151,18 @@ def history_of(provider: Provider, plan: MarketPlan, start_ns: int, end_ns: int)
         plan.calendar, tick=plan.ticks, lot=plan.lots, feed=plan.feed,
         timeframe=timeframe_text(plan.timeframe_ns), source="history",
     )  # fmt: skip
+
+
+def backfill_of(provider: Provider, plan: MarketPlan) -> Callable[[int], list[LiveBar]]:
+    """Return how to ask for the bars of one step by REST, when the stream did not bring them."""
+
+    def bars_of(ts_close: int) -> list[LiveBar]:
+        width = plan.timeframe_ns
+        span = max(width, NS_PER_DAY) if width >= NS_PER_DAY else width
+        bars = history_of(provider, plan, ts_close - span, ts_close)
+        if bars is None:
+            return []
+        rows = ((bars[s], len(bars[s]) - 1) for s in bars.symbols)
+        return [live_bar(one, row) for one, row in rows if one.ts_close[row] == ts_close]
+
+    return bars_of

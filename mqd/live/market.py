@@ -227,7 +227,7 @@ class GrowingMarket(Market):
         for ts_close, rows in zip(steps.ts_close.tolist(), steps.rows.tolist(), strict=True):
             self.announce(ts_close)
             pairs = zip(bars.symbols, rows, strict=True)
-            there = [_live_bar(bars[symbol], row) for symbol, row in pairs if row >= 0]
+            there = [live_bar(bars[symbol], row) for symbol, row in pairs if row >= 0]
             last = there and bars[there[0].symbol].minutes_to_close[max(rows)] <= 0
             self.take(there, ends_session=bool(last))
         self.enter(self.n_steps - 1)
@@ -357,7 +357,8 @@ class GrowingMarket(Market):
         return held[row]
 
 
-def _live_bar(one: SymbolBars, row: int) -> LiveBar:
+def live_bar(one: SymbolBars, row: int) -> LiveBar:
+    """Return a row of bars as a feed would tell it."""
     extras = [None if c is None else float(c[row]) for c in (one.vwap, one.trade_count)]
     prices = [float(getattr(one, name)[row]) for name in (*_PRICES, "volume")]
     return LiveBar(one.symbol, int(one.ts_open[row]), *prices, *extras)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Protocol
 
 from mqd.core.bar import CorporateAction
-from mqd.core.clock import NS_PER_S, WallClock
+from mqd.core.clock import NS_PER_S, WallClock, iso
 from mqd.core.execution_report import ExecutionReport, ReportKind
 from mqd.core.order import Order
 from mqd.core.position import Account, Position
@@ -23,9 +23,12 @@ from mqd.execution.fill_model import FillCounts
 from mqd.execution.venue_account import CashActivity, SplitActivity
 from mqd.live.control import Begun, Control, Stand
 from mqd.live.market import GrowingMarket, LiveBar
+from mqd.market_data.errors import ProviderFailed
 
 PATIENCE_S = 10.0
 SAMPLES_MAX = 4096
+MUTE_AFTER = 2
+BACKFILL_TRIES = 10
 _OVER = frozenset(
     {
         ReportKind.FILL, ReportKind.CANCELED, ReportKind.EXPIRED, ReportKind.REJECTED,
@@ -38,13 +41,15 @@ CASH_ACCOUNTS = {"FEE": "fees", "DIV": "dividends", "INT": "borrow"}
 class Connector(Broker, Protocol):
     """What a session needs of the adapter beside the ``Broker``."""
 
-    @property
-    def n_updates(self) -> int:
-        """Trade updates taken so far."""
-        ...
+    n_updates: int
+    """Trade updates taken so far."""
 
     def activities(self, after_id: str = "") -> list[dict[str, Any]]:
         """Return the account's activities after one, oldest first."""
+        ...
+
+    def take_activities(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Report the fills among account activities."""
         ...
 
     def query(self, client_order_id: str) -> None:
@@ -55,41 +60,60 @@ class Connector(Broker, Protocol):
 class BarsLate(MqdError):
     """The bars of a step did not arrive on the market-data stream."""
 
-    def __init__(self, have: int, want: int) -> None:
+    def __init__(self, missing: int, ts_close: int) -> None:
         super().__init__(
-            f"{want - have} of {want} bars did not arrive within {PATIENCE_S:g} s. The market-data"
-            " stream is silent: stop the run, and look at the venue's output."
+            f"{missing} bar(s) of the step that closed at {iso(ts_close)} came neither over the"
+            " stream nor by REST. Stop the run, and look at the venue's output."
         )
 
 
 class BarInbox:
-    """Bars from the stream's thread, in order of arrival; the desk's thread waits for them."""
+    """Bars from the stream's thread, each once, for the desk's thread, which waits for them.
+
+    ``total`` counts the bars that have come since the venue's start; ``n_bad`` messages that were
+    no bars.
+    """
 
     def __init__(self) -> None:
         self._ready = threading.Condition()
-        self._bars: list[LiveBar] = []
-        self._taken = 0
+        self._bars: dict[tuple[int, str], LiveBar] = {}
+        self._over: set[tuple[int, str]] = set()
+        self.total = 0
+        self.n_bad = 0
 
     def put(self, messages: Sequence[dict[str, Any]]) -> None:
         """Keep the bars among a frame's messages; called on the stream's thread."""
-        bars = [bar_of(message) for message in messages if message.get("T") in ("b", "d")]
-        if bars:
-            with self._ready:
-                self._bars += bars
-                self._ready.notify_all()
+        for message in messages:
+            if message.get("T") not in ("b", "d"):
+                continue
+            try:
+                bar = bar_of(message)
+            except (KeyError, TypeError, ValueError):
+                self.n_bad += 1
+            else:
+                self.add([bar])
 
-    def skip(self, total: int) -> None:
-        """Start counting at ``total``: bars that went out before this desk listened."""
-        self._taken = total
-
-    def upto(self, total: int, timeout_s: float) -> list[LiveBar]:
-        """Wait until ``total`` bars have come since the start and return the new ones."""
+    def add(self, bars: Sequence[LiveBar]) -> None:
+        """Keep bars that have not come before."""
         with self._ready:
-            self._ready.wait_for(lambda: self._taken + len(self._bars) >= total, timeout_s)
-            if self._taken + len(self._bars) < total:
-                raise BarsLate(self._taken + len(self._bars), total)
-            bars, self._bars = self._bars, []
-            self._taken += len(bars)
+            for bar in bars:
+                key = bar.ts_open, bar.symbol
+                if key not in self._over and key not in self._bars:
+                    self._bars[key] = bar
+                    self.total += 1
+            self._ready.notify_all()
+
+    def wait(self, total: int, timeout_s: float) -> bool:
+        """Wait until ``total`` bars have come; False when they do not in time."""
+        with self._ready:
+            return self._ready.wait_for(lambda: self.total >= total, timeout_s)
+
+    def take(self) -> list[LiveBar]:
+        """Return the bars that wait; one of them that comes again is passed over."""
+        with self._ready:
+            bars, self._bars = list(self._bars.values()), {}
+            if bars:
+                self._over = {(bar.ts_open, bar.symbol) for bar in bars}
             return bars
 
 
@@ -115,10 +139,15 @@ class PacedBroker:
         quantum: Decimal,
         *,
         patience_s: float = PATIENCE_S,
+        backfill: Callable[[int], Sequence[LiveBar]] = lambda _ts_close: (),
+        reconnect: Callable[[str, str], None] = lambda _kind, _why: None,
     ) -> None:
         self.counts = FillCounts()
         self._connector, self._control, self._market = connector, control, market
         self._inbox, self._quantum, self._patience_s = inbox, quantum, patience_s
+        self._backfill, self._reconnect = backfill, reconnect
+        self._silent_in_a_row, self._fills_id = 0, ""
+        self.n_backfilled = 0
         self.account_book = PacedBook(self._charges)
         self._open: set[str] = set()
         self._begun = Begun(False, 0, 0, 0, 0)
@@ -191,9 +220,28 @@ class PacedBroker:
         """Let the venue close the step, and take its bars."""
         said = self._control.phase("close")
         self._hear(said.updates)
-        bars = self._inbox.upto(said.bars, self._patience_s)
+        self._market.take(self._bars(said.bars), ends_session=said.ends_session)
+
+    def _bars(self, total: int) -> list[LiveBar]:
+        """Return the step's bars; those that the stream did not bring are asked for."""
+        if not self._inbox.wait(total, self._patience_s):
+            self._ask_for_bars(total)
+            self._reconnect("data", "the venue told more bars than came")
         self._bars_mono_ns = self._wall.monotonic_ns()
-        self._market.take(bars, ends_session=said.ends_session)
+        return self._inbox.take()
+
+    def _ask_for_bars(self, total: int) -> None:
+        """Fetch the step's bars by REST, again while the venue is too busy to answer."""
+        have, waiting = self._inbox.total, threading.Event()
+        for _ in range(BACKFILL_TRIES):
+            try:
+                self._inbox.add(self._backfill(self._begun.ts_close))
+            except ProviderFailed:
+                waiting.wait(self._patience_s)
+            if self._inbox.total >= total:
+                self.n_backfilled += total - have
+                return
+        raise BarsLate(total - self._inbox.total, self._begun.ts_close)
 
     def act(self, action: CorporateAction) -> CashActivity | SplitActivity | None:
         """Do nothing: the venue keeps the corporate actions, and tells of them as activities."""
@@ -253,11 +301,28 @@ class PacedBroker:
         until = self._wall.monotonic_ns() + int(self._patience_s * NS_PER_S)
         while self._connector.n_updates < updates:
             if self._wall.monotonic_ns() >= until:
-                self.n_silent += 1
-                for name in sorted(self._open):
-                    self._connector.query(name)
+                self._catch_up(updates)
                 return
             waiting.wait(0.0002)
+        self._silent_in_a_row = 0
+
+    def _catch_up(self, updates: int) -> None:
+        """Learn by REST what the stream did not bring; a stream that stays mute is opened anew."""
+        self.n_silent += 1
+        self._silent_in_a_row += 1
+        for name in sorted(self._open):
+            self._connector.query(name)
+        try:
+            fills = self._connector.activities(self._fills_id)
+        except MqdError:
+            return  # the next silence asks again
+        self._connector.take_activities(fills)
+        if fills:
+            self._fills_id = fills[-1]["id"]
+        self._connector.n_updates = max(self._connector.n_updates, updates)
+        if self._silent_in_a_row >= MUTE_AFTER:
+            self._silent_in_a_row = 0
+            self._reconnect("trading", "the venue told more trade updates than came")
 
     def _charges(self) -> list[CashActivity]:
         """Return the changes of cash among the activities that are new."""

@@ -15,9 +15,9 @@ from mqd.live.closing import Closing, close_books
 from mqd.live.control import Control
 from mqd.live.doubts import Doubts
 from mqd.live.folder import StateFolder
-from mqd.live.link import Link, VenueAddress, history_of
+from mqd.live.link import Link, VenueAddress, backfill_of, history_of
 from mqd.live.market import GrowingMarket
-from mqd.live.paced import BarInbox, PacedBroker
+from mqd.live.paced import PATIENCE_S, BarInbox, PacedBroker
 from mqd.live.recovery import Recovered
 
 SETTLE_ROUNDS = 5
@@ -42,6 +42,8 @@ class PacedRun:
         control: Control,
         folder: StateFolder,
         books: OpenBooks,
+        *,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._plan, self._control, self._folder, self._books = plan, control, folder, books
         self._clock = SimulatedClock()
@@ -51,8 +53,10 @@ class PacedRun:
             address, plan_scales(plan.market), plan.quantum, self._clock, on_data=self._inbox.put
         )
         self._broker = PacedBroker(
-            self._link.connector, control, self._market, self._inbox, plan.quantum
-        )
+            self._link.connector, control, self._market, self._inbox, plan.quantum,
+            patience_s=patience_s, backfill=backfill_of(self._link.history(), plan.market),
+            reconnect=self._link.streams.reconnect,
+        )  # fmt: skip
         self._doubts = Doubts(Inquiry(), self._clock, self._link.connector.query)
         self._broker.judge = self._doubts.judged
 
@@ -73,7 +77,7 @@ class PacedRun:
     def _start(self) -> Desk:
         plan, journal = self._plan, self._books.journal
         stand = self._control.stand()
-        self._inbox.skip(stand.bars)
+        self._inbox.total = stand.bars
         self._link.connector.n_updates = stand.updates
         if self._books.resumed and stand.ts_close:
             self._preload(stand.now_ns)

@@ -33,6 +33,7 @@ from mqd.live.faults import fault_words
 from mqd.live.folder import StateFolder, account_sha256
 from mqd.live.link import VenueAddress
 from mqd.live.market import plan_of
+from mqd.live.paced import PATIENCE_S
 from mqd.live.paced_run import PacedDone, PacedRun
 from mqd.live.realtime_run import RealtimeRun, rehearsal_terms
 from mqd.live.venue_process import ACCOUNT_ID, VenueProcess
@@ -40,6 +41,7 @@ from mqd.market_data.bars import Bars, load_bars
 from mqd.result import Named
 
 FASTEST = 3600.0
+FAULTY_PATIENCE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,10 @@ def rehearse(
             StateFolder.open(place, account=account_sha256(ACCOUNT_ID), mode="rehearsal")
         )
         plan = plan_desk(named, bars, settings)
-        done, log_sha256 = run_desk(plan, local_address(venue), venue, folder, pace)
+        patience_s = PATIENCE_S if faults is None else FAULTY_PATIENCE_S
+        done, log_sha256 = run_desk(
+            plan, local_address(venue), Control(venue.port, venue.token), folder, pace, patience_s
+        )
     terms = Terms.of(settings, done.desk.parts.valuation.quantum)
     left = harvest(done.desk, terms)
     equal: bool | None = None
@@ -179,17 +184,22 @@ def local_address(venue: VenueProcess) -> VenueAddress:
 
 
 def run_desk(
-    plan: DeskPlan, address: VenueAddress, venue: VenueProcess, folder: StateFolder, pace: Pace
+    plan: DeskPlan,
+    address: VenueAddress,
+    control: Control,
+    folder: StateFolder,
+    pace: Pace,
+    patience_s: float = PATIENCE_S,
 ) -> tuple[PacedDone, str]:
     """Run a desk in ``folder``, from its log on when it has one; return it and its log's hash."""
     books = open_books(
         folder, mode="rehearsal", account=account_sha256(ACCOUNT_ID), config=plan.sha256
     )
     reason = "failed"
-    control = Control(venue.port, venue.token)
     try:
         if pace.factor is None:
-            done = PacedRun(plan, address, control, folder, books).run()
+            run = PacedRun(plan, address, control, folder, books, patience_s=patience_s)
+            done = run.run()
         else:
             terms = rehearsal_terms(control, pace.factor)
             done = RealtimeRun(plan, address, folder, books, terms).run()

@@ -118,6 +118,8 @@ class AlpacaStreams:
         """
         if self._thread is not None and self._thread.is_alive():
             raise UsageError("The streams run already; stop them before starting them again.")
+        for link in self._links.values():
+            link.state.refused = False  # of an earlier start
         self._thread = threading.Thread(target=self._work, name="alpaca-streams", daemon=True)
         self._thread.start()
         with self._changed:
