@@ -1,17 +1,19 @@
 """`live/config/*.toml`: whatever could be a slip is refused, with file and line."""
 
 import re
+import tomllib
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mqd.errors import BadLimits
-from mqd.live.config import read_config
+from mqd.errors import BadLimits, ConfigError
+from mqd.live.config import ENDPOINTS, _Reader, read_config
 from mqd.live.errors import BadLiveConfig
+from mqd.live.toml_file import TomlFile
 from mqd.portfolio.sizing import FixedNotional
 
 ROOT = Path(__file__).parents[3]
@@ -194,6 +196,34 @@ def test_any_text_is_a_configuration_or_a_sentence(tmp_path_factory, text):
     file.write_text(text, encoding="utf-8", errors="replace")
     with pytest.raises(BadLiveConfig, match=r"any\.toml, line \d+: "):
         read_config(file)
+
+
+@given(
+    place=st.integers(0, len(TEXT) - 1), cut=st.integers(0, 40),
+    put=st.text('=[]{}"#.\\n -_0123456789abcXYZ', max_size=6),
+)  # fmt: skip
+@settings(max_examples=1500)
+def test_any_edit_of_the_sample_is_a_configuration_or_a_sentence(place, cut, put):
+    folder = SAMPLE.parent
+    text = TEXT[:place] + put + TEXT[place + cut :]
+    toml = TomlFile.__new__(TomlFile)
+    toml.path, toml.name, toml._lines = folder / "any.toml", "any.toml", text.splitlines()
+    try:
+        toml.tables = tomllib.loads(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError:
+        return
+    found, said = None, ""
+    try:
+        found = _Reader(toml, folder, rehearsal=False).config(toml.path)
+    except ConfigError as error:
+        said = str(error)
+    if found is None:
+        assert re.match(r".*\.toml, line \d+: ", said)
+        return
+    assert found.symbols
+    assert 0 < found.allocation <= 1
+    assert found.endpoint in ENDPOINTS.values()
+    assert found.limits.allow >= set(found.symbols)
 
 
 def test_a_file_that_is_not_there_is_a_sentence(tmp_path):
