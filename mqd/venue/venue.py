@@ -107,6 +107,7 @@ class Venue:
 
     @now_ns.setter
     def now_ns(self, now_ns: int) -> None:
+        """Move the venue's clock."""
         self.scene.now_ns = now_ns
 
     def on_update(self, callback: OnUpdate) -> None:

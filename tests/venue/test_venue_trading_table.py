@@ -24,6 +24,14 @@ LEGS = {"take_profit": {"limit_price": "110"}, "stop_loss": {"stop_price": "85"}
 SETUPS = {
     "resting": limit("90", client_order_id="resting"),
     "target": limit("120", side="sell", qty="60"),
+    "stop": {
+        "symbol": "AAA",
+        "side": "sell",
+        "qty": "60",
+        "type": "stop",
+        "time_in_force": "gtc",
+        "stop_price": "80",
+    },
     "bracket": limit("95", order_class="bracket", **LEGS),
     "notional": {**market(symbol="BBB", notional="75"), "qty": None},
 }
