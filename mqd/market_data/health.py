@@ -93,6 +93,8 @@ def instant_of(message: dict[str, Any], now_ns: int) -> int:
 def number_of(message: dict[str, Any], name: str, *, zero: bool = False) -> float:
     """Return a finite number above 0 (or 0 where ``zero``); raise ``Unusable`` otherwise."""
     value = message.get(name)
+    if type(value) is float and 0.0 < value < math.inf:
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise Unusable(f"{name} is {type(value).__name__}")
     number = float(value)
@@ -103,6 +105,9 @@ def number_of(message: dict[str, Any], name: str, *, zero: bool = False) -> floa
 
 def decimal_of(message: dict[str, Any], name: str, *, zero: bool = False) -> Decimal:
     """Return a number as the decimal that its shortest text says; raise ``Unusable``."""
+    value = message.get(name)
+    if type(value) is int and value > 0:
+        return Decimal(value)
     return Decimal(repr(number_of(message, name, zero=zero)))
 
 

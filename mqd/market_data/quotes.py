@@ -183,6 +183,10 @@ class QuoteAggregator:
 
 def _best(symbol: str, quotes: list[Quote]) -> Nbbo:
     """Return the highest bid and the lowest ask; sizes at a shared price add up."""
+    if len(quotes) == 1:
+        one = quotes[0]
+        if 0 < one.bid_px < one.ask_px and one.bid_qty > 0 and one.ask_qty > 0:
+            return Nbbo(*one, QuoteState.NORMAL)
     bids = [one for one in quotes if one.bid_px > 0 and one.bid_qty > 0]
     asks = [one for one in quotes if one.ask_px > 0 and one.ask_qty > 0]
     bid_px = max((one.bid_px for one in bids), default=None)

@@ -140,6 +140,7 @@ class RealtimeDataHandler:
         self._stopping.clear()
         self._begun_ns, self._begun_mono_ns = self._clock.now_ns(), self._clock.monotonic_ns()
         self._heard_mono_ns = self._begun_mono_ns
+        self._calendar_at(self._begun_ns)  # calendars are slow to open: not among the data
         self._thread = threading.Thread(target=self._work, name="market-data", daemon=True)
         self._thread.start()
         if self._stream is not None:

@@ -297,7 +297,7 @@ def test_quotes_and_trades_arrive_as_exact_decimals():
     t.one.take([quote, trade, {"T": "s", "S": "MSFT"}])
     t.one.pump()
     assert (str(quotes[0].bid_px), str(quotes[0].mid)) == ("10.1", "10.2")
-    assert (str(trades[0].px), str(trades[0].qty)) == ("10.2", "5.0")
+    assert (str(trades[0].px), str(trades[0].qty)) == ("10.2", "5")
     assert t.one.counts["other s"] == 1
 
 
