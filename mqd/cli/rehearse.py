@@ -105,6 +105,8 @@ def _print(done: Rehearsal) -> None:
         print(f"{name}: {ns / 1e6:.2f} ms")
     if done.equal is not None:
         print("Equal to the replay, order by order." if done.equal else "Not equal to the replay:")
+    if done.equal is False:
+        print("  orders by cause: " + ", ".join(f"{k} {n}" for k, n in done.causes.items()))
     for line in (*done.differences, *done.breaks):
         print(f"  {line}")
     print(f"log_sha256: {done.log_sha256}")

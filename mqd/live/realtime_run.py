@@ -199,4 +199,4 @@ def _may_send(latches: KillSwitch) -> MaySend:
 
 def rehearsal_terms(control: Control, factor: float) -> Terms:
     """Return the terms of a rehearsal at ``factor``: it is over when the venue has no step left."""
-    return Terms(factor=factor, preload=False, price_steps=False, over=lambda: control.stand().over)
+    return Terms(factor=factor, price_steps=False, over=lambda: control.stand().over)

@@ -27,7 +27,7 @@ from mqd.errors import RunFolderExists, UsageError
 from mqd.kernel.settings import Settings, settings_of
 from mqd.live.books import open_books
 from mqd.live.builder import DeskPlan
-from mqd.live.compare import compare
+from mqd.live.compare import causes, compare
 from mqd.live.control import Control
 from mqd.live.faults import fault_words
 from mqd.live.folder import StateFolder, account_sha256
@@ -83,7 +83,8 @@ class Rehearsal(NamedTuple):
     books from the venue's at the end; ``duplicates`` counts orders that the venue holds twice
     for one decision, ``lost_fills`` executions at the venue that our log has not. ``equal``
     says whether the replay of the same bars gave the same orders and fills, None when it was not
-    asked; ``latency_ns`` has the durations from decision to answer.
+    asked, and ``causes`` counts the orders by what sets them apart (see ``causes``);
+    ``latency_ns`` has the durations from bar to wire and from call to answer.
     """
 
     orders: pd.DataFrame
@@ -96,6 +97,7 @@ class Rehearsal(NamedTuple):
     latency_ns: Mapping[str, float]
     equal: bool | None
     differences: tuple[str, ...]
+    causes: Mapping[str, int]
     killed: bool
 
     @property
@@ -111,7 +113,7 @@ class Rehearsal(NamedTuple):
             "log_sha256": self.log_sha256, "run": None if self.run is None else str(self.run),
             "equal": self.equal, "differences": list(self.differences),
             "named_breaks": list(self.breaks), "latency_ns": dict(self.latency_ns),
-            "killed": self.killed,
+            "causes": dict(self.causes), "killed": self.killed,
         }  # fmt: skip
 
 
@@ -161,14 +163,16 @@ def rehearse(
     left = harvest(done.desk, terms)
     equal: bool | None = None
     differences: tuple[str, ...] = ()
+    by_cause: dict[str, int] = {}
     if replay:
         told = backtest(strategy, bars, engine="event", **words)
         equal, differences = compare((left.orders, told.orders), (left.fills, told.fills))
+        by_cause = causes(left.orders, told.orders, bars.timeframe_ns)
     closing = done.closing
     return Rehearsal(
         left.orders, left.fills, closing.breaks, closing.duplicates, closing.lost_fills,
         log_sha256, None if out is None else Path(out), done.latency_ns, equal, differences,
-        done.killed,
+        by_cause, done.killed,
     )  # fmt: skip
 
 
