@@ -6,8 +6,9 @@ to the tick against us, and the report's text says what the venue said.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_UP, Decimal, InvalidOperation
 from typing import Any, Final
 
 from mqd.adapters.alpaca.errors import OrderNotExpressible
@@ -18,6 +19,8 @@ from mqd.core.order import Order, OrderClass, OrderType, Reason, Side
 from mqd.execution.capabilities import PX_STEPS
 
 PROTECTIVE: Final = frozenset({Reason.STOP_LOSS, Reason.TAKE_PROFIT, Reason.TRAILING_STOP})
+DIGITS_MAX: Final = 24  # a number with a larger exponent is no amount of money or shares
+STAMP: Final = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 SIDES: Final = {"buy": Side.BUY, "sell": Side.SELL, "sell_short": Side.SELL}
 
 
@@ -47,19 +50,30 @@ def order_body(order: Order, legs: Sequence[Order], *, price_steps: bool) -> dic
         raise OrderNotExpressible(order.symbol, "a trailing stop at Alpaca stands alone")
     if any(leg.type is OrderType.TRAILING_STOP for leg in legs):
         raise OrderNotExpressible(order.symbol, "a trailing stop is no leg of a group at Alpaca")
+    if order.order_class is OrderClass.OCO and order.type is not OrderType.LIMIT:
+        raise OrderNotExpressible(order.symbol, "an oco's first order is its limit at Alpaca")
     body: dict[str, Any] = {
         "symbol": order.symbol, "qty": plain(order.qty), "side": order.side.name.lower(),
         "type": str(order.type), "time_in_force": str(order.time_in_force),
         "client_order_id": order.client_order_id,
     }  # fmt: skip
-    group = order.order_class is not OrderClass.SIMPLE
-    if group:
+    if order.order_class is not OrderClass.SIMPLE:
         body["order_class"] = str(order.order_class)
     if order.order_class is not OrderClass.OCO:
         body |= _own_prices(order, price_steps)
     for member in (order, *legs) if order.order_class is OrderClass.OCO else legs:
         body |= _leg(member, price_steps)
     return body
+
+
+def replace_body(order: Order, *, price_steps: bool) -> dict[str, str]:
+    """Return the body of a PATCH that makes an order what ``order`` says, with its new id."""
+    body = {"qty": plain(order.qty), "time_in_force": str(order.time_in_force)}
+    prices = _own_prices(order, price_steps)
+    for name in ("trail_price", "trail_percent"):
+        if name in prices:
+            body["trail"] = prices.pop(name)
+    return body | prices | {"client_order_id": order.client_order_id}
 
 
 def _own_prices(order: Order, steps: bool) -> dict[str, str]:
@@ -98,15 +112,21 @@ def plain(value: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def amount(value: Any) -> Decimal:
-    """Return a number of the wire (text, Decimal or int) exactly; 0 for null or nonsense."""
-    if value is None or isinstance(value, bool | float):
-        return Decimal(0)
+def number(value: Any) -> Decimal | None:
+    """Return a number of the wire (text, Decimal or int) exactly; None for null or nonsense."""
+    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+        return None
     try:
-        found = Decimal(str(value))
+        found = Decimal(value)
     except InvalidOperation:
-        return Decimal(0)
-    return found if found.is_finite() else Decimal(0)
+        return None
+    return found if found.is_finite() and abs(found.adjusted()) <= DIGITS_MAX else None
+
+
+def amount(value: Any) -> Decimal:
+    """Return a number of the wire exactly; 0 for null or nonsense."""
+    found = number(value)
+    return Decimal(0) if found is None else found
 
 
 def lots_of(value: Any, scale: Scale) -> int:
@@ -114,19 +134,31 @@ def lots_of(value: Any, scale: Scale) -> int:
     return int(amount(value) / scale.lot)
 
 
-def fill_ticks(value: Any, side: Side, scale: Scale) -> tuple[int, str]:
+def held_lots(value: Decimal, scale: Scale) -> int:
+    """Return a holding in lots, away from zero where it is finer: no holding looks flat."""
+    return int((value / scale.lot).to_integral_value(ROUND_UP))
+
+
+def cum_lots(value: Any, scale: Scale) -> int:
+    """Return a cumulative quantity in lots, -1 when the venue does not say it."""
+    found = number(value)
+    return -1 if found is None or found < 0 else int(found / scale.lot)
+
+
+def fill_ticks(px: Decimal, side: Side, scale: Scale) -> tuple[int, str]:
     """Return a fill's price in ticks, against us where it lies between two, and what to note."""
-    px = amount(value)
     ticks = px / scale.tick
     rounding = ROUND_CEILING if side is Side.BUY else ROUND_FLOOR
     whole = int(ticks.to_integral_value(rounding))
-    return whole, "" if whole == ticks else f"filled at {px}"
+    return whole, "" if whole == ticks else f"filled at {plain(px)}"
 
 
 def stamp_ns(value: Any) -> int:
-    """Return a stamp of the wire in ns UTC, 0 when there is none that can be read."""
+    """Return a stamp of the wire (RFC 3339, with its zone) in ns UTC, 0 when it is none."""
+    if not isinstance(value, str) or not STAMP.fullmatch(value):
+        return 0
     try:
-        return instant_ns(str(value)) if value else 0
+        return instant_ns(value)
     except ValueError:
         return 0
 
@@ -139,3 +171,9 @@ def money_quanta(value: Any, quantum: Decimal) -> int:
 def side_of(record: Mapping[str, Any]) -> Side:
     """Return the side of an order or a fill."""
     return SIDES.get(str(record.get("side")), Side.BUY)
+
+
+def id_of(record: Mapping[str, Any], name: str = "id") -> str:
+    """Return an id of the venue's, "" when the record has none."""
+    found = record.get(name)
+    return found if isinstance(found, str) else ""
