@@ -7,7 +7,7 @@ from collections.abc import Callable
 from mqd.core.clock import RunClock
 from mqd.core.event import Event, Topic
 from mqd.core.execution_report import ExecutionReport
-from mqd.core.order import OrderStatus, Pending
+from mqd.core.order import Order, OrderStatus, Pending
 from mqd.desk.loop import Desk
 from mqd.desk.parts import Parts
 from mqd.execution.inquiry import Inquiry
@@ -83,4 +83,6 @@ class Doubts:
         self.inquiry.heard(report.client_order_id, report.kind, state.status, state.pending, now)
 
     def _on_order(self, event: Event) -> None:
-        self.inquiry.sent(event.payload.client_order_id, self._clock.monotonic_ns())  # type: ignore[attr-defined]
+        order = event.payload
+        assert isinstance(order, Order)
+        self.inquiry.sent(order.client_order_id, self._clock.monotonic_ns())
