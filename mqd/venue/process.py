@@ -83,9 +83,10 @@ async def serve(config: VenueConfig) -> None:
     walking = None
     if not isinstance(config.pace, str):
         walking = asyncio.create_task(walk(venue, config.pace))
+        walking.add_done_callback(lambda _: _stop(server))
     await server.serve()
-    if walking is not None:
-        walking.cancel()
+    if walking is not None and not walking.cancel():
+        walking.result()  # it ended by itself: with an error
 
 
 def _say_ready(port: int) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from mqd.core.instrument import AssetClass
 from mqd.core.money import Scale
 from mqd.core.order import Order, OrderClass, OrderType, Reason, Side
-from mqd.execution.acceptance import Acceptance
-from mqd.execution.capabilities import crosses
+from mqd.execution.acceptance import PROTECTIVE, Acceptance
+from mqd.execution.capabilities import crosses, refusal
 from mqd.venue.book import AccountBook
 from mqd.venue.errors import BAD_ORDER, Refused, forbidden, unprocessable
 from mqd.venue.intake import Wanted, lots_of, read_order, read_symbol
@@ -51,6 +52,7 @@ class OrderDesk:
         members = self._orders(book, wanted, lots)
         self._refuse_bases(wanted, mark)
         self._refuse_unavailable(book, members[0])
+        self._refuse_shape(members[0])
         if self._refuses_unpayable:
             refuse_unpayable(book, members[0], mark)
         return self._send(book, wanted, members)
@@ -65,7 +67,7 @@ class OrderDesk:
         reason = Reason.EVENT
         if simple and wanted.type is OrderType.MARKET:
             reason = Reason.TARGET
-        elif simple and reduces:
+        elif simple and reduces and not scene.crypto:  # the venue takes no stops for coins
             reason = _PROTECTIVE_TYPES.get(wanted.type, Reason.EVENT)
         entry = Order(
             name, "venue", wanted.symbol, wanted.side, lots, wanted.type, wanted.time_in_force,
@@ -77,6 +79,8 @@ class OrderDesk:
             entry = entry._replace(extreme_ticks=entry_ticks(book, wanted.symbol))
         if simple:
             return [entry]
+        if scene.crypto:
+            raise unprocessable("crypto orders must be simple", BAD_ORDER)
         legs = _legs(entry, wanted, book)
         if wanted.order_class is OrderClass.OCO:
             target, stop = legs
@@ -120,6 +124,18 @@ class OrderDesk:
         available = abs(held) - book.held_for_orders(order.symbol) if reduces else 0
         if order.lots > available:
             raise unavailable(book, order, max(available, 0))
+
+    def _refuse_shape(self, order: Order) -> None:
+        """Refuse a type, class or time in force that Alpaca does not take.
+
+        The simulator asks this of every order but those that protect a position.
+        """
+        if order.reason in PROTECTIVE:
+            asset_class = AssetClass(self._scene.asset_class)
+            whole = max(int(1 / order.scale.lot), 1)
+            why = refusal(order, asset_class, whole, -order.side * order.lots)
+            if why:
+                raise unprocessable(why, BAD_ORDER)
 
     def _send(self, book: AccountBook, wanted: Wanted, members: list[Order]) -> OrderRecord:
         records: list[OrderRecord] = []

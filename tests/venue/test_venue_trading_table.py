@@ -35,7 +35,7 @@ SETUPS = {
     "bracket": limit("95", order_class="bracket", **LEGS),
     "notional": {**market(symbol="BBB", notional="75"), "qty": None},
 }
-FILLED = {"long": market(), "short": market("sell", "50")}
+FILLED = {"long": market(), "short": market("sell", "50"), "longbbb": market(qty="2", symbol="BBB")}
 
 
 @pytest.fixture(scope="module")

@@ -382,3 +382,36 @@ def test_cash_is_what_the_activities_and_commissions_sum_to(orders):
     assert sum(Decimal(one["qty"]) for one in held) == positions
     fills = [one for one in heard.data() if "price" in one]
     assert len(fills) == len(heard.activities("FILL"))
+
+
+def coin_bars():
+    at = pd.date_range("2024-03-02 00:00", periods=6, freq="1h", tz="UTC")
+    frame = pd.DataFrame({
+        "symbol": "BTC/USD", "timestamp": at, "open": 60_000.0, "high": 60_100.0, "low": 59_900.0,
+        "close": 60_000.0, "volume": 10.0,
+    })  # fmt: skip
+    return Bars.from_pandas(frame, calendar="24/7")
+
+
+def test_coins_trade_in_fractions_at_all_hours_without_stops():
+    heard = Heard(bars=coin_bars(), multiplier=1)
+    body = market(qty="0.12345678", symbol="BTC/USD", time_in_force="gtc")
+    heard.post(body)
+    step(heard.venue)
+    held = ask(heard.venue, "GET", "/v2/positions/BTCUSD").body
+    assert (held["symbol"], held["qty"], held["asset_class"]) == ("BTC/USD", "0.12345678", "crypto")
+    assert ask(heard.venue, "GET", "/v2/positions/BTC/USD").body == held
+    stop = {**body, "side": "sell", "type": "stop", "stop_price": "50000"}
+    assert ask(heard.venue, "POST", "/v2/orders", stop).status == 422
+    pair = ask(heard.venue, "POST", "/v2/orders", {**body, "order_class": "bracket",
+        "take_profit": {"limit_price": "70000"}, "stop_loss": {"stop_price": "50000"}})  # fmt: skip
+    assert (pair.status, pair.body["message"]) == (422, "crypto orders must be simple")
+    day = ask(heard.venue, "POST", "/v2/orders", {**body, "time_in_force": "day"})
+    assert (day.status, day.body["code"]) == (422, 42210000)
+    asset = ask(heard.venue, "GET", "/v2/assets/BTC/USD").body
+    assert (asset["class"], asset["min_order_size"]) == ("crypto", "0.00000001")
+    assert ask(heard.venue, "GET", "/v2/clock").body["is_open"]
+    closed = ask(heard.venue, "DELETE", "/v2/positions/BTCUSD").body
+    assert (closed["time_in_force"], closed["qty"]) == ("gtc", "0.12345678")
+    step(heard.venue)
+    assert heard.book.broker.positions() == {}
