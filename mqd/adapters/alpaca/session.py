@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 from urllib.parse import urlencode
 
 import requests
 import stamina
 import urllib3
-from alpaca.trading.client import TradingClient
 from requests.auth import AuthBase
 
 from mqd.adapters.alpaca.budget import Budget
@@ -27,6 +27,9 @@ from mqd.adapters.alpaca.keys import SHOWN, Keys
 from mqd.core.clock import NS_PER_S, WallClock
 from mqd.core.protocols import Clock
 from mqd.errors import UsageError
+
+if TYPE_CHECKING:
+    from alpaca.trading.client import TradingClient
 
 TIMEOUT_S: Final = (3.05, 5.0)
 ANSWER_S_MAX: Final = 15.0
@@ -103,11 +106,9 @@ class AlpacaSession:
             )
         self.url, self.key_id = url, keys.key_id
         self._keys, self._clock, self._budget = keys, clock, budget
-        self._client = TradingClient(SHOWN, SHOWN, raw_data=True, url_override=url)
-        self._client._retry = 0
-        self._client._session.trust_env = False
-        self._client._session.auth = _Signed(keys)
+        self._client = _tamed_client(url, keys)
         self._transport = transport or self._over_http
+        stamina.instrumentation.set_on_retry_hooks([])  # a retry is no news; the last failure is
         for name in QUIET:
             logging.getLogger(name).setLevel(logging.WARNING)  # DEBUG shows headers, our keys too
 
@@ -234,6 +235,18 @@ class AlpacaSession:
             reset_ns = 0
         now_ns = self._clock.now_ns()
         self._budget.hold(min(max(reset_ns - now_ns, NS_PER_S), HOLD_NS_MAX))
+
+
+def _tamed_client(url: str, keys: Keys) -> TradingClient:
+    """Return alpaca-py's client: without its own retries, without proxies, without our keys."""
+    with warnings.catch_warnings():  # the SDK imports what websockets deprecates
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from alpaca.trading.client import TradingClient
+    client = TradingClient(SHOWN, SHOWN, raw_data=True, url_override=url)
+    client._retry = 0
+    client._session.trust_env = False
+    client._session.auth = _Signed(keys)
+    return client
 
 
 def _may_repeat(error: Exception) -> bool:
