@@ -21,6 +21,7 @@ CENT = Scale.of(Decimal("0.01"), Decimal(1), QUANTUM)
 FINE = Scale.of(Decimal("0.01"), Decimal("0.001"), QUANTUM)
 SCALES = {"AAA": CENT, "BBB": FINE}
 T0 = 1_700_000_000 * 10**9
+GONE = (404, {"code": 40410000, "message": "order not found for mq1-a"})
 
 
 def keys():
@@ -105,6 +106,25 @@ def connector_over(*answers, **words):
     script = Script(*answers)
     clock = SimulatedClock(T0)
     return AlpacaBrokerConnector(session_over(script), SCALES, clock, QUANTUM, **words), script
+
+
+def kinds(connector):
+    return [(report.kind, report.client_order_id) for report in connector.reports()]
+
+
+def leg_records():
+    """Return the legs of ``bracket`` as Alpaca shows them, the stop first."""
+    stop = record("v-sl", "made-1", "held", side="sell", type="stop", stop_price="90")
+    target = record("v-tp", "made-2", "held", side="sell", type="limit", limit_price="110")
+    return [stop, target]
+
+
+def live(*answers):
+    """Return a connector with the order mq1-a acknowledged as v1, and its script."""
+    connector, script = connector_over((200, record(status="pending_new")), *answers)
+    connector.submit(order())
+    connector.reports()
+    return connector, script
 
 
 @contextmanager
