@@ -97,9 +97,11 @@ def _from_file(file: Path) -> Keys:
         fd = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise KeysRefused(where, f"the file cannot be opened ({error.strerror})") from None
-    with os.fdopen(fd, "rb") as opened:
-        _check_private(where, os.fstat(opened.fileno()))
-        found = _decoded(opened.read(FILE_BYTES_MAX))
+    try:
+        _check_private(where, os.fstat(fd))
+        found = _decoded(os.read(fd, FILE_BYTES_MAX))
+    finally:
+        os.close(fd)
     if found is None:
         raise KeysRefused(where, 'it is no TOML; write key_id = "…" and secret = "…"')
     _check_texts(where, found, "is missing")
