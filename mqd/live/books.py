@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import NamedTuple
 
 from mqd import __version__
@@ -9,6 +10,7 @@ from mqd.core.clock import WallClock
 from mqd.desk.journal import Journal
 from mqd.event_bus import OrderEventBus
 from mqd.live.folder import StateFolder
+from mqd.log_reader import read
 from mqd.positions.store import PositionStore
 from mqd.transaction_log import TransactionLog
 
@@ -16,7 +18,7 @@ STORE_BATCH = 200
 
 
 class OpenBooks(NamedTuple):
-    """The journal of a folder that this process holds. ``resumed``: a log was there."""
+    """The journal of a folder that this process holds. ``resumed``: a run had begun there."""
 
     journal: Journal
     resumed: bool
@@ -41,6 +43,8 @@ def open_books(folder: StateFolder, *, mode: str, account: str, config: str) -> 
         "run_id": folder.path.name, "mode": mode, "code": __version__, "account": account,
         "config": config,
     }  # fmt: skip
+    if not resumed:
+        _clear_unbegun(folder)
     start = TransactionLog.resume if resumed else TransactionLog.create
     log = start(folder.path, header, durable=True, clock=WallClock(), io=folder.system_calls())
     try:
@@ -51,4 +55,16 @@ def open_books(folder: StateFolder, *, mode: str, account: str, config: str) -> 
     except BaseException:
         log.close("failed")
         raise
-    return OpenBooks(Journal(log, store, OrderEventBus()), resumed)
+    begun = resumed and _has_deposit(folder)
+    return OpenBooks(Journal(log, store, OrderEventBus()), begun)
+
+
+def _clear_unbegun(folder: StateFolder) -> None:
+    """Remove the empty folder of a log whose process was killed before the first segment."""
+    with contextlib.suppress(OSError):  # there is none, or it is not empty: `create` says so
+        (folder.path / "log").rmdir()
+
+
+def _has_deposit(folder: StateFolder) -> bool:
+    """Return whether a log holds its first records; a desk may have been killed before them."""
+    return any(record.kind == "cash" for record in read(folder.path))
