@@ -13,9 +13,9 @@ from mqd.adapters.alpaca.connector import AlpacaBrokerConnector
 from mqd.adapters.alpaca.history import AlpacaHistory
 from mqd.adapters.alpaca.keys import Keys
 from mqd.adapters.alpaca.session import AlpacaSession
-from mqd.adapters.alpaca.stream_state import StreamNotReady
+from mqd.adapters.alpaca.stream_state import BACKOFF_S, StreamNotReady
 from mqd.adapters.alpaca.streams import AlpacaStreams
-from mqd.core.clock import NS_PER_DAY, WallClock
+from mqd.core.clock import NS_PER_DAY, NS_PER_S, WallClock
 from mqd.core.money import Scale
 from mqd.core.protocols import Clock
 from mqd.desk.loop import Desk
@@ -29,6 +29,8 @@ from mqd.market_data.providers import WIDTHS, DataQuery, Kind, Provider
 READY_S = 20.0
 OPENINGS = 4
 AGAIN_S = 0.5
+REOPEN_S = 5.0
+LOCAL_BACKOFF_S = (0.05, 0.2)
 OnData = Callable[[Sequence[dict[str, Any]]], None]
 
 
@@ -42,12 +44,15 @@ class VenueAddress:
     data_stream_url: str
     feed: str
     keys: Keys
+    backoff_s: tuple[float, float] = BACKOFF_S
 
     @staticmethod
     def local(port: int, keys: Keys, feed: str = "iex") -> VenueAddress:
         """Return the address of a venue on this machine, which serves all on one port."""
         url, socket = f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}"
-        return VenueAddress(url, url, f"{socket}/stream", f"{socket}/v2/{feed}", feed, keys)
+        return VenueAddress(
+            url, url, f"{socket}/stream", f"{socket}/v2/{feed}", feed, keys, LOCAL_BACKOFF_S
+        )
 
 
 class Link:
@@ -78,6 +83,7 @@ class Link:
             trading_url=address.trading_stream_url, data_url=address.data_stream_url,
             feed=address.feed, key_id=address.keys.key_id, secret=address.keys.secret,
             on_update=self._take, on_data=on_data, on_gap=on_gap, clock=wall,
+            backoff_s=address.backoff_s,
         )  # fmt: skip
 
     def _take(self, data: dict[str, Any]) -> None:
@@ -105,6 +111,15 @@ class Link:
                 threading.Event().wait(AGAIN_S * attempt)
             else:
                 return
+
+    def reopen(self, kind: str, why: str) -> None:
+        """Open a mute socket anew, and wait for a while until it listens."""
+        self.streams.reconnect(kind, why)
+        clock, waiting = WallClock(), threading.Event()
+        until = clock.monotonic_ns() + int(REOPEN_S * NS_PER_S)
+        waiting.wait(AGAIN_S / 10)
+        while not self.streams.state[kind].listening and clock.monotonic_ns() < until:
+            waiting.wait(AGAIN_S / 10)
 
     def close(self) -> None:
         """Close sockets and connections."""

@@ -146,7 +146,8 @@ class PacedBroker:
         self._connector, self._control, self._market = connector, control, market
         self._inbox, self._quantum, self._patience_s = inbox, quantum, patience_s
         self._backfill, self._reconnect = backfill, reconnect
-        self._silent_in_a_row, self._fills_id = 0, ""
+        self._silent_in_a_row = self._missed_in_a_row = 0
+        self._fills_id = ""
         self.n_backfilled = 0
         self.account_book = PacedBook(self._charges)
         self._open: set[str] = set()
@@ -224,9 +225,14 @@ class PacedBroker:
 
     def _bars(self, total: int) -> list[LiveBar]:
         """Return the step's bars; those that the stream did not bring are asked for."""
-        if not self._inbox.wait(total, self._patience_s):
+        if self._inbox.wait(total, self._patience_s):
+            self._missed_in_a_row = 0
+        else:
             self._ask_for_bars(total)
-            self._reconnect("data", "the venue told more bars than came")
+            self._missed_in_a_row += 1
+            if self._missed_in_a_row >= MUTE_AFTER:
+                self._missed_in_a_row = 0
+                self._reconnect("data", "the venue told more bars than came")
         self._bars_mono_ns = self._wall.monotonic_ns()
         return self._inbox.take()
 
@@ -324,10 +330,20 @@ class PacedBroker:
             self._silent_in_a_row = 0
             self._reconnect("trading", "the venue told more trade updates than came")
 
+    def _new_activities(self) -> list[dict[str, Any]]:
+        """Ask for the activities that are new, again while the venue does not answer: without
+        its charges the books would be wrong from here on."""
+        for _ in range(BACKFILL_TRIES):
+            try:
+                return self._connector.activities(self._activity_id)
+            except MqdError:
+                threading.Event().wait(self._patience_s)
+        return self._connector.activities(self._activity_id)
+
     def _charges(self) -> list[CashActivity]:
         """Return the changes of cash among the activities that are new."""
         found = []
-        for entry in self._connector.activities(self._activity_id):
+        for entry in self._new_activities():
             self._activity_id = entry["id"]
             self._activities += 1
             account = CASH_ACCOUNTS.get(entry["activity_type"])

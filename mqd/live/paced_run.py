@@ -55,7 +55,7 @@ class PacedRun:
         self._broker = PacedBroker(
             self._link.connector, control, self._market, self._inbox, plan.quantum,
             patience_s=patience_s, backfill=backfill_of(self._link.history(), plan.market),
-            reconnect=self._link.streams.reconnect,
+            reconnect=self._link.reopen,
         )  # fmt: skip
         self._doubts = Doubts(Inquiry(), self._clock, self._link.connector.query)
         self._broker.judge = self._doubts.judged
