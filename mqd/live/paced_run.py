@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -33,7 +34,10 @@ class PacedDone(NamedTuple):
 
 
 class PacedRun:
-    """Drives a desk against a venue on this machine that waits for it."""
+    """Drives a desk against a venue on this machine that waits for it.
+
+    ``connect`` makes the line to it: over sockets, or to a venue in this process.
+    """
 
     def __init__(
         self,
@@ -44,12 +48,13 @@ class PacedRun:
         books: OpenBooks,
         *,
         patience_s: float = PATIENCE_S,
+        connect: Callable[..., Link] = Link,
     ) -> None:
         self._plan, self._control, self._folder, self._books = plan, control, folder, books
         self._clock = SimulatedClock()
         self._market = GrowingMarket(plan.market, plan_scales(plan.market))
         self._inbox = BarInbox()
-        self._link = Link(
+        self._link = connect(
             address, plan_scales(plan.market), plan.quantum, self._clock, on_data=self._inbox.put
         )
         self._broker = PacedBroker(

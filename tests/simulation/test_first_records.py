@@ -22,7 +22,7 @@ def test_a_log_folder_without_a_segment_is_none(folder):
     books = open_books(folder, **WORDS)
     books.close("done")
     assert not books.resumed
-    assert [one.kind for one in read(folder.path)][0] == "segment.open"
+    assert next(one.kind for one in read(folder.path)) == "segment.open"
 
 
 def test_a_log_without_its_deposit_has_not_begun(folder):
