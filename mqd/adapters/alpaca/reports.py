@@ -37,7 +37,7 @@ class ReportMaker:
     ) -> ExecutionReport:
         """Return the venue's view of an order; ``carried`` lots filled under an earlier id."""
         cum = wire.cum_lots(record.get("filled_qty"), order.scale)
-        status = str(record.get("status") or "")
+        status = wire.said_text(record.get("status"))
         if status == "filled" and _is_smaller(order, record, carried):
             status = "canceled"
         return ExecutionReport(
@@ -50,15 +50,17 @@ class ReportMaker:
         self, order: Order, data: Mapping[str, Any], record: Mapping[str, Any], carried: int
     ) -> list[ExecutionReport]:
         """Return the reports of a trade update: ``data`` with its order ``record``."""
-        event = str(data.get("event"))
+        event = wire.said_text(data.get("event")) or "no event"
         kind = event_kind(event)
-        text = str(data.get("reason") or "")
+        text = wire.said_text(data.get("reason"))
         report = self.snapshot(kind, order, record, carried)._replace(text=text, status="")
         if kind is ReportKind.STATUS:
             return [report._replace(status=event)]
         if kind not in FILLS:
             return [report]
-        filled = self._fill(report, order, data, carried)
+        if report.cum_lots < 0:  # nothing else would ask for what has filled
+            return [report._replace(kind=ReportKind.STATUS, status=f"{event} without filled_qty")]
+        filled = self._fill(report, order, data, wire.amount(record.get("filled_qty")), carried)
         if record.get("status") == "filled" and _is_smaller(order, record, carried):
             # The other leg filled the rest: what is left of ours is over, without a word for it.
             over = report._replace(kind=ReportKind.CANCELED, text=SMALLER)
@@ -73,10 +75,15 @@ class ReportMaker:
             venue_order_id=wire.id_of(entry, "order_id"),
             cum_lots=cum + carried if cum >= 0 else -1,
         )  # fmt: skip
-        return self._fill(report, order, entry, carried)
+        return self._fill(report, order, entry, wire.amount(entry.get("cum_qty")), carried)
 
     def _fill(
-        self, report: ExecutionReport, order: Order, said: Mapping[str, Any], carried: int
+        self,
+        report: ExecutionReport,
+        order: Order,
+        said: Mapping[str, Any],
+        total: Decimal,
+        carried: int,
     ) -> ExecutionReport:
         qty, px = wire.number(said.get("qty")), wire.number(said.get("price"))
         whole = report.cum_lots >= order.lots
@@ -84,10 +91,13 @@ class ReportMaker:
         cum = report.cum_lots - carried
         if qty is None or px is None or qty <= 0 or px <= 0 or cum <= 0:
             return report
+        lots = wire.execution_lots(qty, total, order.scale)
+        if lots <= 0:
+            return report
         ticks, note = wire.fill_ticks(px, order.side, order.scale)
         return report._replace(
             execution_id=f"{report.venue_order_id}/{cum}",
-            last_lots=int(qty / order.scale.lot), last_ticks=ticks,
+            last_lots=lots, last_ticks=ticks,
             fee_quanta=wire.money_quanta(said.get("commission"), self._quantum),
             ts_fill=wire.stamp_ns(said.get("timestamp") or said.get("transaction_time")),
             text="; ".join(part for part in (report.text, note) if part),

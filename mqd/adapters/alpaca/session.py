@@ -61,7 +61,7 @@ class Reply(NamedTuple):
         """The venue's own words of an error on one line, "" without any."""
         said = self.body.get("message") if isinstance(self.body, dict) else self.text
         words = said if isinstance(said, str) else json.dumps(said, default=str) if said else ""
-        return " ".join(words.split())[:MESSAGE_CHARS_MAX]
+        return " ".join(wire_text(words).split())[:MESSAGE_CHARS_MAX]
 
     @property
     def code(self) -> int:
@@ -197,7 +197,12 @@ class AlpacaSession:
         status, text, headers = answer
         if status == 429:
             self._hold(headers)
-        return _reply(status, self._redacted(text), headers)
+        reply = _reply(status, self._redacted(text), headers)
+        said, hidden = reply.message, self._redacted(reply.message)
+        if hidden == said:
+            return reply
+        # JSON may have spelt a key with escapes, which shows only once it is decoded.
+        return reply._replace(body={"code": reply.code, "message": hidden}, text=hidden)
 
     def close(self) -> None:
         """Close the connections."""
@@ -267,6 +272,11 @@ def _whole_text(answer: requests.Response) -> str:
     return b"".join(parts).decode(errors="replace")
 
 
+def wire_text(text: str) -> str:
+    """Return a text of the venue's with "?" for what UTF-8 has no bytes for (half a surrogate)."""
+    return text.encode(errors="replace").decode()
+
+
 def _word(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -282,6 +292,6 @@ def _reply(status: int, text: str, headers: Mapping[str, str]) -> Reply:
         return Reply(status, None, "", headers, readable=True)
     try:
         body = json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
+    except (ValueError, ArithmeticError, RecursionError):  # Decimal has its own overflow
         return Reply(status, None, text, headers, readable=False)
     return Reply(status, body, text, headers, readable=True)

@@ -174,6 +174,20 @@ def side_of(record: Mapping[str, Any]) -> Side:
 
 
 def id_of(record: Mapping[str, Any], name: str = "id") -> str:
-    """Return an id of the venue's, "" when the record has none."""
+    """Return an id of the venue's, "" when the record has none that can be written down."""
     found = record.get(name)
-    return found if isinstance(found, str) else ""
+    return found if isinstance(found, str) and found.isprintable() else ""
+
+
+def said_text(value: Any) -> str:
+    """Return words of the venue's, "" for null, "?" for what UTF-8 has no bytes for."""
+    return str(value or "").encode(errors="replace").decode()
+
+
+def execution_lots(qty: Decimal, filled: Decimal, scale: Scale) -> int:
+    """Return the whole lots that an execution adds: parts of a lot count once they are whole.
+
+    The lots of all executions so come to the lots of ``filled``, the quantity after this one.
+    """
+    before = ((filled - qty) / scale.lot).to_integral_value(ROUND_FLOOR)
+    return int(filled / scale.lot) - int(before)
