@@ -25,7 +25,10 @@ def activity_id(ts_ns: int, *parts: object) -> str:
 def fill_activity(
     account_id: str, record: OrderRecord, report: ExecutionReport, held_lots: int
 ) -> dict[str, Any]:
-    """Return the activity of one execution; ``held_lots`` is the position before it."""
+    """Return the activity of one execution; ``held_lots`` is the position before it.
+
+    ``commission`` is this venue's own word: the fee that the simulator charged with it.
+    """
     scale = record.order.scale
     short = record.order.side < 0 and held_lots <= 0
     whole = report.kind is ReportKind.FILL
@@ -42,6 +45,7 @@ def fill_activity(
         "order_id": record.id,
         "cum_qty": amount(scale.qty(record.lots_filled)),
         "order_status": record.status,
+        "commission": amount(scale.money(report.fee_quanta)),
     }
 
 
