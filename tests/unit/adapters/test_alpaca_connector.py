@@ -278,6 +278,7 @@ def test_numbered_updates_are_counted_by_their_number():
     for seq in (7, 6, 7):
         connector.take_update(update("new", record(), seq=seq))
     connector.take_update(update("pending_cancel", record()))
+    assert connector.n_updates == 7
     connector.take_update(update("new", record("x", "not-ours"), seq=9))
     assert connector.n_updates == 9
 

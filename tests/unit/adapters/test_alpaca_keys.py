@@ -262,7 +262,9 @@ def test_the_canary_is_in_no_record_object_error_or_process_table(records, capfd
         connector.submit(order())
         texts += [with_locals(error) for error in errors_of(session, connector)]
         texts += [repr(report) for report in connector.reports()]
+    session.close()
     texts += [with_locals(error) for error in errors_of(session, connector)]  # nobody listens now
+    assert "ConnectionError" in texts[-1]
     for one in every_object(connector):
         texts += [repr(one), str(one), f"{one}", pprint.pformat(one)]
         if hasattr(one, "__dict__"):
