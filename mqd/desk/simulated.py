@@ -29,4 +29,6 @@ def simulated_broker(
         kind=settings.account, multiplier=settings.multiplier, session_days=market.session_days,
     )  # fmt: skip
     broker.connect(account)
+    nowhere = [-1] * len(market.symbols)
+    broker.begin(-1, market.starts_ns, nowhere, nowhere)  # orders may come before the first step
     return broker
