@@ -11,6 +11,7 @@ from tests.style import house
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", house.read("README.md"), re.DOTALL)
 PROGRAMS = [text for kind, text in BLOCKS if kind == "python" and "import mqd" in text]
 COMMANDS = [text for kind, text in BLOCKS if kind == "sh"]
+SCREENS = [text for kind, text in BLOCKS if kind == "console"]
 LIMITS = next(text for kind, text in BLOCKS if kind == "toml")
 WRONG = next(text for kind, text in BLOCKS if kind == "python" and "forgets_open_orders" in text)
 MINE = next(text for text in PROGRAMS if "class Pullback" in text)
@@ -89,3 +90,31 @@ def test_the_result_has_all_that_the_readme_lists():
 
     known = {*dir(Result), *Result.__dataclass_fields__}
     assert {*re.findall(r"result\.(\w+)", listed)} <= known
+
+
+def test_the_gates_shown_are_those_of_promotion():
+    from mqd.promotion.gates import BOUNDS, MANDATORY
+
+    passed, failed = (text for text in SCREENS if "mqd promote" in text)
+    lines = re.findall(r"^(ok|FAIL) +(\w+): (.*)$", passed + failed, re.MULTILINE)
+    assert {name for _, name, _ in lines} == set(BOUNDS)
+    assert MANDATORY <= set(re.findall(r"^ok +(\w+):", passed, re.MULTILINE))
+    for word, name, sentence in lines:
+        bound = BOUNDS[name]
+        assert sentence.startswith(f"{bound.about}: ")
+        found = re.search(r": ([\d.]+), it must be (\S+ \d+(?:\.\d+)?)", sentence)
+        if found:
+            assert found[2] == str(bound)
+            assert bound.holds(float(found[1])) is (word == "ok")
+
+
+def test_every_command_is_in_the_table():
+    table = house.read("README.md").split("## The command line")[1].split("STRATEGY is")[0]
+    told = {name for name in cli.COMMANDS if f"`mqd {name}" in table}
+    assert told == set(cli.COMMANDS)
+
+
+def test_the_faults_counted_are_those_of_the_catalogue():
+    from mqd.venue.fault_catalogue import CATALOGUE
+
+    assert f"each of {len(CATALOGUE)} faults" in house.read("README.md")
