@@ -96,9 +96,9 @@ class AlpacaBrokerConnector:
         else:
             self._answered(names, reply)
 
-    def _answered(self, names: Sequence[str], reply: Reply) -> None:
+    def _answered(self, names: Sequence[str], reply: Reply, *, replaces: str | None = None) -> None:
         """Report what the answer to a POST or PATCH of an order (with legs) means."""
-        kind, text = _outcome(names[0], reply)
+        kind, text = _outcome(names[0], reply, replaces)
         if kind is ReportKind.ACK:
             self._news.saw(kind, names[0], reply.body)
         else:
@@ -155,7 +155,7 @@ class AlpacaBrokerConnector:
         """Report what the answer to a replace means; a refusal may be untrue, so it is checked."""
         kind, text = _outcome(new, reply)
         if kind is not ReportKind.DEFINITE_REJECT:
-            self._answered([new], reply)
+            self._answered([new], reply, replaces=self._venue_id(old))
             return
         try:
             record = self._find(new)
@@ -224,7 +224,12 @@ class AlpacaBrokerConnector:
     # --- questions ---------------------------------------------------------------------------
 
     def query(self, client_order_id: str) -> None:
-        """Ask for an order; FOUND or NOT_FOUND follows, nothing when the venue does not answer."""
+        """Ask for an order; FOUND or NOT_FOUND follows, nothing when the venue does not answer.
+
+        An order that is not ours, or over so long that it is forgotten, is not asked for.
+        """
+        if client_order_id not in self._news.orders:
+            return
         try:
             record = self._find(client_order_id)
         except (VenueUnreachable, VenueRefused, VenueLies):
@@ -331,11 +336,15 @@ def _words(reply: Reply) -> str:
     return f"{refusal_word(reply.status, reply.code, reply.message)}: {reply.message}"
 
 
-def _outcome(name: str, reply: Reply) -> tuple[ReportKind, str]:
-    """Return what an answer to a POST or PATCH says of the order ``name``, and in which words."""
+def _outcome(name: str, reply: Reply, replaces: str | None = None) -> tuple[ReportKind, str]:
+    """Return what an answer to a POST or PATCH says of the order ``name``, and in which words.
+
+    It is known by its client id, or as the one that ``replaces`` the venue's order.
+    """
     body = reply.body
     shown = isinstance(body, dict) and bool(wire.id_of(body))
     mine = shown and body.get("client_order_id") in (None, name)
+    mine = mine or (shown and replaces is not None and body.get("replaces") == replaces)
     kind = submit_outcome(reply.status, reply.code, reply.message, readable=mine)
     if kind is ReportKind.OUTCOME_UNKNOWN and 200 <= reply.status < 300:
         return kind, f"the venue answered {reply.status} with something else than the order"

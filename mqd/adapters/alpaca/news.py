@@ -16,11 +16,11 @@ from mqd.adapters.alpaca import wire
 from mqd.adapters.alpaca.order_map import OrderMap
 from mqd.adapters.alpaca.reports import ReportMaker
 from mqd.core.execution_report import ExecutionReport, ReportKind
-from mqd.core.order import Order
+from mqd.core.order import Order, OrderClass
 from mqd.core.protocols import Clock
 
 HEIR: Final = "the venue replaced the order by itself"
-DIFFERS: Final = "an order of this id differs in symbol or side"
+DIFFERS: Final = "an order of this id differs in symbol, side or quantity"
 _ENDS: Final = frozenset(
     {
         ReportKind.FILL, ReportKind.CANCELED, ReportKind.EXPIRED, ReportKind.REJECTED,
@@ -115,6 +115,8 @@ class OrderNews:
         with self.lock:
             if self.orders.name_of(heir) not in (None, name):
                 return False
+            if self.orders.venue_id(name) is None:
+                self.know(name, wire.id_of(record))
             self._bequeath(name, record)
         return True
 
@@ -193,6 +195,13 @@ class OrderNews:
 
 
 def _differs(order: Order, record: Mapping[str, Any]) -> bool:
-    symbol, side = record.get("symbol"), str(record.get("side"))
-    turned = side in wire.SIDES and wire.side_of(record) is not order.side
-    return turned or (isinstance(symbol, str) and symbol != order.symbol)
+    """Return True when an order with our id is not the one we meant. The quantity tells only of
+    simple orders that stand for themselves: members of a group shrink."""
+    symbol, side, qty = record.get("symbol"), str(record.get("side")), record.get("qty")
+    if side in wire.SIDES and wire.side_of(record) is not order.side:
+        return True
+    if isinstance(symbol, str) and symbol != order.symbol:
+        return True
+    if order.order_class is not OrderClass.SIMPLE or order.parent or record.get("replaces"):
+        return False
+    return wire.number(qty) not in (None, order.qty)

@@ -198,6 +198,8 @@ class AlpacaSession:
         if status == 429:
             self._hold(headers)
         reply = _reply(status, self._redacted(text), headers)
+        if 200 <= status < 300:
+            return reply
         said, hidden = reply.message, self._redacted(reply.message)
         if hidden == said:
             return reply

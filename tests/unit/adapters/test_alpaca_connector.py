@@ -350,6 +350,18 @@ def test_a_replace_gives_a_new_order_and_ends_the_old_one_once():
     assert reports[1].replaced_by == "v2"
 
 
+def test_a_replace_is_known_by_what_it_replaces_when_the_venue_makes_the_id():
+    connector, _ = live((200, record("v2", "made-up", "accepted", replaces="v1")))
+    heir = record("v2", "made-up", "new", replaces="v1")
+    connector.replace("mq1-a", LIMIT)
+    assert kinds(connector) == [(ReportKind.ACK, "mq1-new")]
+    connector.take_update(update("new", heir))
+    assert kinds(connector) == [(ReportKind.REPLACED, "mq1-a"), (ReportKind.ACCEPTED, "mq1-new")]
+    other, _ = live((200, record("v9", "made-up", "accepted", replaces="v7")))
+    other.replace("mq1-a", LIMIT)
+    assert kinds(other) == [(ReportKind.OUTCOME_UNKNOWN, "mq1-new")]
+
+
 def test_a_refused_replace_ends_the_wish_and_frees_the_old_order():
     refused = (422, {"code": 40010001, "message": "unable to replace order, order isn't sent to"
                      " exchange yet"})  # fmt: skip
@@ -421,6 +433,20 @@ def test_an_order_that_the_venue_replaces_goes_on_under_its_name(first):
     connector.cancel("mq1-a")
     assert script.calls[-1] == ("DELETE", "/v2/orders/v2")
     assert connector.name_of("v2") == connector.name_of("v1") == "mq1-a"
+
+
+def test_a_submit_in_doubt_is_followed_to_its_heir_with_what_had_filled():
+    old = record(status="replaced", filled="4", replaced_by="v2")
+    heir = record("v2", "made-up", "new", qty="6", replaces="v1")
+    connector, _ = connector_over(TimeoutError(), (200, old), (200, heir))
+    connector.submit(order())
+    connector.take_activities([activity("v1", "4", "4"), activity("v2", "6", "6")])
+    connector.reports()
+    connector.query("mq1-a")
+    fills = [one for one in connector.reports() if one.execution_id]
+    assert [(one.cum_lots, one.last_lots, one.kind) for one in fills] == [
+        (4, 4, ReportKind.PARTIAL_FILL), (10, 6, ReportKind.FILL)
+    ]  # fmt: skip
 
 
 def test_threads_may_tell_and_ask_at_once():

@@ -61,10 +61,11 @@ def test_a_question_is_repeated_and_its_answers_are_reports():
     assert script.calls[3] == ("GET", "/v2/orders/v1")
 
 
-def test_an_order_of_our_id_that_is_not_ours_quarantines():
+@pytest.mark.parametrize("other", [{"side": "sell"}, {"symbol": "ZZZ"}, {"qty": "11"}])
+def test_an_order_of_our_id_that_is_not_ours_quarantines(other):
     connector, _ = connector_over(
         (422, {"code": 40010001, "message": "client_order_id must be unique"}),
-        (200, record(side="sell")),
+        (200, record(**other)),
     )  # fmt: skip
     machine = OrderStateMachine()
     machine.open(order())
@@ -74,6 +75,12 @@ def test_an_order_of_our_id_that_is_not_ours_quarantines():
         machine.apply(report)
     assert machine.quarantined == {"AAA"}
     assert connector.name_of("v1") == ""
+
+
+def test_an_order_that_nobody_knows_is_not_asked_for():
+    connector, script = connector_over()
+    connector.query("mq1-never-heard-of")
+    assert script.asked == connector.reports() == []
 
 
 def test_open_orders_are_ours_by_name_and_others_as_they_look():
