@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from mqd.core.clock import NS_PER_S
 from mqd.core.money import BPS_UNITS, Scale
 from mqd.core.order import Order, OrderClass, OrderType, Reason, Side, TimeInForce
 from mqd.desk.gate import OrderGate
 from mqd.desk.slots import Holding
 from mqd.execution.protective import protective_ticks
 
+CANCEL_AGAIN_NS = 30 * NS_PER_S
 Slot = tuple[str, str]
 REASONS = frozenset({Reason.STOP_LOSS, Reason.TAKE_PROFIT, Reason.TRAILING_STOP})
 Naming = Callable[[str, str, Side, str], str]
@@ -28,14 +30,16 @@ class Exits(NamedTuple):
 
 
 class _Guard:
-    """What protects one strategy's position in one symbol."""
+    """What protects one strategy's position in one symbol; ``asked`` is the order whose cancel
+    was asked for last, and when (ns)."""
 
-    __slots__ = ("exits", "holding", "ids", "scale", "whole")
+    __slots__ = ("asked", "exits", "holding", "ids", "scale", "whole")
 
     def __init__(self, exits: Exits, holding: Holding, scale: Scale, whole: int) -> None:
         self.exits, self.holding, self.scale = exits, holding, scale
         self.whole = whole
         self.ids: set[str] = set()
+        self.asked: tuple[str, int] = "", 0
 
 
 class Protection:
@@ -104,7 +108,7 @@ class Protection:
         """Cover every bare position; ``peak_row`` is a symbol's last closed row.
 
         ``leaving(symbol)``: a target order that reduces works there, and may not be doubled.
-        True when earlier protection had to be cancelled first: hear of it, and place again.
+        True when earlier protection was asked to be cancelled first: hear of it, and place again.
         """
         cancelled = False
         bare, self._bare = sorted(self._bare), set()
@@ -113,12 +117,20 @@ class Protection:
             if leaving(slot[1]):
                 self._bare.add(slot)
             elif guard.ids:
-                self._gate.cancel(min(guard.ids))
                 self._bare.add(slot)
-                cancelled = True
+                cancelled = self._cancel(guard, now_ns) or cancelled
             elif guard.holding.lots:
                 self._cover(slot, guard, now_ns, peak_row(slot[1]))
         return cancelled
+
+    def _cancel(self, guard: _Guard, now_ns: int) -> bool:
+        """Ask to cancel what protects a slot; False when a venue has 30 s left to say so."""
+        name, (last, asked_ns) = min(guard.ids), guard.asked
+        if name == last and now_ns - asked_ns < CANCEL_AGAIN_NS:
+            return False
+        guard.asked = name, now_ns
+        self._gate.cancel(name)
+        return True
 
     def _cover(self, slot: Slot, guard: _Guard, now_ns: int, row: int) -> None:
         orders = self._orders(slot, guard, now_ns, row)
