@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from mqd.core.order import Side
 from mqd.desk.journal import Journal
@@ -13,12 +13,18 @@ SIMULATED_ACCOUNT = "sim0"
 
 class OrderNames:
     """Names orders within a run; ``versions`` is each strategy's identity with its parameters,
-    ``account`` the label of the account that trades."""
+    ``account`` the label of the account that trades. ``is_taken(id)``: an order has it already,
+    as after a restart in the middle of an instant."""
 
     def __init__(
-        self, journal: Journal, versions: Mapping[str, str], account: str = SIMULATED_ACCOUNT
+        self,
+        journal: Journal,
+        versions: Mapping[str, str],
+        account: str = SIMULATED_ACCOUNT,
+        is_taken: Callable[[str], bool] = lambda _name: False,
     ) -> None:
         self._journal, self._versions, self._account = journal, versions, account
+        self._is_taken = is_taken
         self._instant = self._number = 0
 
     def __call__(self, strategy: str, symbol: str, side: Side, leg: str) -> str:
@@ -26,8 +32,11 @@ class OrderNames:
         now = self._journal.now_ns
         if now != self._instant:
             self._instant, self._number = now, 0
-        self._number += 1
         version = self._versions.get(strategy, "")
-        return client_order_id(
-            self._account, strategy, version, symbol, side, now, leg, self._number
-        )
+        while True:
+            self._number += 1
+            name = client_order_id(
+                self._account, strategy, version, symbol, side, now, leg, self._number
+            )
+            if not self._is_taken(name):
+                return name

@@ -71,7 +71,7 @@ class Wiring:
         )  # fmt: skip
         tif = default_time_in_force(self._bars.calendar)
         versions = {trader.name: repr(trader.strategy) for trader in self._traders}
-        names = OrderNames(self._journal, versions, self._ground.account)
+        names = OrderNames(self._journal, versions, self._ground.account, machine.is_known)
         protection = Protection(gate, names, all_day=self._bars.calendar == "24/7")
         holdings = self._holdings(portfolio, valuation)
         hearing = Hearing(

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from mqd.core.bar import CorporateAction
 from mqd.core.clock import NS_PER_S, WallClock, iso
@@ -35,6 +35,7 @@ _OVER = frozenset(
         ReportKind.REPLACED, ReportKind.DEFINITE_REJECT, ReportKind.NOT_FOUND,
     }
 )  # fmt: skip
+Said = TypeVar("Said")
 CASH_ACCOUNTS = {"FEE": "fees", "DIV": "dividends", "INT": "borrow"}
 
 
@@ -65,6 +66,17 @@ class BarsLate(MqdError):
             f"{missing} bar(s) of the step that closed at {iso(ts_close)} came neither over the"
             " stream nor by REST. Stop the run, and look at the venue's output."
         )
+
+
+def insist(ask: Callable[[], Said], patience_s: float) -> Said:
+    """Return what ``ask`` returns, asked again while the venue does not answer; at last it raises
+    what stands in the way."""
+    for _ in range(BACKFILL_TRIES):
+        try:
+            return ask()
+        except MqdError:
+            threading.Event().wait(patience_s)
+    return ask()
 
 
 class BarInbox:
@@ -176,6 +188,11 @@ class PacedBroker:
     def hear_all(self) -> None:
         """Wait for all trade updates that the venue has told."""
         self._hear(self._control.state().updates)
+
+    def all_activities(self, after_id: str = "") -> list[dict[str, Any]]:
+        """Ask for the activities after one, again while the venue does not answer: without its
+        fills and charges the books would be wrong from here on."""
+        return insist(lambda: self._connector.activities(after_id), self._patience_s)
 
     def charges_after(self, n_booked: int) -> list[CashActivity]:
         """Return the changes of cash that the venue told of, but for the first ``n_booked``."""
@@ -330,20 +347,10 @@ class PacedBroker:
             self._silent_in_a_row = 0
             self._reconnect("trading", "the venue told more trade updates than came")
 
-    def _new_activities(self) -> list[dict[str, Any]]:
-        """Ask for the activities that are new, again while the venue does not answer: without
-        its charges the books would be wrong from here on."""
-        for _ in range(BACKFILL_TRIES):
-            try:
-                return self._connector.activities(self._activity_id)
-            except MqdError:
-                threading.Event().wait(self._patience_s)
-        return self._connector.activities(self._activity_id)
-
     def _charges(self) -> list[CashActivity]:
         """Return the changes of cash among the activities that are new."""
         found = []
-        for entry in self._new_activities():
+        for entry in self.all_activities(self._activity_id):
             self._activity_id = entry["id"]
             self._activities += 1
             account = CASH_ACCOUNTS.get(entry["activity_type"])

@@ -13,12 +13,12 @@ from mqd.execution.inquiry import Inquiry
 from mqd.live.books import OpenBooks
 from mqd.live.builder import DeskPlan, build_desk, plan_scales, recover, write_first_records
 from mqd.live.closing import Closing, close_books
-from mqd.live.control import Control
+from mqd.live.control import Control, Stand
 from mqd.live.doubts import Doubts
 from mqd.live.folder import StateFolder
 from mqd.live.link import Link, VenueAddress, backfill_of, history_of
 from mqd.live.market import GrowingMarket
-from mqd.live.paced import PATIENCE_S, BarInbox, PacedBroker
+from mqd.live.paced import PATIENCE_S, BarInbox, PacedBroker, insist
 from mqd.live.recovery import Recovered
 
 SETTLE_ROUNDS = 5
@@ -51,6 +51,7 @@ class PacedRun:
         connect: Callable[..., Link] = Link,
     ) -> None:
         self._plan, self._control, self._folder, self._books = plan, control, folder, books
+        self._patience_s = patience_s
         self._clock = SimulatedClock()
         self._market = GrowingMarket(plan.market, plan_scales(plan.market))
         self._inbox = BarInbox()
@@ -73,8 +74,10 @@ class PacedRun:
             desk = self._start()
             killed = self._drive(desk)
             self._settle(desk)
-            activities = self._link.connector.activities()
-            closing = close_books(desk, self._link.connector, activities)
+            activities = self._broker.all_activities()
+            closing = insist(
+                lambda: close_books(desk, self._link.connector, activities), self._patience_s
+            )
         return PacedDone(desk, closing, self._broker.latency_ns(), killed)
 
     # --- start -------------------------------------------------------------------------------
@@ -85,7 +88,7 @@ class PacedRun:
         self._inbox.total = stand.bars
         self._link.connector.n_updates = stand.updates
         if self._books.resumed and stand.ts_close:
-            self._preload(stand.now_ns)
+            self._preload(stand)
         desk = build_desk(
             plan, self._market, self._broker, self._clock, journal, self._folder.latches
         )
@@ -102,10 +105,18 @@ class PacedRun:
             self._step(desk, stand.ts_close)
         return desk
 
-    def _preload(self, now_ns: int) -> None:
-        """Take in the bars that the venue has closed by now."""
+    def _preload(self, stand: Stand) -> None:
+        """Take in the bars of the steps that the venue has closed; one that is under way, even
+        when its time has come, is taken by the step that the desk goes on with."""
         plan = self._plan.market
-        bars = history_of(self._link.history(), plan, plan.first_ns - NS_PER_MINUTE, now_ns + 1)
+        over = stand.phase == "close"
+        start_ns = plan.first_ns - NS_PER_MINUTE
+        end_ns = stand.now_ns + 1 if over else stand.ts_close - plan.timeframe_ns
+        if end_ns <= start_ns:
+            return
+        bars = insist(
+            lambda: history_of(self._link.history(), plan, start_ns, end_ns), self._patience_s
+        )
         if bars is not None:
             self._market.preload(bars)
 
@@ -118,7 +129,7 @@ class PacedRun:
         desk.parts.journal.write("run.resume", words)
         self._doubts.take_over(found.open_orders)
         hearing.listen()
-        connector.take_activities(connector.activities())
+        connector.take_activities(self._broker.all_activities())
         hearing.listen()
         for activity in self._broker.charges_after(found.n_charges):
             desk.book(activity)
@@ -166,6 +177,6 @@ class PacedRun:
                 return
             for state in open_orders:
                 connector.query(state.order.client_order_id)
-            connector.take_activities(connector.activities())
+            connector.take_activities(self._broker.all_activities())
             hearing.listen()
             hearing.doubts.clear()

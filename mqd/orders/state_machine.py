@@ -121,6 +121,10 @@ class OrderStateMachine:
         """Return the snapshot of one order; raise ``KeyError`` for an id that was never opened."""
         return self._states[client_order_id]
 
+    def is_known(self, client_order_id: str) -> bool:
+        """Return whether an order of this id was opened."""
+        return client_order_id in self._states
+
     def states(self) -> list[OrderState]:
         """Return the snapshots of all orders, in order of opening."""
         return list(self._states.values())
