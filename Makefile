@@ -21,7 +21,7 @@ help:
 	@echo "make bench    the event engine beside backtesting.py"
 	@echo "make bench-sweep  the sweep beside vectorbt and a hand-written kernel (QUICK=--quick)"
 	@echo "make bench-scale  a thousandth of 5,000 symbols' minutes on two Dask workers"
-	@echo "make soak     the bus under load for a minute (SECONDS=600 for ten)"
+	@echo "make soak     the bus under load (SECONDS=60), 500 desks killed, 10,000 seeds of faults"
 	@echo "make lock     write requirements/*.txt anew"
 	@echo "make clean    remove caches and runs; the environment stays"
 
@@ -65,7 +65,8 @@ bench-scale: install-all
 	@$(RUN) bench.sweep_scale
 
 soak: install-all
-	@MQD_SOAK_S=$(SECONDS) $(RUN) pytest -q tests/soak
+	@MQD_SOAK_S=$(SECONDS) MQD_KILLS=500 MQD_SEEDS=10000 $(RUN) pytest -q tests/soak \
+	  tests/simulation
 
 lock: python
 	@test -x .venvs/lock/bin/uv || { $(PYTHON) -m venv .venvs/lock && \

@@ -1,0 +1,62 @@
+"""Rehearsals in memory under drawn faults, their desks dying at drawn calls: the three zeros.
+
+``make test`` runs 1,000 seeds, ``make soak`` (MQD_SEEDS=10000) more. A seed that fails runs alone:
+``.venv/bin/python -m tests.simulation.worlds SEED``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import pytest
+
+from mqd.venue.fault_catalogue import CATALOGUE
+from mqd.venue.faults import FaultPlan
+from tests.simulation.worlds import run_world
+
+SEEDS = int(os.environ.get("MQD_SEEDS", "1000"))
+SHARD = 50
+TWICE = 20
+NEVER_HERE = {
+    "account_blocked": "a paced run asks for the account at its very end only",
+    "broker_replace": "no strategy here rests a plain limit order while faults are drawn",
+    "clock_off": "a paced run does not ask for the clock",
+    "replace_lies": "no strategy here replaces an order",
+    "replace_reject": "no strategy here replaces an order",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, SEEDS, SHARD))
+def test_no_seed_loses_or_doubles(first, tmp_path):
+    found, fired, orders, deaths = {}, Counter(), 0, 0
+    for seed in range(first, min(first + SHARD, SEEDS)):
+        done = run_world(seed, tmp_path / str(seed))
+        fired.update(done.fired)
+        orders, deaths = orders + done.n_orders, deaths + done.n_deaths
+        if done.found:
+            found[seed] = done.found
+    assert not found
+    assert orders > 5 * SHARD
+    assert deaths > SHARD / 3
+    assert len(fired) > 10
+
+
+@pytest.mark.slow
+def test_every_fault_fires(tmp_path):
+    """Each switch has a seed whose plan holds it and in which it had its occasion."""
+    missing = set(CATALOGUE) - set(NEVER_HERE)
+    for seed in range(min(SEEDS, 400)):
+        if missing & {fault.name for fault in FaultPlan.random(seed).faults}:
+            missing -= set(run_world(seed, tmp_path / str(seed)).fired)
+        if not missing:
+            break
+    assert not missing
+
+
+@pytest.mark.slow
+def test_a_seed_repeats_to_the_byte(tmp_path):
+    for seed in range(TWICE):
+        first = run_world(seed, tmp_path / f"{seed}-1")
+        assert first == run_world(seed, tmp_path / f"{seed}-2")
