@@ -19,8 +19,6 @@ SEEDS = int(os.environ.get("MQD_SEEDS", "1000"))
 SHARD = 50
 TWICE = 20
 NEVER_HERE = {
-    "account_blocked": "a paced run asks for the account at its very end only",
-    "broker_replace": "no strategy here rests a plain limit order while faults are drawn",
     "clock_off": "a paced run does not ask for the clock",
     "replace_lies": "no strategy here replaces an order",
     "replace_reject": "no strategy here replaces an order",
