@@ -11,6 +11,7 @@ from mqd.adapters.alpaca.connector import AlpacaBrokerConnector
 from mqd.core.clock import NS_PER_S, WallClock
 from mqd.core.protocols import Broker
 from mqd.desk.loop import Desk
+from mqd.errors import MqdError
 from mqd.execution.reconciliation import FillActivity, PositionReconciliation, Reconciliation
 from mqd.execution.venue_account import CashActivity
 from mqd.live.closing import books_of
@@ -56,6 +57,7 @@ class Latches:
         self._cancel_everything = cancel_everything
         self._wall, self._next_ns = WallClock(), 0
         self._empty_ns: int | None = None
+        self._again_ns = 0
         self.killed = False
 
     def __call__(self, session: LiveSession) -> None:
@@ -75,14 +77,23 @@ class Latches:
         desk.parts.journal.write("kill", {"reasons": reasons})
         for state in desk.parts.machine.working():
             desk.parts.gate.cancel(state.order.client_order_id)
-        self._cancel_everything()
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Ask the venue to cancel all it holds; what fails is tried again while any is open."""
+        try:
+            self._cancel_everything()
+        except MqdError as error:
+            logs.get_logger("latches").error("cancel_all_failed", why=str(error))
         self._watcher.ask_snapshot()
 
     def _chase(self, session: LiveSession, now: int) -> None:
         """Stop the session once nothing has been open for five seconds."""
         if session.desk.parts.machine.working():
             self._empty_ns = None
-            self._watcher.ask_snapshot()
+            if now >= self._again_ns:
+                self._again_ns = now + CALM_NS
+                self._sweep()
         elif self._empty_ns is None:
             self._empty_ns = now
         elif now - self._empty_ns >= CALM_NS:
@@ -107,6 +118,7 @@ class Reconciler:
         self._differed = False
         self._seen = SnapshotBroker()
         self._reconciliation = PositionReconciliation(cast(Broker, self._seen))
+        self._wall, self._seen_state, self._changed_ns = WallClock(), (0, 0, 0, 0), 0
         self.last: Reconciliation | None = None
         self.last_mono_ns: int | None = None
         self.frozen: frozenset[str] = frozenset()
@@ -114,6 +126,7 @@ class Reconciler:
 
     def __call__(self, session: LiveSession) -> None:
         """Take in what the watcher brought."""
+        self._notice(session.desk)
         for snapshot in self._watcher.take():
             self.take(session.desk, snapshot)
             session.clock.tell(snapshot.clock_ns)
@@ -126,6 +139,10 @@ class Reconciler:
             desk.book(activity)
         self._connector.take_activities(snapshot.activities)
         desk.parts.hearing.listen()
+        self._notice(desk)
+        if snapshot.asked_mono_ns <= self._changed_ns:
+            self._watcher.ask_snapshot()  # it shows a time before the last order or fill
+            return
         self._seen.snapshot = snapshot
         found = self._reconciliation.compare(books_of(desk), self._fills(snapshot))
         self.last, self.last_mono_ns = found, snapshot.asked_mono_ns
@@ -137,6 +154,13 @@ class Reconciler:
             self._watcher.ask_snapshot()
             return
         self._tell(desk, found)
+
+    def _notice(self, desk: Desk) -> None:
+        """Note when an order, a cancel, an update or a fill last changed what there is."""
+        engine, hearing = desk.parts.engine, desk.parts.hearing
+        state = engine.n_sent, engine.n_cancels, self._connector.n_updates, len(hearing.fills)
+        if state != self._seen_state:
+            self._seen_state, self._changed_ns = state, self._wall.monotonic_ns()
 
     def _tell(self, desk: Desk, found: Reconciliation) -> None:
         """Freeze what is not explained; shut the gate when it is too much."""

@@ -110,7 +110,7 @@ class RealtimeRun:
             )  # fmt: skip
             self._reconcile(session, reconciler)
             session.run(self._terms.over)
-            self._finish(session)
+            self._finish(session, reconciler)
             activities = self.link.connector.activities()
             closing = close_books(desk, self.link.connector, activities)
             stats = self.executor.stats()
@@ -143,9 +143,9 @@ class RealtimeRun:
         plan, now = self._plan.market, self.clock.now_ns()
         bars = history_of(self.link.history(), plan, plan.first_ns, now)
         if bars is not None:
-            closed = [s for s in bars.symbols if len(bars[s])]
-            last = max(int(ts) for s in closed for ts in bars[s].ts_close if ts <= now)
-            self.market.preload(bars.between(None, last))
+            closes = [int(ts) for s in bars.symbols for ts in bars[s].ts_close if ts <= now]
+            if closes:
+                self.market.preload(bars.between(None, max(closes)))
 
     def _resume(self, desk: Desk) -> int:
         """Rebuild a desk from its log; decisions from before are dead."""
@@ -173,14 +173,17 @@ class RealtimeRun:
     def _in_doubt(self, session: LiveSession) -> bool:
         return bool(self.doubts.inquiry.open_ids or session.desk.parts.hearing.doubts)
 
-    def _finish(self, session: LiveSession) -> None:
-        """Hear what is still on its way."""
+    def _finish(self, session: LiveSession, reconciler: Reconciler) -> None:
+        """Hear what is still on its way, until a comparison asked for from here on is clean."""
+        since_ns = WallClock().monotonic_ns()
         for _ in range(START_ROUNDS):
             self.watcher.ask_snapshot()
             self._wake.wait(ROUND_S)
             self._wake.clear()
             session.hear()
-            if not self._in_doubt(session) and self.watcher.healthy and self._sent_all():
+            fresh_ns, last = reconciler.last_mono_ns or 0, reconciler.last
+            clean = last is not None and last.ok and fresh_ns > since_ns
+            if clean and not self._in_doubt(session) and self._sent_all():
                 break
 
     def _sent_all(self) -> bool:
