@@ -14,7 +14,6 @@ from mqd.core.clock import NS_PER_S
 from mqd.core.order import Order
 from mqd.core.position import Account, Position
 from mqd.core.protocols import Clock
-from mqd.errors import MqdError
 from mqd.live.paced import Connector
 
 RECONCILE_S = 60.0
@@ -78,7 +77,7 @@ class Watcher:
         self._due = threading.Event()
         self._stop = threading.Event()
         self._asked: deque[str] = deque()
-        self._snapshots: deque[VenueSnapshot] = deque(maxlen=8)
+        self._snapshots: deque[VenueSnapshot] = deque()
         self._chores: list[Callable[[], None]] = []
         self._activity_id = ""
         self._wanted = True
@@ -149,8 +148,9 @@ class Watcher:
                     next_ns = now + int(self._every_s * NS_PER_S)
                     self._snapshots.append(self.snapshot())
                     self._well()
-            except MqdError as error:
-                self.failure = str(error)
+            except Exception as error:  # noqa: BLE001 - a watcher that died would look healthy
+                self.failure = str(error) or type(error).__name__
+                self._wanted = True
             self._wake.set()
 
     def _answer_orders(self) -> None:
@@ -158,7 +158,6 @@ class Watcher:
             name = self._asked[0]
             self._connector.query(name)
             self._asked.popleft()
-            self._well()
 
     def _well(self) -> None:
         self.failure = ""

@@ -135,7 +135,8 @@ class AlpacaStreams:
                 lambda: self.listening or any(one.refused for one in self.state.values()),
                 timeout_s,
             )
-        for kind, state in self.state.items():
+        told = sorted(self.state.items(), key=lambda one: not one[1].refused)
+        for kind, state in told:  # a refusal says more than a socket that is still on its way
             if not state.listening:
                 raise StreamNotReady(kind, state.url, state.why_not())
 
