@@ -18,8 +18,8 @@ from mqd.cli.words import (
     DataWords,
     FillWords,
     bars_of,
-    pairs_of,
     settings_of,
+    strategy_of,
 )
 from mqd.errors import UsageError
 
@@ -69,11 +69,9 @@ def backtest(
         A parameter of the strategy, name=value; may be repeated.
     """
     import mqd
-    from mqd.strategy.loading import parameters_from_text, resolve
 
     _check(run)
-    kind = resolve(strategy)
-    chosen = kind(**parameters_from_text(kind, pairs_of(set_, "--set", "fast=20")))
+    chosen = strategy_of(strategy, set_)
     settings = settings_of(costs, fills, account, run.engine, run.seed)
     bars = bars_of(data)
     result = mqd.backtest(chosen, bars, out=run.out, study=run.study, **settings)

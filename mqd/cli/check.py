@@ -17,8 +17,8 @@ from mqd.cli.words import (
     DataWords,
     FillWords,
     bars_of,
-    pairs_of,
     settings_of,
+    strategy_of,
 )
 
 
@@ -58,10 +58,8 @@ def check(
         A parameter of the strategy, name=value; may be repeated.
     """
     import mqd
-    from mqd.strategy.loading import parameters_from_text, resolve
 
-    kind = resolve(strategy)
-    chosen = kind(**parameters_from_text(kind, pairs_of(set_, "--set", "fast=20")))
+    chosen = strategy_of(strategy, set_)
     settings = settings_of(costs, fills, account, "auto", how.seed)
     settings.pop("engine")
     report = mqd.check(chosen, bars_of(data), n_cuts=how.cuts, **settings)

@@ -23,6 +23,7 @@ from mqd.cli.words import (
     data_words,
     pairs_of,
     settings_of,
+    strategy_of,
 )
 
 if TYPE_CHECKING:
@@ -84,11 +85,9 @@ def promote(
     from mqd.promotion.errors import PromotionRefused
     from mqd.promotion.promote import Windows
     from mqd.promotion.promote import promote as try_all
-    from mqd.strategy.loading import parameters_from_text, resolve
 
-    kind = resolve(strategy)
-    chosen = kind(**parameters_from_text(kind, pairs_of(set_, "--set", "fast=20")))
-    axes = grid_from_text(kind, pairs_of(grid, "--grid", "fast=5:60"), ranges=False)
+    chosen = strategy_of(strategy, set_)
+    axes = grid_from_text(type(chosen), pairs_of(grid, "--grid", "fast=5:60"), ranges=False)
     words = settings_of(costs, fills, account, "event", 0)
     for name in ("engine", "seed", "account"):
         words.pop(name)

@@ -18,8 +18,8 @@ from mqd.cli.words import (
     DataWords,
     FillWords,
     data_words,
-    pairs_of,
     settings_of,
+    strategy_of,
 )
 
 if TYPE_CHECKING:
@@ -68,10 +68,8 @@ def rehearse(
         A parameter of the strategy, name=value; may be repeated.
     """
     from mqd.live.rehearsal import DataSpec, Pace, rehearse
-    from mqd.strategy.loading import parameters_from_text, resolve
 
-    kind = resolve(strategy)
-    chosen = kind(**parameters_from_text(kind, pairs_of(set_, "--set", "fast=20")))
+    chosen = strategy_of(strategy, set_)
     words = settings_of(costs, fills, account, "event", 0)
     for name in ("engine", "seed"):
         words.pop(name)

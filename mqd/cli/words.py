@@ -13,6 +13,7 @@ from mqd.portfolio.sizer_words import sizer_of
 
 if TYPE_CHECKING:
     from mqd import Bars
+    from mqd.strategy.strategy import Strategy
 
 
 @Parameter(name="*")
@@ -106,6 +107,14 @@ def pairs_of(texts: tuple[str, ...], option: str, example: str) -> dict[str, str
             raise UsageError(f"{option} names {name.strip()!r} twice: keep one.")
         pairs[name.strip()] = value.strip()
     return pairs
+
+
+def strategy_of(name: str, set_: tuple[str, ...]) -> Strategy:
+    """Return the strategy that STRATEGY names, with the parameters of ``--set``."""
+    from mqd.strategy.loading import parameters_from_text, resolve
+
+    kind = resolve(name)
+    return kind(**parameters_from_text(kind, pairs_of(set_, "--set", "fast=20")))
 
 
 def bars_of(words: DataWords) -> Bars:

@@ -156,9 +156,11 @@ class Link:
         return text
 
     async def _greet(self, socket: ClientConnection) -> None:
+        """Authenticate and subscribe: each kind of socket says it in its own words."""
         raise NotImplementedError
 
     def _take(self, frame: str | bytes) -> None:
+        """Take a frame: each kind of socket encodes it in its own way."""
         raise NotImplementedError
 
 
