@@ -18,6 +18,7 @@ from mqd.adapters.alpaca.stream_state import BACKOFF_S, SocketState, StreamNotRe
 from mqd.core.protocols import Clock
 from mqd.errors import UsageError
 
+_log = logging.getLogger(__name__)
 STOP_S: Final = 5.0
 CHANNELS: Final = ("bars", "quotes", "trades", "dailyBars", "updatedBars")
 Update = Callable[[dict[str, Any]], None]
@@ -161,6 +162,7 @@ class AlpacaStreams:
     async def _main(self) -> None:
         self._stopping = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(_nobody_asked)
         self._tell()
         tasks = [asyncio.create_task(link.run()) for link in self._links.values()]
         try:
@@ -190,6 +192,12 @@ class AlpacaStreams:
     def _tell(self) -> None:
         with self._changed:
             self._changed.notify_all()
+
+
+def _nobody_asked(_loop: asyncio.AbstractEventLoop, told: dict[str, Any]) -> None:
+    """Log an error that no one awaited by its kind alone: its text may hold what a peer sent."""
+    kind = type(told.get("exception")).__name__
+    _log.debug("The streams' loop ended a task nobody waits for, with %s.", kind)
 
 
 def _nothing(_kind: str) -> None:

@@ -1,6 +1,7 @@
 """AlpacaStreams against a scripted server on loopback: what is asked, told, counted, retried."""
 
 import asyncio
+import gc
 import json
 import logging
 import threading
@@ -303,6 +304,27 @@ def test_no_key_reaches_a_log_or_an_error_text(caplog):
     assert CANARY not in str(told.value) + client.state["trading"].last_error
     client_records = [one for one in caplog.records if one.name != "websockets.server"]
     assert not [one for one in client_records if CANARY in one.getMessage()]
+
+
+def test_an_error_that_nobody_awaits_is_logged_by_its_kind_alone(caplog):
+    async def failing():
+        raise ConnectionError(f"go away {CANARY}")
+
+    async def forget():
+        asyncio.ensure_future(failing())  # noqa: RUF006 - it is to be lost
+        await asyncio.sleep(0.01)
+
+    caplog.set_level(logging.DEBUG)
+    with Server(lambda server, socket, n: socket.wait_closed()) as server:
+        client = streams(server, on_update=Heard())
+        client.start()
+        asyncio.run_coroutine_threadsafe(forget(), client._loop).result(5)
+        gc.collect()
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), client._loop).result(5)
+        assert client.stop()
+    told = [one.getMessage() for one in caplog.records]
+    assert any("ConnectionError" in text for text in told)
+    assert not [text for text in told if CANARY in text]
 
 
 @pytest.mark.parametrize("url", ["", "ws://127.0.0.1:1/", "http://127.0.0.1:1"])
