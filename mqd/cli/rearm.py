@@ -45,7 +45,7 @@ def rearm(
 
     place = folder_named(folder)
     levels = LEVELS if level == "all" else (LatchLevel[level.upper()],)
-    typed = _asked() if account is None else account
+    typed = asked() if account is None else account
     cleared = clear(place, levels, reason=reason, account=typed, now_ns=WallClock().now_ns())
     names = [latch.level.name for latch in cleared]
     if json:
@@ -57,7 +57,8 @@ def rearm(
     return 0
 
 
-def _asked() -> str:
+def asked() -> str:
+    """Return the account id that a person types at the terminal; raise ``UsageError`` without."""
     if not sys.stdin.isatty():
         raise UsageError("Type the account id: --account ID.")
     print("Account id: ", end="", file=sys.stderr, flush=True)

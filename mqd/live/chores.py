@@ -26,6 +26,7 @@ from mqd.risk.kill_switch import LatchLevel
 BEAT_NS = NS_PER_S
 LATCH_NS = NS_PER_S // 4
 CALM_NS = 5 * NS_PER_S
+KILLED = "killed"
 
 
 class Heartbeat:
@@ -97,7 +98,7 @@ class Latches:
         elif self._empty_ns is None:
             self._empty_ns = now
         elif now - self._empty_ns >= CALM_NS:
-            session.stop("killed")
+            session.stop(KILLED)
 
 
 class Reconciler:
@@ -122,7 +123,7 @@ class Reconciler:
         self.last: Reconciliation | None = None
         self.last_mono_ns: int | None = None
         self.frozen: frozenset[str] = frozenset()
-        self.n_breaks = 0
+        self._told: tuple[list[str], bool] = ([], False)
 
     def __call__(self, session: LiveSession) -> None:
         """Take in what the watcher brought."""
@@ -147,7 +148,7 @@ class Reconciler:
         found = self._reconciliation.compare(books_of(desk), self._fills(snapshot))
         self.last, self.last_mono_ns = found, snapshot.asked_mono_ns
         if found.ok:
-            self._differed, self.frozen = False, frozenset()
+            self._differed, self.frozen, self._told = False, frozenset(), ([], False)
             return
         if not self._differed:
             self._differed = True
@@ -163,12 +164,14 @@ class Reconciler:
             self._seen_state, self._changed_ns = state, self._wall.monotonic_ns()
 
     def _tell(self, desk: Desk, found: Reconciliation) -> None:
-        """Freeze what is not explained; shut the gate when it is too much."""
+        """Freeze what is not explained; shut the gate when it is too much. The same differences
+        are told once."""
         self.frozen = frozenset(found.frozen_symbols)
-        self.n_breaks += len(found.breaks)
         breaks = [f"{one.kind} {one.symbol}: {one.what}" for one in found.breaks]
-        desk.parts.journal.write("reconcile", {"breaks": breaks, "halt": found.halt})
-        logs.get_logger("reconcile").warning("books_differ", breaks=breaks, halt=found.halt)
+        if (breaks, found.halt) != self._told:
+            self._told = breaks, found.halt
+            desk.parts.journal.write("reconcile", {"breaks": breaks, "halt": found.halt})
+            logs.get_logger("reconcile").warning("books_differ", breaks=breaks, halt=found.halt)
         if found.halt:
             now_ns = desk.parts.clock.now_ns()
             self._folder.latches.trip("; ".join(breaks), now_ns, LatchLevel.HALT)

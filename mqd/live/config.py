@@ -151,7 +151,7 @@ class _Reader:
             parameters=self.parameters(), allocation=self.fraction("", "allocation", "1"),
             symbols=symbols, timeframe=self.timeframe(),
             calendar=self.one_of("universe", "calendar", CALENDARS, "XNYS"),
-            tick=self.step("tick", "0.01"), lot=self.step("lot", "1"),
+            tick=self.step("tick", "0.0001"), lot=self.step("lot", "1"),
             feed=self.one_of("universe", "feed", FEEDS, "iex"), anchor=self.anchor(),
             sizer=self.sizer(), limits=self.limits(limits_file, symbols),
             limits_file=limits_file, multiplier=self.multiplier(), rebalance_band_frac=self.band(),
@@ -186,7 +186,11 @@ class _Reader:
         return value
 
     def path(self, table: str, key: str) -> Path:
-        return self.folder / Path(self.text(table, key)).expanduser()
+        text = self.text(table, key)
+        try:
+            return self.folder / Path(text).expanduser()
+        except RuntimeError as error:  # ~NAME of nobody
+            raise self.bad(table, key, f"{key} = {text!r}: {error}") from error
 
     def number(self, table: str, key: str, default: str | None = None) -> Decimal:
         value = self.value(table, key, None if default is None else Decimal(default))

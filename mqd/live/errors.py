@@ -46,3 +46,10 @@ class ArchiveFailed(MqdError):
 
     def __init__(self, file: str, what: str) -> None:
         super().__init__(f"{file}: the archive was not made ({what}). The state is untouched.")
+
+
+class DeskRefused(MqdError):
+    """A desk that may not start, or not go on: nothing was sent."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"The desk does not start: {why}.")

@@ -31,6 +31,10 @@ OPENINGS = 4
 AGAIN_S = 0.5
 REOPEN_S = 5.0
 LOCAL_BACKOFF_S = (0.05, 0.2)
+STREAM_URLS = {
+    "paper": "wss://paper-api.alpaca.markets/stream", "live": "wss://api.alpaca.markets/stream",
+}  # fmt: skip
+DATA_STREAM_URL = "wss://stream.data.alpaca.markets/v2"
 OnData = Callable[[Sequence[dict[str, Any]]], None]
 
 
@@ -53,6 +57,12 @@ class VenueAddress:
         return VenueAddress(
             url, url, f"{socket}/stream", f"{socket}/v2/{feed}", feed, keys, LOCAL_BACKOFF_S
         )
+
+    @staticmethod
+    def alpaca(mode: str, trading_url: str, data_url: str, feed: str, keys: Keys) -> VenueAddress:
+        """Return Alpaca's address for "paper" or "live"."""
+        data_stream = f"{DATA_STREAM_URL}/{feed}"
+        return VenueAddress(trading_url, data_url, STREAM_URLS[mode], data_stream, feed, keys)
 
 
 class Link:
@@ -90,9 +100,10 @@ class Link:
         self.connector.take_update(data)
         self._on_update()
 
-    def open(self, symbols: Sequence[str], timeframe_ns: int) -> None:
+    def open(self, symbols: Sequence[str], timeframe_ns: int, *, prints: bool = False) -> None:
         """Open both sockets and wait until they listen; raise ``StreamNotReady`` with why not.
 
+        ``prints``: quotes, trades, trading statuses and price bands are heard too.
         A refusal is tried again: REST has taken the keys, so another connection that is just
         being closed, or a venue that is starting, is likelier than wrong keys.
         """
@@ -100,6 +111,9 @@ class Link:
             self.streams.subscribe(daily_bars=list(symbols))
         else:
             self.streams.subscribe(bars=list(symbols))
+        if prints:
+            names = list(symbols)
+            self.streams.subscribe(quotes=names, trades=names, statuses=names, lulds=names)
         for attempt in range(1, OPENINGS + 1):
             self.streams.start()
             try:

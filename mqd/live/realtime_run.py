@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 from mqd.adapters.alpaca.budget import Budget
 from mqd.core.clock import NS_PER_S, LiveClock, WallClock
@@ -15,10 +16,11 @@ from mqd.execution.executor import EventDrivenExecutor, MaySend, fresh
 from mqd.execution.inquiry import Inquiry, to_next_session_end
 from mqd.live.books import OpenBooks
 from mqd.live.builder import DeskPlan, build_desk, plan_scales, recover, write_first_records
-from mqd.live.chores import AskBack, Heartbeat, Latches, Reconciler
+from mqd.live.chores import KILLED, AskBack, Heartbeat, Latches, Reconciler
 from mqd.live.closing import close_books
 from mqd.live.control import Control
 from mqd.live.doubts import Doubts
+from mqd.live.errors import DeskRefused
 from mqd.live.folder import StateFolder
 from mqd.live.link import Link, VenueAddress, history_of
 from mqd.live.market import GrowingMarket
@@ -26,7 +28,9 @@ from mqd.live.paced_run import PacedDone
 from mqd.live.realtime import RealtimeBroker
 from mqd.live.recovery import Recovered
 from mqd.live.session import LiveSession
+from mqd.live.sightings import Sightings
 from mqd.live.steps import Arrivals
+from mqd.live.view import DeskView
 from mqd.live.watcher import RECONCILE_S, Watcher
 from mqd.risk.kill_switch import KillSwitch
 
@@ -41,7 +45,8 @@ class Terms:
     """How a session differs from others: its pace, its patience, and who ends it.
 
     ``factor`` is the venue's speed; ``preload``: history since the market's first instant comes
-    first; ``price_steps`` as the connector's; ``over`` is asked between steps.
+    first; ``price_steps`` as the connector's; ``over`` is asked between steps. ``make_view``
+    makes what the live controls read; a rehearsal has none, and is judged as a replay is.
     """
 
     factor: float = 1.0
@@ -49,6 +54,7 @@ class Terms:
     price_steps: bool = True
     budget: Budget | None = None
     over: Callable[[], bool] = lambda: False
+    make_view: Callable[[RealtimeRun, Reconciler], DeskView] | None = None
 
 
 class RealtimeRun:
@@ -67,8 +73,12 @@ class RealtimeRun:
         scales = plan_scales(plan.market)
         self.market = GrowingMarket(plan.market, scales)
         self._arrivals = Arrivals(self.market, self._wake)
+        self.quantum = plan.quantum
+        self.sightings = Sightings(scales, self.clock)
+        self.session: LiveSession | None = None
+        self._stopped = ""
         self.link = Link(
-            address, scales, plan.quantum, self.clock, on_data=self._arrivals.put,
+            address, scales, plan.quantum, self.clock, on_data=self._on_data,
             on_update=self._wake.set, on_gap=self._gap, price_steps=terms.price_steps,
             budget=terms.budget,
         )  # fmt: skip
@@ -91,31 +101,79 @@ class RealtimeRun:
     def _gap(self, _kind: str) -> None:
         self.watcher.ask_snapshot()
 
+    def _on_data(self, messages: Sequence[dict[str, Any]]) -> None:
+        self._arrivals.put(messages)
+        if self._terms.make_view is not None:
+            self.sightings.put(messages)
+
+    @property
+    def closed_a_session(self) -> bool:
+        """True when the last bar that this run decided on was its session's last."""
+        return self.session is not None and self.session.n_closed > 0 and self.broker.ends_session
+
+    def stop(self, why: str) -> None:
+        """End the session at its next turn, or before it begins; from any thread."""
+        self._stopped = self._stopped or why
+        if self.session is not None:
+            self.session.stop(why)
+
     def run(self) -> PacedDone:
         """Open, reconcile, go on until the end, compare the books."""
         with ExitStack() as stack:
             stack.callback(self.link.close)
             stack.callback(self.executor.close)
             self.clock.tell(self.link.connector.clock_ns(), adopt=True)
-            self.link.open(["*"], self._plan.market.timeframe_ns)
+            guarded = self._terms.make_view is not None
+            self.link.open(
+                self._plan.market.symbols, self._plan.market.timeframe_ns, prints=guarded
+            )
+            desk, reconciler = self._start()
+            view = self._guard(desk, reconciler)
             self.watcher.start()
             stack.callback(self.watcher.stop)
-            desk, reconciler = self._start()
-            latches = Latches(self._folder, self.watcher, self.link.connector.cancel_everything)
-            chores = (Heartbeat(self._folder), latches, reconciler, AskBack(self.doubts))
-            grace_ns = max(VENUE_GRACE_NS, int(REAL_GRACE_S * NS_PER_S * self._terms.factor))
-            session = LiveSession(
-                desk, self.market, self.broker, self.clock, self._arrivals, self._wake, chores,
-                grace_ns=grace_ns,
-            )  # fmt: skip
-            self._reconcile(session, reconciler)
+            session = self.session = self._session(desk, reconciler)
+            clean = self._reconcile(session, reconciler)
+            if view is not None:
+                self._refuse_unclean(reconciler, clean=clean)
+                view.started = True
+            if self._stopped:
+                session.stop(self._stopped)
             session.run(self._terms.over)
             self._finish(session, reconciler)
             activities = self.link.connector.activities()
             closing = close_books(desk, self.link.connector, activities)
             stats = self.executor.stats()
         latency = {"submit_p50": float(stats.p50_ns), "submit_p99": float(stats.p99_ns)}
-        return PacedDone(desk, closing, latency, latches.killed)
+        return PacedDone(desk, closing, latency, session.stopped == KILLED)
+
+    def _session(self, desk: Desk, reconciler: Reconciler) -> LiveSession:
+        latches = Latches(self._folder, self.watcher, self.link.connector.cancel_everything)
+        chores = (Heartbeat(self._folder), latches, reconciler, AskBack(self.doubts))
+        grace_ns = max(VENUE_GRACE_NS, int(REAL_GRACE_S * NS_PER_S * self._terms.factor))
+        return LiveSession(
+            desk, self.market, self.broker, self.clock, self._arrivals, self._wake, chores,
+            grace_ns=grace_ns,
+        )  # fmt: skip
+
+    def _guard(self, desk: Desk, reconciler: Reconciler) -> DeskView | None:
+        """Put the live controls on, before anything can be sent."""
+        if self._terms.make_view is None:
+            return None
+        view = self._terms.make_view(self, reconciler)
+        desk.parts.risk.live = view
+        self.watcher.also(view.rounds.errands())
+        return view
+
+    def _refuse_unclean(self, reconciler: Reconciler, *, clean: bool) -> None:
+        """Refuse to trade on books that the venue contradicts, or could not be held against."""
+        if clean:
+            return
+        found = reconciler.last
+        if found is None or found.ok:
+            why = self.watcher.failure or "orders are in doubt, ask the venue about them"
+            raise DeskRefused(f"books and venue could not be compared ({why})")
+        breaks = "; ".join(f"{one.kind} {one.symbol}: {one.what}" for one in found.breaks)
+        raise DeskRefused(f"books and venue differ: {breaks}. See 'mqd reconcile'")
 
     # --- start -------------------------------------------------------------------------------
 
@@ -157,18 +215,28 @@ class RealtimeRun:
         self.doubts.take_over(found.open_orders)
         return found.n_charges
 
-    def _reconcile(self, session: LiveSession, reconciler: Reconciler) -> None:
-        """Hear and compare until the books agree with the venue's, before anything is decided."""
-        for _ in range(START_ROUNDS):
-            self.watcher.ask_snapshot()
-            self._wake.wait(ROUND_S)
-            self._wake.clear()
-            session.hear()
-            if reconciler.last is not None and reconciler.last.ok and not self._in_doubt(session):
-                break
+    def _reconcile(self, session: LiveSession, reconciler: Reconciler) -> bool:
+        """Hear and compare until the books agree with the venue's, before anything is decided;
+        False when they did not."""
+        clean = self._settle(session, lambda: _agrees(reconciler) and not self._in_doubt(session))
         for state in session.desk.parts.machine.working():
             if state.order.reason is Reason.TARGET:
                 session.desk.parts.gate.cancel(state.order.client_order_id)
+        return clean
+
+    def _settle(self, session: LiveSession, settled: Callable[[], bool]) -> bool:
+        """Hear and ask for snapshots, one each half second, until it is ``settled``."""
+        wall = WallClock()
+        for _ in range(START_ROUNDS):
+            self.watcher.ask_snapshot()
+            until_ns = wall.monotonic_ns() + int(ROUND_S * NS_PER_S)
+            while (left_ns := until_ns - wall.monotonic_ns()) > 0:
+                self._wake.wait(left_ns / NS_PER_S)
+                self._wake.clear()
+                session.hear()
+                if settled():
+                    return True
+        return False
 
     def _in_doubt(self, session: LiveSession) -> bool:
         return bool(self.doubts.inquiry.open_ids or session.desk.parts.hearing.doubts)
@@ -176,19 +244,21 @@ class RealtimeRun:
     def _finish(self, session: LiveSession, reconciler: Reconciler) -> None:
         """Hear what is still on its way, until a comparison asked for from here on is clean."""
         since_ns = WallClock().monotonic_ns()
-        for _ in range(START_ROUNDS):
-            self.watcher.ask_snapshot()
-            self._wake.wait(ROUND_S)
-            self._wake.clear()
-            session.hear()
-            fresh_ns, last = reconciler.last_mono_ns or 0, reconciler.last
-            clean = last is not None and last.ok and fresh_ns > since_ns
-            if clean and not self._in_doubt(session) and self._sent_all():
-                break
+        self._settle(
+            session,
+            lambda: (
+                _agrees(reconciler) and (reconciler.last_mono_ns or 0) > since_ns
+                and not self._in_doubt(session) and self._sent_all()
+            ),
+        )  # fmt: skip
 
     def _sent_all(self) -> bool:
         stats = self.executor.stats()
         return stats.queued == 0 and stats.in_flight == 0
+
+
+def _agrees(reconciler: Reconciler) -> bool:
+    return reconciler.last is not None and reconciler.last.ok
 
 
 def _may_send(latches: KillSwitch) -> MaySend:

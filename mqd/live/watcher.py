@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from mqd.core.clock import NS_PER_S
@@ -18,7 +18,15 @@ from mqd.live.paced import Connector
 
 RECONCILE_S = 60.0
 AGAIN_S = 1.0
+AGAIN_S_MAX = 15.0
 JOIN_S = 10.0
+
+
+class Errand(NamedTuple):
+    """Something else to ask every ``every_s`` seconds; after a failure with the next round."""
+
+    every_s: float
+    do: Callable[[], None]
 
 
 class VenueSnapshot(NamedTuple):
@@ -61,7 +69,8 @@ class Askable(Connector, Protocol):
 class Watcher:
     """Asks for a snapshot every minute and whenever it is told to, and for single orders.
 
-    ``failure`` is "" or why the last round failed; ``last_ok_mono_ns`` when one last worked.
+    ``failure`` is "" or why the last round failed; ``last_ok_mono_ns`` when one last worked;
+    ``latest`` the newest snapshot.
     """
 
     def __init__(
@@ -78,12 +87,15 @@ class Watcher:
         self._stop = threading.Event()
         self._asked: deque[str] = deque()
         self._snapshots: deque[VenueSnapshot] = deque()
-        self._chores: list[Callable[[], None]] = []
+        self._errands: list[Errand] = []
+        self._errands_due: list[int] = []
         self._activity_id = ""
         self._wanted = True
         self._thread = threading.Thread(target=self._work, name="mqd-watcher", daemon=True)
         self.failure = ""
+        self._n_failed = 0
         self.last_ok_mono_ns: int | None = None
+        self.latest: VenueSnapshot | None = None
 
     def start(self) -> None:
         """Start asking."""
@@ -138,7 +150,7 @@ class Watcher:
     def _work(self) -> None:
         next_ns = self._clock.monotonic_ns()
         while not self._stop.is_set():
-            self._due.wait(AGAIN_S)
+            self._due.wait(min(AGAIN_S * 2.0**self._n_failed, AGAIN_S_MAX))
             self._due.clear()
             try:
                 self._answer_orders()
@@ -146,12 +158,29 @@ class Watcher:
                 if self._wanted or now >= next_ns:
                     self._wanted = False
                     next_ns = now + int(self._every_s * NS_PER_S)
-                    self._snapshots.append(self.snapshot())
+                    self.latest = self.snapshot()
+                    self._snapshots.append(self.latest)
                     self._well()
+                self._run_errands()
+                self._n_failed = 0
             except Exception as error:  # noqa: BLE001 - a watcher that died would look healthy
                 self.failure = str(error) or type(error).__name__
+                self._n_failed = min(self._n_failed + 1, 10)
                 self._wanted = True
             self._wake.set()
+
+    def also(self, errands: Sequence[Errand]) -> None:
+        """Do these too; before ``start``."""
+        self._errands += errands
+
+    def _run_errands(self) -> None:
+        """Do what is due; one that raises is due again, and the round has failed."""
+        now = self._clock.monotonic_ns()
+        self._errands_due = self._errands_due or [now] * len(self._errands)
+        for place, errand in enumerate(self._errands):
+            if now >= self._errands_due[place]:
+                errand.do()
+                self._errands_due[place] = now + int(errand.every_s * NS_PER_S)
 
     def _answer_orders(self) -> None:
         while self._asked and not self._stop.is_set():

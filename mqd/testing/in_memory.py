@@ -232,8 +232,9 @@ class MemoryLink(Link):
         )
         self.connector = AlpacaBrokerConnector(self.session, scales, clock, quantum)
 
-    def open(self, _symbols: Sequence[str], _timeframe_ns: int) -> None:
-        """Listen to both streams."""
+    def open(self, symbols: Sequence[str], timeframe_ns: int, *, prints: bool = False) -> None:
+        """Listen to both streams; they bring whatever the venue has."""
+        del symbols, timeframe_ns, prints
         self._memory.listen(self.connector.take_update, self._data)
 
     def reopen(self, kind: str, _why: str) -> None:

@@ -21,7 +21,7 @@ from mqd.adapters.alpaca.errors import (
 )
 from mqd.adapters.alpaca.mapping import refusal_word, submit_outcome
 from mqd.adapters.alpaca.news import OrderNews
-from mqd.adapters.alpaca.reader import AccountReader
+from mqd.adapters.alpaca.reader import AccountReader, AssetFlags, VenueClock
 from mqd.adapters.alpaca.session import AlpacaSession, Reply
 from mqd.core.execution_report import ExecutionReport, ReportKind
 from mqd.core.money import Scale
@@ -306,8 +306,16 @@ class AlpacaBrokerConnector:
         return self._reader.activities(after_id)
 
     def clock_ns(self) -> int:
-        """Return the venue's clock."""
-        return self._reader.clock_ns()
+        """Return the venue's instant."""
+        return self.clock().now_ns
+
+    def clock(self) -> VenueClock:
+        """Return the venue's clock and the session that it names."""
+        return self._reader.clock()
+
+    def asset(self, symbol: str) -> AssetFlags:
+        """Return what an asset allows."""
+        return self._reader.asset(symbol)
 
     # --- inside ------------------------------------------------------------------------------
 

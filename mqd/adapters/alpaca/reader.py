@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 
 from mqd.adapters.alpaca import wire
-from mqd.adapters.alpaca.errors import VenueLies
+from mqd.adapters.alpaca.errors import VenueLies, VenueRefused
 from mqd.adapters.alpaca.session import AlpacaSession
 from mqd.core.money import Scale
 from mqd.core.position import Account, Position
@@ -21,6 +22,24 @@ PAGES_MAX: Final = 10_000
 MONEY: Final = (
     "cash", "equity", "long_market_value", "short_market_value", "non_marginable_buying_power",
 )  # fmt: skip
+
+
+class VenueClock(NamedTuple):
+    """The venue's clock: its instant, whether a session runs, its next open and next close (ns)."""
+
+    now_ns: int
+    is_open: bool
+    next_open_ns: int
+    next_close_ns: int
+
+
+class AssetFlags(NamedTuple):
+    """What an asset allows: 1, 0, or -1 where the venue does not say."""
+
+    tradable: int
+    fractionable: int
+    shortable: int
+    easy_to_borrow: int
 
 
 class AccountReader:
@@ -85,12 +104,27 @@ class AccountReader:
             money["non_marginable_buying_power"], self._quantum,
         )  # fmt: skip
 
-    def clock_ns(self) -> int:
-        """Return the venue's clock."""
-        found = wire.stamp_ns(self._object("/v2/clock").get("timestamp"))
-        if not found:
-            raise VenueLies("GET /v2/clock", "a clock without an instant")
-        return found
+    def clock(self) -> VenueClock:
+        """Return the venue's clock and the session that it names."""
+        record = self._object("/v2/clock")
+        stamps = [wire.stamp_ns(record.get(n)) for n in ("timestamp", "next_open", "next_close")]
+        is_open = record.get("is_open")
+        if not all(stamps) or not isinstance(is_open, bool):
+            raise VenueLies("GET /v2/clock", "a clock without its instants")
+        return VenueClock(stamps[0], is_open, stamps[1], stamps[2])
+
+    def asset(self, symbol: str) -> AssetFlags:
+        """Return an asset's flags; one that is not listed, or not active, is not tradable."""
+        path = f"/v2/assets/{quote(symbol, safe='')}"
+        reply = self._session.asked(path)
+        if reply.status == 404:
+            return AssetFlags(0, 0, 0, 0)
+        if reply.status != 200:
+            raise VenueRefused(f"GET {path}", reply.status, reply.message)
+        if not isinstance(reply.body, dict):
+            raise VenueLies(f"GET {path}", "no object")
+        flags = AssetFlags._make(_flag(reply.body.get(name)) for name in AssetFlags._fields)
+        return flags if reply.body.get("status") == "active" else flags._replace(tradable=0)
 
     def _pages(
         self, path: str, words: Mapping[str, Any], token: str, size: int, after: str = ""
@@ -121,3 +155,7 @@ class AccountReader:
         if not isinstance(found, dict):
             raise VenueLies(f"GET {path}", "no object")
         return found
+
+
+def _flag(value: object) -> int:
+    return int(value) if isinstance(value, bool) else -1

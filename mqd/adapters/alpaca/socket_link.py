@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final, Protocol
 import msgpack
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.protocol import Event
 
 from mqd.adapters.alpaca.stream_state import Backoff, SocketState, StreamRefused
 from mqd.adapters.alpaca.stream_wire import CONTROL, BadFrame, decode_data, decode_trading
@@ -32,6 +33,18 @@ class Revealed(Protocol):
     def reveal(self) -> str:
         """Return the text."""
         ...
+
+
+class Noticing(ClientConnection):
+    """A connection that tells of every frame, pongs too: an idle stream is alive by its pongs."""
+
+    notice: Callable[[], None] | None = None
+
+    def process_event(self, event: Event) -> None:
+        """Take an event of the protocol in, as every connection does, and tell of it."""
+        super().process_event(event)
+        if self.notice is not None:
+            self.notice()
 
 
 class Link:
@@ -108,8 +121,12 @@ class Link:
             self.state.url, additional_headers=self.headers, user_agent_header="mqd",
             compression=None, proxy=None, open_timeout=ANSWER_S, close_timeout=1.0,
             ping_interval=PING_S, ping_timeout=2 * PING_S, max_size=FRAME_BYTES_MAX, logger=_log,
+            create_connection=Noticing,
         ) as socket:  # fmt: skip
             self._socket = socket
+            assert isinstance(socket, Noticing)
+            socket.notice = self._alive
+            self._alive()
             self.state.connected = True
             self.state.n_connects += 1
             await asyncio.wait_for(self._greet(socket), 3 * ANSWER_S)
@@ -128,6 +145,9 @@ class Link:
             state.n_gaps += 1
             self._call(self._on_gap, self.kind)
         self._changed()
+
+    def _alive(self) -> None:
+        self.state.last_alive_mono_ns = self._clock.monotonic_ns()
 
     def _seen(self) -> None:
         self.state.last_message_mono_ns = self._clock.monotonic_ns()
@@ -276,6 +296,11 @@ class DataLink(Link):
         self._hand_over(messages)
 
     def _hand_over(self, messages: list[dict[str, Any]]) -> None:
+        for one in messages:
+            if one.get("T") == "subscription":
+                self.state.channels = frozenset(
+                    name for name, to in one.items() if to and name != "T"
+                )
         data = [message for message in messages if message.get("T") not in CONTROL]
         if data:
             self.state.n_messages += len(data)

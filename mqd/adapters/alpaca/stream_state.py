@@ -35,7 +35,9 @@ class StreamRefused(MqdError):
 class SocketState:
     """One socket as its thread sees it; any thread may read.
 
-    ``last_message_mono_ns`` is monotonic time of the last frame (0: none yet); ``last_error``
+    ``last_message_mono_ns`` is monotonic time of the last frame (0: none yet),
+    ``last_alive_mono_ns`` of the last sign of life, a pong too (0: not connected); ``channels``
+    are those that the server confirmed, while it listens; ``last_error``
     says why the last connection ended or was refused, "" while all is well; ``refused`` is True
     after wrong keys or a missing right. ``n_connects`` counts connections that opened,
     ``n_gaps`` those after the first that listen again, ``n_callback_errors`` callbacks that
@@ -49,6 +51,8 @@ class SocketState:
     listening: bool = False
     refused: bool = False
     last_message_mono_ns: int = 0
+    last_alive_mono_ns: int = 0
+    channels: frozenset[str] = frozenset()
     listening_since_mono_ns: int = 0
     n_connects: int = 0
     n_gaps: int = 0
@@ -60,6 +64,7 @@ class SocketState:
     def down(self, error: str) -> None:
         """The connection is gone; keep ``error`` as the reason."""
         self.connected = self.authorized = self.listening = False
+        self.last_alive_mono_ns, self.channels = 0, frozenset()
         if error:
             self.last_error = error
 

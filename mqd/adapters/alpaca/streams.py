@@ -20,7 +20,9 @@ from mqd.errors import UsageError
 
 _log = logging.getLogger(__name__)
 STOP_S: Final = 5.0
-CHANNELS: Final = ("bars", "quotes", "trades", "dailyBars", "updatedBars")
+CHANNELS: Final = (
+    "bars", "quotes", "trades", "dailyBars", "updatedBars", "statuses", "lulds",
+)  # fmt: skip
 Update = Callable[[dict[str, Any]], None]
 Data = Callable[[list[dict[str, Any]]], None]
 Gap = Callable[[str], None]
@@ -94,12 +96,16 @@ class AlpacaStreams:
         trades: Sequence[str] = (),
         daily_bars: Sequence[str] = (),
         updated_bars: Sequence[str] = (),
+        statuses: Sequence[str] = (),
+        lulds: Sequence[str] = (),
     ) -> None:
         """Ask for symbols (or "*") on the data socket, before or after `start`, from any thread.
 
         What is subscribed is asked for again after each reconnect.
         """
-        self._change("subscribe", _lists(bars, quotes, trades, daily_bars, updated_bars))
+        self._change(
+            "subscribe", _lists(bars, quotes, trades, daily_bars, updated_bars, statuses, lulds)
+        )
 
     def unsubscribe(
         self,
@@ -108,9 +114,13 @@ class AlpacaStreams:
         trades: Sequence[str] = (),
         daily_bars: Sequence[str] = (),
         updated_bars: Sequence[str] = (),
+        statuses: Sequence[str] = (),
+        lulds: Sequence[str] = (),
     ) -> None:
         """Give symbols back, from any thread."""
-        self._change("unsubscribe", _lists(bars, quotes, trades, daily_bars, updated_bars))
+        self._change(
+            "unsubscribe", _lists(bars, quotes, trades, daily_bars, updated_bars, statuses, lulds)
+        )
 
     def start(self) -> None:
         """Open the sockets on a daemon thread and return at once.

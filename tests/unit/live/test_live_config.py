@@ -51,7 +51,8 @@ def test_the_sample_says_what_it_says():
     assert (found.mode, found.strategy, found.allocation) == ("paper", "sma_cross", 1.0)
     assert found.parameters == {"fast": 20, "slow": 50}
     assert (found.symbols, found.timeframe, found.calendar) == (("AAPL",), "1day", "XNYS")
-    assert (found.tick, found.lot, found.anchor) == (Decimal("0.01"), Decimal(1), date(2024, 1, 2))
+    steps = Decimal("0.0001"), Decimal(1)
+    assert (found.tick, found.lot, found.anchor) == (*steps, date(2024, 1, 2))
     assert found.endpoint == "https://paper-api.alpaca.markets"
     assert found.data_endpoint == "https://data.alpaca.markets"
     assert found.equity_usd == (Decimal(80_000), Decimal(200_000))
@@ -171,7 +172,7 @@ def test_the_hash_is_that_of_the_effect(written):
     plain = written().sha256
     moved = written((r"^state = .*$", 'state = "elsewhere"'), (r"^# A paper desk.*$", "# other"))
     assert moved.sha256 == plain
-    assert written((r"^tick = .*$", "tick = 0.01")).sha256 == plain
+    assert written((r"^tick = .*$", "tick = 0.0001")).sha256 == plain
     changed = [
         (r"^fast = 20", "fast = 21"), (r"^allocation = 1\.0", "allocation = 0.5"),
         (r"^sizer = .*$", 'sizer = "fraction"'), (r"^feed = .*$", 'feed = "sip"'),

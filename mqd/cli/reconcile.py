@@ -1,0 +1,49 @@
+"""``mqd reconcile``: our books against the venue's; nothing is sent, nothing is changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mqd.cli import output
+
+
+def reconcile(config: Path, /, *, rehearsal: bool = False, json: bool = False) -> int:
+    """Compare a desk's log with its account: positions, orders, cash, fills.
+
+    Each difference is named: a missed fill, a trade by hand, an order that is not ours, a split.
+    Nothing is traded to mend it. Exit code 1 when anything differs.
+
+    Parameters
+    ----------
+    config
+        Configuration of the desk; its state folder and keys are read.
+    rehearsal
+        The endpoint is a venue on this machine.
+    json
+        Print one JSON document to stdout.
+    """
+    from mqd.live.config import read_config
+    from mqd.live.reconciling import reconcile as compare
+    from mqd.live.status import holder_of
+
+    read = read_config(config, rehearsal=rehearsal)
+    found = compare(read, rehearsal=rehearsal)
+    holder = holder_of(read.state)
+    told = {
+        "equal": found.ok, "halt": found.halt, "frozen": list(found.frozen_symbols),
+        "desk_runs": holder is not None,
+        "breaks": [{**one._asdict(), "kind": str(one.kind)} for one in found.breaks],
+    }  # fmt: skip
+    if json:
+        output.print_json(told)
+        return 0 if found.ok else 1
+    if found.ok:
+        print("Our books and the venue's agree: positions, orders, cash and fills.")
+        return 0
+    for one in found.breaks:
+        print(f"{one.kind} {one.symbol}: ours {one.ours}, the venue's {one.theirs}. {one.what}")
+    if holder is not None:
+        print(f"Process {holder} trades there: what is under way differs; compare again.")
+    elif found.halt:
+        print("A desk would halt on this. Find out why before anything else.")
+    return 1
