@@ -25,6 +25,7 @@ from mqd.live.folder import StateFolder
 from mqd.live.link import Link, VenueAddress, history_of
 from mqd.live.market import GrowingMarket
 from mqd.live.paced_run import PacedDone
+from mqd.live.post_trade import PostTrade
 from mqd.live.realtime import RealtimeBroker
 from mqd.live.recovery import Recovered
 from mqd.live.session import LiveSession
@@ -161,6 +162,7 @@ class RealtimeRun:
             return None
         view = self._terms.make_view(self, reconciler)
         desk.parts.risk.live = view
+        PostTrade(desk)
         self.watcher.also(view.rounds.errands())
         return view
 
