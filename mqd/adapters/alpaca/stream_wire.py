@@ -29,7 +29,7 @@ def decode_trading(frame: str | bytes) -> dict[str, Any]:
     """Return a frame of ``/stream`` (text or binary JSON); raise ``BadFrame``."""
     try:
         message = json.loads(frame, parse_float=Decimal)
-    except ValueError as error:
+    except (ValueError, ArithmeticError, RecursionError) as error:  # Decimal has its own overflow
         raise BadFrame(f"A frame of the trading stream is no JSON ({type(error).__name__}).") from (
             error
         )
@@ -48,7 +48,9 @@ def decode_data(frame: str | bytes) -> list[dict[str, Any]]:
             messages = msgpack.unpackb(frame, timestamp=INT_NS, strict_map_key=False)
         else:
             messages = [_with_instants(one) for one in _listed(json.loads(frame))]
-    except (ValueError, TypeError, AttributeError, msgpack.UnpackException) as error:
+    except (
+        ValueError, TypeError, AttributeError, RecursionError, msgpack.UnpackException,
+    ) as error:  # fmt: skip
         raise BadFrame(f"A frame of market data is unreadable ({type(error).__name__}).") from error
     messages = _listed(messages)
     if not all(isinstance(one, dict) for one in messages):
