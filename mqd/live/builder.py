@@ -6,13 +6,16 @@ import hashlib
 from dataclasses import dataclass
 from decimal import Decimal
 
+from mqd.adapters.alpaca.wire import unsupported_exits
 from mqd.core.clock import RunClock
+from mqd.core.instrument import AssetClass
 from mqd.core.money import Scale, run_quantum, to_units
 from mqd.desk.ground import Ground, SteppedBroker
 from mqd.desk.journal import Journal
 from mqd.desk.loop import Desk
 from mqd.desk.start_record import write_start
 from mqd.desk.wiring import Wiring
+from mqd.errors import UsageError
 from mqd.kernel.settings import Settings
 from mqd.live.market import GrowingMarket, MarketPlan
 from mqd.live.recovery import Recovered, Recovery
@@ -21,6 +24,7 @@ from mqd.log_reader import read
 from mqd.result import Named
 from mqd.risk.kill_switch import KillSwitch
 from mqd.strategy.compiled import fingerprint
+from mqd.strategy.strategy import Strategy
 
 
 def plan_scales(plan: MarketPlan) -> dict[str, Scale]:
@@ -53,6 +57,16 @@ class DeskPlan:
             settings.rebalance_band_frac, self.market.words(),
         )  # fmt: skip
         return hashlib.sha256(repr(words).encode()).hexdigest()
+
+
+def refuse_exits(strategy: Strategy, asset_class: AssetClass) -> None:
+    """Raise ``UsageError`` for protective orders that Alpaca cannot hold."""
+    why = unsupported_exits(
+        strategy.stop_loss_frac, strategy.take_profit_frac, strategy.trailing_stop_frac,
+        asset_class,
+    )  # fmt: skip
+    if why:
+        raise UsageError(f"{strategy!r} cannot trade there: {why}.")
 
 
 def build_desk(

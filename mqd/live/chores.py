@@ -26,7 +26,6 @@ from mqd.risk.kill_switch import LatchLevel
 BEAT_NS = NS_PER_S
 LATCH_NS = NS_PER_S // 4
 CALM_NS = 5 * NS_PER_S
-KILLED = "killed"
 
 
 class Heartbeat:
@@ -98,7 +97,7 @@ class Latches:
         elif self._empty_ns is None:
             self._empty_ns = now
         elif now - self._empty_ns >= CALM_NS:
-            session.stop(KILLED)
+            session.stop("killed")
 
 
 class Reconciler:

@@ -7,7 +7,7 @@ from typing import cast
 from mqd import logs
 from mqd.accounting import FillEntry
 from mqd.core.event import Event, Topic
-from mqd.core.execution_report import ExecutionReport
+from mqd.core.execution_report import ExecutionReport, ReportKind
 from mqd.core.order import Order
 from mqd.desk.loop import Desk
 
@@ -24,6 +24,8 @@ class PostTrade:
 
     def _on_fill(self, event: Event) -> None:
         report, order, _ = cast("tuple[ExecutionReport, Order, FillEntry]", event.payload)
+        if report.kind is ReportKind.BUST:
+            return  # the books take a fill back under the other side: nothing was traded
         parts = self._parts
         lots_after = parts.valuation.ledger.lots.get(order.symbol, 0)
         breaches = parts.risk.post_trade(

@@ -16,7 +16,7 @@ from mqd.execution.executor import EventDrivenExecutor, MaySend, fresh
 from mqd.execution.inquiry import Inquiry, to_next_session_end
 from mqd.live.books import OpenBooks
 from mqd.live.builder import DeskPlan, build_desk, plan_scales, recover, write_first_records
-from mqd.live.chores import KILLED, AskBack, Heartbeat, Latches, Reconciler
+from mqd.live.chores import AskBack, Heartbeat, Latches, Reconciler
 from mqd.live.closing import close_books
 from mqd.live.control import Control
 from mqd.live.doubts import Doubts
@@ -132,7 +132,8 @@ class RealtimeRun:
             view = self._guard(desk, reconciler)
             self.watcher.start()
             stack.callback(self.watcher.stop)
-            session = self.session = self._session(desk, reconciler)
+            latches = Latches(self._folder, self.watcher, self.link.connector.cancel_everything)
+            session = self.session = self._session(desk, reconciler, latches)
             clean = self._reconcile(session, reconciler)
             if view is not None:
                 self._refuse_unclean(reconciler, clean=clean)
@@ -145,10 +146,9 @@ class RealtimeRun:
             closing = close_books(desk, self.link.connector, activities)
             stats = self.executor.stats()
         latency = {"submit_p50": float(stats.p50_ns), "submit_p99": float(stats.p99_ns)}
-        return PacedDone(desk, closing, latency, session.stopped == KILLED)
+        return PacedDone(desk, closing, latency, latches.killed)
 
-    def _session(self, desk: Desk, reconciler: Reconciler) -> LiveSession:
-        latches = Latches(self._folder, self.watcher, self.link.connector.cancel_everything)
+    def _session(self, desk: Desk, reconciler: Reconciler, latches: Latches) -> LiveSession:
         chores = (Heartbeat(self._folder), latches, reconciler, AskBack(self.doubts))
         grace_ns = max(VENUE_GRACE_NS, int(REAL_GRACE_S * NS_PER_S * self._terms.factor))
         return LiveSession(

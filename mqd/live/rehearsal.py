@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from mqd.adapters.alpaca.keys import Keys, Secret
-from mqd.adapters.alpaca.wire import unsupported_exits
 from mqd.backtesting import Strategies, backtest, name_strategies
 from mqd.core.instrument import AssetClass
 from mqd.desk.harvest import harvest
@@ -26,7 +25,7 @@ from mqd.desk.source import Terms
 from mqd.errors import RunFolderExists, UsageError
 from mqd.kernel.settings import Settings, settings_of
 from mqd.live.books import open_books
-from mqd.live.builder import DeskPlan
+from mqd.live.builder import DeskPlan, refuse_exits
 from mqd.live.compare import causes, compare
 from mqd.live.control import Control
 from mqd.live.faults import fault_words
@@ -225,13 +224,8 @@ def _refuse(settings: Settings, bars: Bars, named: Named) -> None:
         )
     if len(named) > 1:
         raise UsageError("One strategy at a time: a rehearsal, as a paper account, runs one.")
-    crypto = AssetClass.CRYPTO if bars.calendar == "24/7" else AssetClass.EQUITY
-    one = named[0][1]
-    why = unsupported_exits(
-        one.stop_loss_frac, one.take_profit_frac, one.trailing_stop_frac, crypto
-    )
-    if why:
-        raise UsageError(f"{one!r} cannot trade there: {why}.")
+    kind = AssetClass.CRYPTO if bars.calendar == "24/7" else AssetClass.EQUITY
+    refuse_exits(named[0][1], kind)
 
 
 def _venue_words(data: DataSpec, bars: Bars, settings: Settings) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from mqd.adapters.alpaca.binding import Bound, bind
 from mqd.adapters.alpaca.budget import Budget
 from mqd.adapters.alpaca.keys import Keys, read_keys
 from mqd.adapters.alpaca.session import AlpacaSession
-from mqd.adapters.alpaca.wire import number, unsupported_exits
+from mqd.adapters.alpaca.wire import number
 from mqd.backtesting import name_strategies
 from mqd.core.clock import NS_PER_S, WallClock
 from mqd.core.instrument import AssetClass
@@ -32,7 +32,7 @@ from mqd.execution.costs import Costs
 from mqd.execution.fill_model import FillModel
 from mqd.kernel.settings import Settings
 from mqd.live.books import open_books
-from mqd.live.builder import DeskPlan
+from mqd.live.builder import DeskPlan, refuse_exits
 from mqd.live.chores import Reconciler
 from mqd.live.config import LOOPBACK, LiveConfig
 from mqd.live.errors import DeskRefused
@@ -94,12 +94,7 @@ def _refuse(config: LiveConfig) -> None:
     """Refuse what Alpaca cannot hold, or what this desk does not speak."""
     if config.calendar == "24/7":
         raise UsageError("Coins cannot be traded yet: this desk hears the stock streams alone.")
-    one = config.make_strategy()
-    why = unsupported_exits(
-        one.stop_loss_frac, one.take_profit_frac, one.trailing_stop_frac, AssetClass.EQUITY
-    )
-    if why:
-        raise UsageError(f"{one!r} cannot trade there: {why}.")
+    refuse_exits(config.make_strategy(), AssetClass.EQUITY)
 
 
 def _refuse_latches(folder: StateFolder) -> None:

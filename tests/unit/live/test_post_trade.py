@@ -14,6 +14,7 @@ from mqd.live.post_trade import PostTrade
 from mqd.risk.kill_switch import LatchLevel
 from mqd.risk.limits import Limits
 from mqd.risk.manager import RiskManager
+from tests.unit.desk.test_revisions_and_rules import bought, say
 
 STEPS = Decimal("0.01"), Decimal(1)
 ORDER = Order(
@@ -33,6 +34,35 @@ ORDER = Order(
     ],
 )
 def test_a_fill_is_held_against_its_order(ticks, cum, held, told):
+    bus, risk, written = world(held)
+    bus.publish(Topic.FILL, 5, (fill(ticks, cum), ORDER, None))
+    bus.drain()
+    assert [kind for kind, _ in written] == (["alert"] if told else [])
+    assert all(told in payload["text"] for _, payload in written)
+    assert risk.kill_switch.level is (LatchLevel.REDUCE_ONLY if told else LatchLevel.CLEAR)
+
+
+def test_a_bust_is_no_trade_of_the_other_side():
+    bus, risk, written = world(held=0)
+    back = fill(9_990, 0)._replace(kind=ReportKind.BUST, last_lots=10)
+    bus.publish(Topic.FILL, 5, (back, ORDER._replace(side=Side.SELL), None))
+    bus.drain()
+    assert written == []
+    assert risk.kill_switch.level is LatchLevel.CLEAR
+
+
+def test_the_desk_tells_a_bust_as_one():
+    desk, _ = bought()
+    heard = []
+    desk.parts.journal.bus.subscribe(
+        Topic.FILL, lambda event: heard.append(event.payload[:2]), name="test"
+    )
+    say(desk, ReportKind.BUST, ref_execution_id="x1")
+    assert [(report.kind, order.side) for report, order in heard] == [(ReportKind.BUST, Side.SELL)]
+
+
+def world(held):
+    """Return a bus that a PostTrade listens to, its risk manager and what it writes."""
     written, bus = [], OrderEventBus()
     risk = RiskManager(Limits.research(1))
     parts = SimpleNamespace(
@@ -41,12 +71,11 @@ def test_a_fill_is_held_against_its_order(ticks, cum, held, told):
         clock=SimpleNamespace(now_ns=lambda: 7), risk=risk,
     )  # fmt: skip
     PostTrade(SimpleNamespace(parts=parts))
-    report = ExecutionReport(
+    return bus, risk, written
+
+
+def fill(ticks, cum):
+    return ExecutionReport(
         ReportKind.FILL, "one", "MSFT", 5, execution_id="x", last_lots=cum, last_ticks=ticks,
         cum_lots=cum,
     )  # fmt: skip
-    bus.publish(Topic.FILL, 5, (report, ORDER, None))
-    bus.drain()
-    assert [kind for kind, _ in written] == (["alert"] if told else [])
-    assert all(told in payload["text"] for _, payload in written)
-    assert risk.kill_switch.level is (LatchLevel.REDUCE_ONLY if told else LatchLevel.CLEAR)
