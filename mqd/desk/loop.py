@@ -131,6 +131,13 @@ class Desk:
 
     def end(self, step: int) -> None:
         """Go through the rest of a step's bar: 3 within, 4 mark, 5 decisions, 6 orders."""
+        self.close(step)
+        self._hooks(step)
+        self._decide(step)
+        self.curve.note(step, self.parts.valuation.ledger)
+
+    def close(self, step: int) -> None:
+        """Go through a step's bar up to its mark: 3 within, 4 mark."""
         parts = self.parts
         market, broker, hearing = parts.market, parts.broker, parts.hearing
         parts.clock.advance(market.ts_close[step])
@@ -146,9 +153,6 @@ class Desk:
             for activity in broker.account_book.close_session(market.days_to_next[step]):
                 self.book(activity)
         self._mark(step)
-        self._hooks(step)
-        self._decide(step)
-        self.curve.note(step, parts.valuation.ledger)
 
     def _begin(self, step: int, now: int) -> None:
         """Bring marks and the session up to the step's start."""

@@ -182,16 +182,26 @@ def history_of(provider: Provider, plan: MarketPlan, start_ns: int, end_ns: int)
     )  # fmt: skip
 
 
-def backfill_of(provider: Provider, plan: MarketPlan) -> Callable[[int], list[LiveBar]]:
-    """Return how to ask for the bars of one step by REST, when the stream did not bring them."""
+def bars_between(provider: Provider, plan: MarketPlan) -> Callable[[int, int], list[LiveBar]]:
+    """Return how to ask by REST for the bars that close in ``(after_ns, until_ns]``, by close."""
 
-    def bars_of(ts_close: int) -> list[LiveBar]:
-        width = plan.timeframe_ns
-        span = max(width, NS_PER_DAY) if width >= NS_PER_DAY else width
-        bars = history_of(provider, plan, ts_close - span, ts_close)
+    def ask(after_ns: int, until_ns: int) -> list[LiveBar]:
+        first_ns = after_ns - max(plan.timeframe_ns, NS_PER_S)
+        bars = history_of(provider, plan, first_ns, until_ns)
         if bars is None:
             return []
-        rows = ((bars[s], len(bars[s]) - 1) for s in bars.symbols)
-        return [live_bar(one, row) for one, row in rows if one.ts_close[row] == ts_close]
+        found = [
+            (int(ts_close), live_bar(bars[symbol], row))
+            for symbol in bars.symbols
+            for row, ts_close in enumerate(bars[symbol].ts_close)
+            if after_ns < ts_close <= until_ns
+        ]
+        return [bar for _, bar in sorted(found)]
 
-    return bars_of
+    return ask
+
+
+def backfill_of(provider: Provider, plan: MarketPlan) -> Callable[[int], list[LiveBar]]:
+    """Return how to ask for the bars of one step, when the stream did not bring them."""
+    ask = bars_between(provider, plan)
+    return lambda ts_close: ask(ts_close - 1, ts_close)

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from decimal import Decimal
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mqd.core.bar import CorporateAction, Floats, Ints, SymbolBars
-from mqd.core.clock import NS_PER_DAY, iso
+from mqd.core.clock import iso
 from mqd.core.money import Scale
 from mqd.desk.market import RECENT_BARS, Market
 from mqd.errors import DataError
 from mqd.execution.tape import Tape, capacity_lots
+from mqd.live.bar_rules import close_of, located, refuse_outside, sound_prices
+from mqd.live.plan import LiveBar, MarketPlan, live_bar, plan_of
 from mqd.market_data.bars import Bars
 from mqd.market_data.calendar import TradingCalendar, calendar_for
 from mqd.market_data.feed import ReplayFeed
-from mqd.market_data.loading import on_grid, timeframe_text
 from mqd.market_data.sessions import session_volumes
 
+__all__ = ["GrowingMarket", "LiveBar", "MarketPlan", "live_bar", "plan_of"]
 ROOM_BARS = 2048
 _STAMPS = ("ts_open", "ts_close", "session")
 _PRICES = ("open", "high", "low", "close")
@@ -29,66 +31,14 @@ _FLOATS = (*_PRICES, "volume", "session_index", "minutes_from_open", "minutes_to
 _OPTIONAL = ("vwap", "trade_count")
 
 
-class LiveBar(NamedTuple):
-    """One bar as a feed tells it: ``ts_open`` is its start (for a daily bar any of its stamps).
+class _Placed(NamedTuple):
+    """A bar that is sound: its session (place in the calendar), stamps, and prices on ticks."""
 
-    Prices in currency units, ``volume`` in shares or coins; ``vwap`` and ``trade_count`` are
-    None where the feed has none.
-    """
-
-    symbol: str
+    bar: LiveBar
+    session: int
     ts_open: int
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
-    vwap: float | None = None
-    trade_count: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MarketPlan:
-    """What is known of a market before its first bar.
-
-    ``first_ns`` and ``last_ns`` span the calendar; ``sessions_per_year`` annualises;
-    ``extras`` names the optional columns that the feed always fills.
-    """
-
-    symbols: tuple[str, ...]
-    calendar: str
-    timeframe_ns: int
-    ticks: dict[str, Decimal]
-    lots: dict[str, Decimal]
-    first_ns: int
-    last_ns: int
-    sessions_per_year: float
-    participation_frac: float = 0.1
-    feed: str = "file"
-    adjust: str = "split"
-    extras: tuple[str, ...] = ()
-    knows_volume: bool = True
-
-    def words(self) -> dict[str, Any]:
-        """Return what the log says of the market data."""
-        return {
-            "feed": self.feed, "timeframe": timeframe_text(self.timeframe_ns),
-            "adjust": self.adjust, "anchor": self.first_ns, "symbols": list(self.symbols),
-        }  # fmt: skip
-
-
-def plan_of(bars: Bars, participation_frac: float) -> MarketPlan:
-    """Return what a desk may know of a market before it opens: no price of it."""
-    first = bars[bars.symbols[0]]
-    extras = ("vwap", "trade_count")
-    return MarketPlan(
-        symbols=bars.symbols, calendar=bars.calendar, timeframe_ns=bars.timeframe_ns,
-        ticks={symbol: bars[symbol].tick for symbol in bars.symbols},
-        lots={symbol: bars[symbol].lot for symbol in bars.symbols},
-        first_ns=bars.first, last_ns=bars.last, sessions_per_year=bars.sessions_per_year,
-        participation_frac=participation_frac, feed=bars.feed, adjust=bars.adjust,
-        extras=tuple(name for name in extras if getattr(first, name) is not None),
-    )  # fmt: skip
+    ts_close: int
+    prices: Floats
 
 
 class GrowingMarket(Market):
@@ -121,6 +71,7 @@ class GrowingMarket(Market):
         self._days: list[int] = []
         self._ends: list[bool] = []
         self._gaps: list[int] = []
+        self.taken_ns = 0
         self._rows_after: list[tuple[int, ...]] = []
         self.n_steps = self.step = 0
         self.present_rows = [-1] * n
@@ -200,7 +151,7 @@ class GrowingMarket(Market):
         self._days.append(day)
         self._ends.append(False)
         self._gaps.append(max(int(sessions[following]) - day, 1))
-        self._rows_after.append(tuple(self._known_rows))
+        self._rows_after.append(self._newest_rows())
         self.n_steps = len(self._closes)
         if self._session_first < 0:
             self._session_first = int(np.searchsorted(sessions, day))
@@ -233,65 +184,119 @@ class GrowingMarket(Market):
         self.enter(self.n_steps - 1)
 
     def take(self, arrived: Sequence[LiveBar], *, ends_session: bool) -> None:
-        """Add the bars of the announced step, at most one a symbol.
+        """Add the bars of the announced step, at most one a symbol: all of them, or none.
 
         Raises ``DataError`` for a bar that is no bar, repeats a row or lies in another step.
         """
+        row, opens, closes = self._located(arrived)
+        placed = [
+            self._placed(bar, int(row[at]), int(opens[at]), int(closes[at]))
+            for at, bar in enumerate(arrived)
+        ]
+        for one in placed:
+            self._refuse_step(one)
+        _refuse_twice(arrived)
         rows = dict.fromkeys(self.symbols, -1)
-        if arrived:
-            row, opens, closes = self._places(arrived)
-            for at, bar in enumerate(arrived):
-                rows[bar.symbol] = self._add(bar, int(row[at]), int(opens[at]), int(closes[at]))
+        for one in placed:
+            rows[one.bar.symbol] = self._write(one)
         self._ends[-1] = ends_session
+        self.taken_ns = self._closes[-1]
         self.present_rows = [rows[symbol] for symbol in self.symbols]
-        self._rows_after[-1] = tuple(self.n_rows[symbol] - 1 for symbol in self.symbols)
+        self._rows_after[-1] = self._newest_rows()
 
-    def close_of(self, ts_open: int) -> int | None:
-        """Return when a bar that starts at ``ts_open`` closes, None where it lies in no session."""
-        row, _, closes = self._located(np.array([ts_open], dtype=np.int64))
-        return None if row[0] < 0 else int(closes[0])
+    def take_late(self, arrived: Sequence[LiveBar]) -> int:
+        """Add bars of the past as history, and return how many.
 
-    def _places(self, arrived: Sequence[LiveBar]) -> tuple[Ints, Ints, Ints]:
+        Only rows behind a symbol's newest one are added, oldest first; the rest is left out. The
+        steps that are over count them as if they had come in time; marks know them from the next
+        close on. A fill of the meantime counts its bars from the late one.
+        Raises ``DataError`` for a bar that is no bar; nothing is added then.
+        """
+        row, opens, closes = self._located(arrived)
+        placed = [
+            self._placed(bar, int(row[at]), int(opens[at]), int(closes[at]))
+            for at, bar in enumerate(arrived)
+        ]
+        n_before = sum(self.n_rows.values())
+        for one in sorted(placed, key=lambda one: one.ts_close):
+            if self._last_close(one.bar.symbol) < one.ts_close < self._under_way_ns:
+                self._write(one)
+                self._count_late(one)
+        return sum(self.n_rows.values()) - n_before
+
+    @property
+    def _under_way_ns(self) -> int:
+        """The close of the announced step; without one, just after the last step's."""
+        last = self._closes[-1] if self._closes else 0
+        return last if last > self.taken_ns else self.taken_ns + 1
+
+    def _count_late(self, one: _Placed) -> None:
+        """Let the steps since a late row's close know it."""
+        place = self.symbols.index(one.bar.symbol)
+        for at in range(bisect_left(self._closes, one.ts_close), self.n_steps):
+            rows = list(self._rows_after[at])
+            rows[place] = self.n_rows[one.bar.symbol] - 1
+            self._rows_after[at] = tuple(rows)
+        if self._closes[-1] > self.taken_ns:
+            self.present_rows = [self.n_rows[symbol] for symbol in self.symbols]
+
+    def check(self, bar: LiveBar) -> int:
+        """Return when a feed's bar closes; raise ``DataError`` with why the run cannot take it."""
+        self._refuse_foreign(bar)
+        ts_close = close_of(self.calendar, self.plan.timeframe_ns, bar)
+        sound_prices(bar, self.plan.ticks[bar.symbol])
+        return ts_close
+
+    def has_closed(self, symbol: str, ts_close: int) -> bool:
+        """Return whether a symbol has the row that closes at ``ts_close``, or a newer one."""
+        return self._last_close(symbol) >= ts_close
+
+    def _last_close(self, symbol: str) -> int:
+        n = self.n_rows[symbol]
+        return int(self._columns[symbol]["ts_close"][n - 1]) if n else 0
+
+    def _newest_rows(self) -> tuple[int, ...]:
+        return tuple(self.n_rows[symbol] - 1 for symbol in self.symbols)
+
+    def _located(self, arrived: Sequence[LiveBar]) -> tuple[Ints, Ints, Ints]:
         """Return each bar's session (place in the calendar), open and close."""
-        located = self._located(np.array([bar.ts_open for bar in arrived], dtype=np.int64))
-        _refuse_outside(arrived, located[0])
-        return located
+        stamps = np.array([bar.ts_open for bar in arrived], dtype=np.int64)
+        found = located(self.calendar, self.plan.timeframe_ns, stamps)
+        refuse_outside(arrived, found[0])
+        return found
 
-    def _located(self, stamps: Ints) -> tuple[Ints, Ints, Ints]:
-        """Return session, open and close of bars by their stamps; session -1 outside of all."""
-        calendar, width = self.calendar, self.plan.timeframe_ns
-        if width >= NS_PER_DAY:
-            row = calendar.daily_index(stamps)
-            return row, calendar.opens[row], calendar.closes[row]
-        row = calendar.index_at(stamps)
-        late = stamps >= calendar.break_ends[row]
-        ends = np.where(late, calendar.closes[row], calendar.break_starts[row])
-        return row, stamps, np.minimum(stamps + width, ends)
+    def _placed(self, bar: LiveBar, session: int, ts_open: int, ts_close: int) -> _Placed:
+        self._refuse_foreign(bar)
+        prices = sound_prices(bar, self.plan.ticks[bar.symbol])
+        return _Placed(bar, session, ts_open, ts_close, prices)
 
-    def _add(self, bar: LiveBar, session: int, ts_open: int, ts_close: int) -> int:
-        """Write one bar into the columns and return its row."""
+    def _refuse_foreign(self, bar: LiveBar) -> None:
         if bar.symbol not in self.n_rows:
             raise DataError(f"A bar of {bar.symbol}, which is no symbol of this run.")
-        if ts_close != self._closes[-1]:
-            closing = iso(self._closes[-1])
-            raise DataError(f"{bar.symbol}: a bar of {iso(ts_open)} in the step of {closing}.")
+
+    def _refuse_step(self, one: _Placed) -> None:
+        """Refuse a bar of another step than the announced one, and one that it has already."""
+        symbol, opened = one.bar.symbol, iso(one.ts_open)
+        if one.ts_close != self._closes[-1]:
+            raise DataError(f"{symbol}: a bar of {opened} in the step of {iso(self._closes[-1])}.")
+        if self.has_closed(symbol, one.ts_close):
+            raise DataError(f"{symbol}: the bar of {opened} came twice.")
+
+    def _write(self, one: _Placed) -> int:
+        """Write one bar into the columns and return its row."""
+        bar, plan = one.bar, self.plan
         at = self.n_rows[bar.symbol]
-        if at and int(self._columns[bar.symbol]["ts_close"][at - 1]) >= ts_close:
-            raise DataError(f"{bar.symbol}: the bar of {iso(ts_open)} came twice.")
         if at >= self._room:
             self._grow()
-        columns, plan = self._columns[bar.symbol], self.plan
+        columns = self._columns[bar.symbol]
         tick, lot = plan.ticks[bar.symbol], plan.lots[bar.symbol]
-        prices = on_grid(np.array([getattr(bar, name) for name in _PRICES]), tick)
-        _refuse_wrong(bar, prices)
-        for name, px in zip(_PRICES, prices.tolist(), strict=True):
+        for name, px in zip(_PRICES, one.prices.tolist(), strict=True):
             columns[name][at] = px
             columns[f"{name}_ticks"][at] = round(px / float(tick))
-        row = np.array([session])
-        close = np.array([ts_close])
-        columns["ts_open"][at], columns["ts_close"][at] = ts_open, ts_close
-        columns["session"][at] = self.calendar.sessions[session]
-        columns["session_index"][at] = float(session - self._session_first)
+        row, close = np.array([one.session]), np.array([one.ts_close])
+        columns["ts_open"][at], columns["ts_close"][at] = one.ts_open, one.ts_close
+        columns["session"][at] = self.calendar.sessions[one.session]
+        columns["session_index"][at] = float(one.session - self._session_first)
         columns["minutes_from_open"][at] = self.calendar.minutes_from_open(close, row)[0]
         columns["minutes_to_close"][at] = self.calendar.minutes_to_close(close, row)[0]
         columns["volume"][at] = bar.volume
@@ -357,24 +362,9 @@ class GrowingMarket(Market):
         return held[row]
 
 
-def live_bar(one: SymbolBars, row: int) -> LiveBar:
-    """Return a row of bars as a feed would tell it."""
-    extras = [None if c is None else float(c[row]) for c in (one.vwap, one.trade_count)]
-    prices = [float(getattr(one, name)[row]) for name in (*_PRICES, "volume")]
-    return LiveBar(one.symbol, int(one.ts_open[row]), *prices, *extras)
-
-
-def _refuse_outside(arrived: Sequence[LiveBar], row: Ints) -> None:
-    for bar, place in zip(arrived, row.tolist(), strict=True):
-        if place < 0:
-            raise DataError(f"{bar.symbol}: the bar of {iso(bar.ts_open)} lies in no session.")
-
-
-def _refuse_wrong(bar: LiveBar, prices: Floats) -> None:
-    """Raise ``DataError`` for what ``load_bars`` would refuse in a file."""
-    opened, high, low, close = prices.tolist()
-    finite = bool(np.isfinite(prices).all()) and np.isfinite(bar.volume)
-    if not finite or low <= 0 or bar.volume < 0 or high < max(opened, close, low):
-        raise DataError(f"{bar.symbol}: {bar} is no bar.")
-    if low > min(opened, close):
-        raise DataError(f"{bar.symbol}: the low of {bar} lies above its open or close.")
+def _refuse_twice(arrived: Sequence[LiveBar]) -> None:
+    seen: set[str] = set()
+    for bar in arrived:
+        if bar.symbol in seen:
+            raise DataError(f"{bar.symbol}: the bar of {iso(bar.ts_open)} came twice.")
+        seen.add(bar.symbol)

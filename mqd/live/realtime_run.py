@@ -16,13 +16,14 @@ from mqd.execution.executor import EventDrivenExecutor, MaySend, fresh
 from mqd.execution.inquiry import Inquiry, to_next_session_end
 from mqd.live.books import OpenBooks
 from mqd.live.builder import DeskPlan, build_desk, plan_scales, recover, write_first_records
+from mqd.live.catching_up import CatchingUp
 from mqd.live.chores import AskBack, Heartbeat, Latches, Reconciler
 from mqd.live.closing import close_books
 from mqd.live.control import Control
 from mqd.live.doubts import Doubts
 from mqd.live.errors import DeskRefused
 from mqd.live.folder import StateFolder
-from mqd.live.link import Link, VenueAddress, history_of
+from mqd.live.link import Link, VenueAddress, bars_between, history_of
 from mqd.live.market import GrowingMarket
 from mqd.live.paced_run import PacedDone
 from mqd.live.post_trade import PostTrade
@@ -83,6 +84,8 @@ class RealtimeRun:
             on_update=self._wake.set, on_gap=self._gap, price_steps=terms.price_steps,
             budget=terms.budget,
         )  # fmt: skip
+        between = bars_between(self.link.history(), plan.market)
+        self._catching_up = CatchingUp(self._arrivals, between)
         every_s = max(RECONCILE_S / terms.factor, ROUND_S)
         self.watcher = Watcher(self.link.connector, WallClock(), self._wake, every_s=every_s)
         self.executor = EventDrivenExecutor(
@@ -133,6 +136,8 @@ class RealtimeRun:
             self.watcher.start()
             stack.callback(self.watcher.stop)
             latches = Latches(self._folder, self.watcher, self.link.connector.cancel_everything)
+            self._catching_up.start()
+            stack.callback(self._catching_up.stop)
             session = self.session = self._session(desk, reconciler, latches)
             clean = self._reconcile(session, reconciler)
             if view is not None:
@@ -153,7 +158,7 @@ class RealtimeRun:
         grace_ns = max(VENUE_GRACE_NS, int(REAL_GRACE_S * NS_PER_S * self._terms.factor))
         return LiveSession(
             desk, self.market, self.broker, self.clock, self._arrivals, self._wake, chores,
-            grace_ns=grace_ns,
+            grace_ns=grace_ns, catching_up=self._catching_up,
         )  # fmt: skip
 
     def _guard(self, desk: Desk, reconciler: Reconciler) -> DeskView | None:
