@@ -137,12 +137,14 @@ class LiveSession:
         return False
 
     def _catch_up(self, ts_close: int) -> None:
-        """Ask for what the steps up to this one lack when half of the grace is over."""
-        late_ns = self.clock.now_ns() - ts_close
-        if self._catching_up is None or self._wanted_ns >= ts_close or late_ns * 2 < self._grace_ns:
+        """Ask for what older steps lack, and this one too when half of the grace is over."""
+        if self._catching_up is None:
             return
-        self._catching_up.want(self._lacking(self._wanted_ns, ts_close))
-        self._wanted_ns = ts_close
+        late_ns = self.clock.now_ns() - ts_close
+        until_ns = ts_close if late_ns * 2 >= self._grace_ns else ts_close - 1
+        if until_ns > self._wanted_ns:
+            self._catching_up.want(self._lacking(self._wanted_ns, until_ns))
+            self._wanted_ns = until_ns
 
     def _lacking(self, after_ns: int, until_ns: int) -> dict[int, frozenset[str]]:
         """Return the symbols without a bar, taken or waiting, by the closes of the steps."""
@@ -150,6 +152,8 @@ class LiveSession:
         market, ts_close = self.market, after_ns
         while ts_close < until_ns:
             ts_close = next_close(market.calendar, market.plan.timeframe_ns, ts_close)
+            if ts_close > until_ns:
+                break
             arrived = self.arrivals.of(ts_close)
             found[ts_close] = frozenset(
                 symbol
