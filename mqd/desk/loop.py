@@ -70,9 +70,20 @@ class Desk:
         if last >= 0:
             parts.market.enter(last)
             self._day = parts.gate.session = parts.market.day[last]
-            parts.risk.session(self._day, parts.valuation.equity())
+            parts.risk.session(self._day, self._equity_before(last))
             self.curve.touch()
             self.curve.note(last, parts.valuation.ledger)
+
+    def _equity_before(self, last: int) -> int:
+        """Return what is held now at the closes before the session of step ``last``."""
+        market = self.parts.market
+        first = last
+        while first > 0 and market.day[first - 1] == market.day[last]:
+            first -= 1
+        market.enter(max(first - 1, 0))
+        equity = self.parts.valuation.equity()
+        market.enter(last)
+        return equity
 
     def run(self, after_step: Callable[[int], None] | None = None, *, every: bool = False) -> None:
         """Go through all steps; quiet ones, in which nothing can happen, are passed over.

@@ -71,6 +71,12 @@ class Targets:
         """True when something waits for the next step."""
         return bool(self._waiting or self._crosses)
 
+    @property
+    def waiting(self) -> set[tuple[str, str]]:
+        """The strategies and symbols whose increases wait for a reduction."""
+        plans = [plan for plan, _ in self._waiting]
+        return {(name, plan.symbol) for plan in plans for name, _ in plan.allocation}
+
     def reduces(self, symbol: str) -> bool:
         """Return True when an order that reduces the account's position may still fill."""
         self._prune()

@@ -17,6 +17,7 @@ from mqd.core.money import Scale, to_units
 from mqd.core.order import Order, OrderClass, OrderType, Reason, Side, TimeInForce
 from mqd.desk.loop import Desk
 from mqd.desk.protection import REASONS
+from mqd.live import carry_over
 from mqd.live.market import GrowingMarket
 from mqd.log_reader import Record
 from mqd.orders.state import OrderState
@@ -122,6 +123,10 @@ class Recovery:
                 self._cash(payload)
             case "decision":
                 self._decision(payload)
+            case carry_over.BASE:
+                carry_over.take_base(self._desk, payload)
+            case carry_over.OPEN:
+                carry_over.take_open(self._desk, payload)
             case _:
                 return
         self._last_ns = max(self._last_ns, ts_ns)

@@ -24,6 +24,7 @@ from typing import Protocol
 from mqd import logs
 from mqd.core.clock import NS_PER_DAY, LiveClock, iso
 from mqd.desk.loop import Desk
+from mqd.live.carry_over import CarryOver
 from mqd.live.catching_up import CatchingUp
 from mqd.live.market import GrowingMarket
 from mqd.live.realtime import RealtimeBroker
@@ -66,6 +67,7 @@ class LiveSession:
         self.arrivals, self.wake = arrivals, wake
         self._chores, self._grace_ns = tuple(chores), grace_ns
         self._catching_up = catching_up
+        self._carry_over = CarryOver()
         self._log = logs.get_logger("session")
         self.stopped = ""
         self._wanted_ns = 0
@@ -98,6 +100,7 @@ class LiveSession:
             self.desk.book(activity)
         for chore in self._chores:
             chore(self)
+        self._carry_over.note(self.desk)
 
     # --- which step --------------------------------------------------------------------------
 
@@ -105,6 +108,7 @@ class LiveSession:
         """Announce the bar that is under way."""
         step = self.market.announce(self._following(self.market.taken_ns))
         self.desk.begin(step)
+        self._carry_over.note(self.desk)
         return step
 
     def _following(self, after_ns: int) -> int:
@@ -207,5 +211,6 @@ class LiveSession:
             self._log.warning("step_passed", step=iso(ts_close), n_bars=len(taken))
         else:
             self.desk.end(step)
+        self._carry_over.note(self.desk)
         self.arrivals.done(ts_close, taken)
         self.n_closed += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable
+from typing import NamedTuple
 
 from mqd.core.clock import NS_PER_DAY, NS_PER_MINUTE, NS_PER_S
 from mqd.core.money import Scale
@@ -85,6 +86,17 @@ class Window:
 ACCOUNT = "account"
 
 
+class Bases(NamedTuple):
+    """What daily loss and drawdown are measured from: equities in quanta; ``day`` is the session's.
+
+    ``high_water_quanta`` is None before the first mark.
+    """
+
+    day: int
+    day_start_quanta: int
+    high_water_quanta: int | None
+
+
 class History:
     """The counters of one account; everything is told by the desk, nothing is guessed."""
 
@@ -152,6 +164,19 @@ class History:
         self._messages_today = self._orders_today = self._fills_today = 0
         self._day_notional_quanta = 0
         self._forget_old()
+
+    @property
+    def bases(self) -> Bases | None:
+        """What loss and drawdown are measured from, None before the first session."""
+        if self.session is None or self.day_start_quanta is None:
+            return None
+        return Bases(self.session, self.day_start_quanta, self.high_water_quanta)
+
+    def restore(self, bases: Bases) -> None:
+        """Take over what a log tells of a session; one that is new here begins with it."""
+        self.start_session(bases.day, bases.day_start_quanta)
+        self.day_start_quanta = bases.day_start_quanta
+        self.high_water_quanta = bases.high_water_quanta
 
     def mark(self, equity_quanta: int) -> None:
         """Raise the high-water mark."""

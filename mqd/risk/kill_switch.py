@@ -170,6 +170,12 @@ class KillSwitch:
         self._set.pop(level, None)
         self._level = max(self._set, default=LatchLevel.CLEAR)
 
+    def n_resets(self, level: LatchLevel) -> int:
+        """Return how often a latch was cleared by hand, as its folder tells."""
+        if self._folder is None:
+            return 0
+        return sum(1 for _ in self._folder.glob(f"{level.name.lower()}.latch.reset-*"))
+
     def _path(self, level: LatchLevel) -> Path:
         assert self._folder is not None
         return self._folder / f"{level.name.lower()}.latch"

@@ -14,7 +14,7 @@ import numpy as np
 from mqd.core.order import Order, OrderClass, Side
 from mqd.core.verdict import Approved, approve
 from mqd.risk.declare import Rule, RuleSpec, spec_of
-from mqd.risk.history import History, Lists
+from mqd.risk.history import Bases, History, Lists
 from mqd.risk.integer_checks import Power, buying_power, malformed
 from mqd.risk.kill_switch import KillSwitch, LatchLevel
 from mqd.risk.limits import INF, Limits, LimitValues
@@ -157,6 +157,15 @@ class RiskManager:
     def session(self, day: int, equity_quanta: int) -> None:
         """Begin session ``day`` with its start-of-day equity; a repeat changes nothing."""
         self._history.start_session(day, equity_quanta)
+
+    @property
+    def bases(self) -> Bases | None:
+        """What daily loss and drawdown are measured from, None before the first session."""
+        return self._history.bases
+
+    def restore(self, bases: Bases) -> None:
+        """Take over the bases that a log tells of; counts of the day begin anew with its day."""
+        self._history.restore(bases)
 
     def flow(self, quanta: int) -> None:
         """Take a deposit (+) or withdrawal (-) out of daily loss and drawdown."""

@@ -77,7 +77,10 @@ class NotedDesk:
 
     def __init__(self, market, broker):
         self.market, self.broker = market, broker
-        self.parts = SimpleNamespace(journal=SimpleNamespace(now_ns=0))
+        self.parts = SimpleNamespace(
+            journal=SimpleNamespace(now_ns=0), risk=SimpleNamespace(bases=None),
+            portfolio=SimpleNamespace(resizing=set()), targets=SimpleNamespace(waiting=set()),
+        )  # fmt: skip
         self.decided, self.passed, self.told = [], [], {}
         self.n_started = self.n_stopped = 0
 
