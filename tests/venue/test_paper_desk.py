@@ -146,3 +146,30 @@ def test_the_anchor_is_a_session(tmp_path, still):
     plan = market_plan(config, int(datetime(2022, 5, 20, tzinfo=UTC).timestamp()) * 10**9)
     assert plan.first_ns == int(opens.timestamp()) * 10**9
     assert plan.extras == ("vwap", "trade_count")
+
+
+def test_an_order_placed_by_hand_during_a_session_freezes_its_symbol_and_is_left_alone(tmp_path):
+    state = tmp_path / "state"
+    with start_venue(tmp_path, PACE) as venue:
+        config = write_config(tmp_path, venue)
+        desk = mqd("paper", config, "--rehearsal", f"{PACE}x", "--json")
+        wait_for(lambda: "fill" in kinds(state))
+        signed = {"APCA-API-KEY-ID": venue.key_id, "APCA-API-SECRET-KEY": venue.secret}
+        order = {
+            "symbol": "MSFT", "qty": "1", "side": "buy", "type": "limit", "limit_price": "1",
+            "time_in_force": "gtc",
+        }  # fmt: skip
+        reply = requests.post(f"{venue.url}/v2/orders", json=order, headers=signed, timeout=10)
+        assert reply.status_code == 200
+        wait_for(lambda: "reconcile" in kinds(state))
+        wait_for(lambda: "denied" in kinds(state))
+        desk.terminate()
+        code, told, why = said(desk)
+        left = requests.get(f"{venue.url}/v2/orders", headers=signed, timeout=10).json()
+    assert code == 1, why
+    assert any("foreign" in one for one in told["breaks"]), told
+    assert [(one["symbol"], one["limit_price"]) for one in left] == [("MSFT", "1")]
+    found = [one.payload for one in read(state) if one.kind == "reconcile"]
+    assert any("MSFT" in line for line in found[0]["breaks"])
+    denied = [str(one.payload["refusals"]) for one in read(state) if one.kind == "denied"]
+    assert any("control 2)" in refusals or "break" in refusals for refusals in denied), denied
