@@ -48,7 +48,12 @@ class Heartbeat:
 
 
 class Latches:
-    """Ends a session whose kill latch is set: cancels everything until the list is empty twice."""
+    """Ends a session whose kill latch is set: cancels everything until nothing is open.
+
+    Nothing is open when two of the venue's lists, asked for five seconds apart, were empty
+    (others' orders count too) and no order of ours is working or in doubt. Until then all is
+    cancelled again every five seconds, also while the venue cannot be asked.
+    """
 
     def __init__(
         self, folder: StateFolder, watcher: Watcher, cancel_everything: Callable[[], None]
@@ -56,8 +61,9 @@ class Latches:
         self._switch, self._watcher = folder.latches, watcher
         self._cancel_everything = cancel_everything
         self._wall, self._next_ns = WallClock(), 0
+        self._log = logs.get_logger("latches")
+        self._killed_ns = self._sweep_ns = self._ask_ns = 0
         self._empty_ns: int | None = None
-        self._again_ns = 0
         self.killed = False
 
     def __call__(self, session: LiveSession) -> None:
@@ -67,37 +73,49 @@ class Latches:
             return
         self._next_ns = now + LATCH_NS
         if not self.killed and self._switch.tripped:
-            self._kill(session.desk)
+            self._kill(session.desk, now)
         if self.killed:
             self._chase(session, now)
 
-    def _kill(self, desk: Desk) -> None:
-        self.killed = True
+    def _kill(self, desk: Desk, now: int) -> None:
+        self.killed, self._killed_ns = True, now
         reasons = {level.name: why for level, why in self._switch.reasons.items()}
         desk.parts.journal.write("kill", {"reasons": reasons})
         for state in desk.parts.machine.working():
             desk.parts.gate.cancel(state.order.client_order_id)
-        self._sweep()
+
+    def _chase(self, session: LiveSession, now: int) -> None:
+        """Cancel and ask again; stop the session once nothing has been open for five seconds."""
+        if now >= self._ask_ns:
+            self._ask_ns = now + CALM_NS // 2
+            self._watcher.ask_snapshot()
+        if self._calm_ns(session.desk) >= CALM_NS:
+            session.stop("killed")
+        elif self._empty_ns is None and now >= self._sweep_ns:
+            self._sweep_ns = now + CALM_NS
+            self._sweep()
+
+    def _calm_ns(self, desk: Desk) -> int:
+        """Return how long nothing has been open, by the lists that were asked for since."""
+        latest = self._watcher.latest
+        asked_ns = 0 if latest is None else latest.asked_mono_ns
+        if latest is None or asked_ns <= self._killed_ns:
+            return 0
+        if latest.orders or desk.parts.machine.working():
+            self._empty_ns = None
+            return 0
+        if self._empty_ns is None:
+            self._empty_ns = asked_ns
+        return asked_ns - self._empty_ns
 
     def _sweep(self) -> None:
         """Ask the venue to cancel all it holds; what fails is tried again while any is open."""
+        open_ids = [] if self._watcher.latest is None else self._watcher.latest.orders
+        self._log.info("cancelling_everything", open_at_the_venue=len(open_ids))
         try:
             self._cancel_everything()
         except MqdError as error:
-            logs.get_logger("latches").error("cancel_all_failed", why=str(error))
-        self._watcher.ask_snapshot()
-
-    def _chase(self, session: LiveSession, now: int) -> None:
-        """Stop the session once nothing has been open for five seconds."""
-        if session.desk.parts.machine.working():
-            self._empty_ns = None
-            if now >= self._again_ns:
-                self._again_ns = now + CALM_NS
-                self._sweep()
-        elif self._empty_ns is None:
-            self._empty_ns = now
-        elif now - self._empty_ns >= CALM_NS:
-            session.stop("killed")
+            self._log.error("cancel_all_failed", why=str(error))
 
 
 class Reconciler:
