@@ -303,11 +303,10 @@ class Desk:
     def book(self, activity: CashActivity) -> None:
         """Book a change of cash that is no fill."""
         parts = self.parts
-        account, symbol, amount = activity
+        account, symbol, amount, _ = activity
         if not amount:
             return
-        quantum = parts.valuation.quantum
-        parts.journal.write("cash", records.cash(account, symbol, amount, quantum))
+        parts.journal.write("cash", records.cash(activity, parts.valuation.quantum))
         parts.valuation.ledger.book_cash(account, amount)
         if not self._alone:
             parts.portfolio.attribution.cash(parts.journal.now_ns, account, symbol, amount)

@@ -12,6 +12,7 @@ from mqd.core.execution_report import ExecutionReport
 from mqd.core.money import Scale
 from mqd.core.order import Order, Side
 from mqd.core.signal import Signal
+from mqd.execution.venue_account import CashActivity
 
 Payload = dict[str, Any]
 SIDE_WORD = {Side.BUY: "buy", Side.SELL: "sell"}
@@ -122,9 +123,11 @@ def fill(said: ExecutionReport, order: Order, entry: FillEntry) -> Payload:
     }
 
 
-def cash(account: str, symbol: str, amount: int, quantum: Decimal) -> Payload:
-    """A change of cash that is no fill."""
-    return {"account": account, "symbol": symbol, "amount": text(amount, quantum)}
+def cash(activity: CashActivity, quantum: Decimal) -> Payload:
+    """A change of cash that is no fill, with the venue's id of it where it has one."""
+    named = {"activity": activity.activity} if activity.activity else {}
+    amount = text(activity.amount, quantum)
+    return {"account": activity.account, "symbol": activity.symbol, "amount": amount, **named}
 
 
 def split(

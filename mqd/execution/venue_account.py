@@ -30,11 +30,15 @@ SETTLEMENT_DAYS = ((-(10**6), 3), (17414, 2), (19871, 1))
 
 
 class CashActivity(NamedTuple):
-    """A change of cash that is no fill: dividends, fees, borrow. ``amount`` in quanta, signed."""
+    """A change of cash that is no fill: dividends, fees, borrow. ``amount`` in quanta, signed.
+
+    ``activity`` is the venue's id of it, "" where it has none.
+    """
 
     account: str
     symbol: str
     amount: int
+    activity: str = ""
 
 
 class SplitActivity(NamedTuple):

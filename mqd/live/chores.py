@@ -12,12 +12,11 @@ from mqd.core.clock import NS_PER_S, WallClock
 from mqd.core.protocols import Broker
 from mqd.desk.loop import Desk
 from mqd.errors import MqdError
-from mqd.execution.reconciliation import FillActivity, PositionReconciliation, Reconciliation
-from mqd.execution.venue_account import CashActivity
+from mqd.execution.reconciliation import PositionReconciliation, Reconciliation
+from mqd.live.activities import Booked, fills_of
 from mqd.live.closing import books_of
 from mqd.live.doubts import Doubts
 from mqd.live.folder import StateFolder
-from mqd.live.paced import CASH_ACCOUNTS
 from mqd.live.realtime import RealtimeBroker
 from mqd.live.session import LiveSession
 from mqd.live.watcher import SnapshotBroker, VenueSnapshot, Watcher
@@ -26,6 +25,7 @@ from mqd.risk.kill_switch import LatchLevel
 BEAT_NS = NS_PER_S
 LATCH_NS = NS_PER_S // 4
 CALM_NS = 5 * NS_PER_S
+AGAIN_NS = NS_PER_S
 
 
 class Heartbeat:
@@ -128,15 +128,16 @@ class Reconciler:
         broker: RealtimeBroker,
         folder: StateFolder,
         quantum: Decimal,
-        n_charges_booked: int = 0,
+        booked: Booked | None = None,
     ) -> None:
         self._watcher, self._connector, self._broker = watcher, connector, broker
         self._folder, self._quantum = folder, quantum
-        self._skip = n_charges_booked
+        self._booked = Booked() if booked is None else booked
         self._differed = False
         self._seen = SnapshotBroker()
         self._reconciliation = PositionReconciliation(cast(Broker, self._seen))
         self._wall, self._seen_state, self._changed_ns = WallClock(), (0, 0, 0, 0), 0
+        self._ask_ns: int | None = None
         self.last: Reconciliation | None = None
         self.last_mono_ns: int | None = None
         self.frozen: frozenset[str] = frozenset()
@@ -145,13 +146,16 @@ class Reconciler:
     def __call__(self, session: LiveSession) -> None:
         """Take in what the watcher brought."""
         self._notice(session.desk)
+        if self._ask_ns is not None and self._wall.monotonic_ns() >= self._ask_ns:
+            self._ask_ns = None
+            self._watcher.ask_snapshot()
         for snapshot in self._watcher.take():
             self.take(session.desk, snapshot)
             session.clock.tell(snapshot.clock_ns)
 
     def take(self, desk: Desk, snapshot: VenueSnapshot) -> None:
         """Book what a snapshot tells of, and compare."""
-        self._broker.charged += self._charges(snapshot)
+        self._broker.charged += self._booked.new_charges(snapshot.activities, self._quantum)
         self._broker.account_book.settled_quanta = snapshot.account_.settled_quanta
         for activity in self._broker.activities():
             desk.book(activity)
@@ -159,19 +163,24 @@ class Reconciler:
         desk.parts.hearing.listen()
         self._notice(desk)
         if snapshot.asked_mono_ns <= self._changed_ns:
-            self._watcher.ask_snapshot()  # it shows a time before the last order or fill
+            self._ask_again()  # it shows a time before the last order or fill
             return
         self._seen.snapshot = snapshot
-        found = self._reconciliation.compare(books_of(desk), self._fills(snapshot))
+        fills = fills_of(snapshot.activities, self._connector.fill_activity)
+        found = self._reconciliation.compare(books_of(desk), fills)
         self.last, self.last_mono_ns = found, snapshot.asked_mono_ns
         if found.ok:
             self._differed, self.frozen, self._told = False, frozenset(), ([], False)
             return
         if not self._differed:
             self._differed = True
-            self._watcher.ask_snapshot()
+            self._ask_again()
             return
         self._tell(desk, found)
+
+    def _ask_again(self) -> None:
+        """Ask for another snapshot, not at once: a busy desk must leave calls for its orders."""
+        self._ask_ns = self._wall.monotonic_ns() + AGAIN_NS
 
     def _notice(self, desk: Desk) -> None:
         """Note when an order, a cancel, an update or a fill last changed what there is."""
@@ -192,27 +201,6 @@ class Reconciler:
         if found.halt:
             now_ns = desk.parts.clock.now_ns()
             self._folder.latches.trip("; ".join(breaks), now_ns, LatchLevel.HALT)
-
-    def _charges(self, snapshot: VenueSnapshot) -> list[CashActivity]:
-        found = []
-        for entry in snapshot.activities:
-            account = CASH_ACCOUNTS.get(str(entry.get("activity_type")))
-            amount = int(Decimal(entry.get("net_amount") or 0) / self._quantum)
-            if account is None or not amount:
-                continue
-            if self._skip:
-                self._skip -= 1
-                continue
-            found.append(CashActivity(account, str(entry.get("symbol") or ""), amount))
-        return found
-
-    def _fills(self, snapshot: VenueSnapshot) -> list[FillActivity]:
-        return [
-            one
-            for entry in snapshot.activities
-            if entry.get("activity_type") == "FILL"
-            and (one := self._connector.fill_activity(entry)) is not None
-        ]
 
 
 class AskBack:

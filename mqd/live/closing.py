@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -13,11 +12,16 @@ from mqd.desk.loop import Desk
 from mqd.execution.reconciliation import Books, PositionReconciliation, WorkingOrder
 from mqd.orders.state import OrderState
 
+_NONE = Decimal(0)
 _UNCONFIRMED = frozenset({OrderStatus.INTENT, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN})
 
 
 class Closing(NamedTuple):
-    """What the comparison found: sentences for breaks, counts for the two worst things."""
+    """What the comparison found: sentences for breaks, counts for the two worst things.
+
+    ``duplicates`` are filled orders that none of ours stands for, ``lost_fills`` orders of which
+    the venue filled more than our log holds.
+    """
 
     breaks: tuple[str, ...]
     duplicates: int
@@ -48,32 +52,35 @@ def _working(state: OrderState) -> WorkingOrder:
     )  # fmt: skip
 
 
-def close_books(desk: Desk, broker: Broker, activities: list[dict[str, Any]]) -> Closing:
-    """Compare at the end of a run: positions, orders and cash, then every execution."""
+def close_books(
+    desk: Desk, broker: Broker, activities: list[dict[str, Any]], name_of: Callable[[str], str]
+) -> Closing:
+    """Compare at the end of a run: positions, orders and cash, then every execution.
+
+    ``name_of`` returns our id of an order of the venue's, "" when it is not ours.
+    """
     compared = PositionReconciliation(broker).compare(books_of(desk))
     breaks = [f"{one.kind} {one.symbol}: {one.what}" for one in compared.breaks]
+    told = told_quantities(activities, name_of)
+    foreign = told.pop("", {})
     booked = booked_quantities(desk)
-    told = told_quantities(activities)
-    lost = sum(1 for name, qty in told.items() if booked.get(name, Decimal(0)) < qty)
-    return Closing(tuple(breaks), _duplicates(told, desk), lost)
+    lost = sum(1 for name, parts in told.items() if booked.get(name, _NONE) < sum(parts.values()))
+    return Closing(tuple(breaks), len(foreign), lost)
 
 
 def booked_quantities(desk: Desk) -> dict[str, Decimal]:
-    """Return what our log booked, by the venue's order id."""
+    """Return what our log booked, by our order id."""
     states = desk.parts.machine.states()
-    return {s.venue_order_id: s.booked_lots * s.order.scale.lot for s in states if s.booked_lots}
+    return {s.order.client_order_id: s.booked_lots * s.order.scale.lot for s in states}
 
 
-def told_quantities(activities: list[dict[str, Any]]) -> Mapping[str, Decimal]:
-    """Return what the venue filled, by its order id, from its FILL activities."""
-    told: Counter[str] = Counter()
+def told_quantities(
+    activities: Sequence[Mapping[str, Any]], name_of: Callable[[str], str]
+) -> dict[str, dict[str, Decimal]]:
+    """Return what the venue filled, by our order id ("" for others') and by the venue's."""
+    told: dict[str, dict[str, Decimal]] = {}
     for entry in activities:
         if entry["activity_type"] == "FILL":
-            told[entry["order_id"]] += Decimal(entry["qty"])  # type: ignore[assignment]
-    return told  # type: ignore[return-value]
-
-
-def _duplicates(told: Mapping[str, Decimal], desk: Desk) -> int:
-    """Count the venue's filled orders that none of our orders stands for."""
-    ours = {state.venue_order_id for state in desk.parts.machine.states()}
-    return sum(1 for name in told if name not in ours)
+            parts = told.setdefault(name_of(entry["order_id"]), {})
+            parts[entry["order_id"]] = parts.get(entry["order_id"], _NONE) + Decimal(entry["qty"])
+    return told

@@ -74,9 +74,10 @@ class PacedRun:
             desk = self._start()
             killed = self._drive(desk)
             self._settle(desk)
-            activities = self._broker.all_activities()
+            activities, connector = self._broker.all_activities(), self._link.connector
             closing = insist(
-                lambda: close_books(desk, self._link.connector, activities), self._patience_s
+                lambda: close_books(desk, connector, activities, connector.name_of),
+                self._patience_s,
             )
         return PacedDone(desk, closing, self._broker.latency_ns(), killed)
 

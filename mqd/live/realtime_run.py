@@ -14,6 +14,7 @@ from mqd.core.order import Order, Reason
 from mqd.desk.loop import Desk
 from mqd.execution.executor import EventDrivenExecutor, MaySend, fresh
 from mqd.execution.inquiry import Inquiry, to_next_session_end
+from mqd.live.activities import Booked
 from mqd.live.books import OpenBooks
 from mqd.live.builder import DeskPlan, build_desk, plan_scales, recover, write_first_records
 from mqd.live.catching_up import CatchingUp
@@ -147,8 +148,8 @@ class RealtimeRun:
                 session.stop(self._stopped)
             session.run(self._terms.over)
             self._finish(session, reconciler)
-            activities = self.link.connector.activities()
-            closing = close_books(desk, self.link.connector, activities)
+            connector = self.link.connector
+            closing = close_books(desk, connector, self.watcher.account.all(), connector.name_of)
             stats = self.executor.stats()
         latency = {"submit_p50": float(stats.p50_ns), "submit_p99": float(stats.p99_ns)}
         return PacedDone(desk, closing, latency, latches.killed)
@@ -192,15 +193,11 @@ class RealtimeRun:
         ledger = desk.parts.valuation.ledger
         self.broker.account_book.settled_quanta = ledger.cash
         self.doubts.watch(desk)
-        n_charges = 0
-        if self._books.resumed:
-            n_charges = self._resume(desk)
-        else:
-            write_first_records(plan, journal)
+        booked = self._resume(desk) if self._books.resumed else self._begin()
         if self.market.n_steps:
             desk.resume()
         reconciler = Reconciler(
-            self.watcher, self.link.connector, self.broker, self._folder, plan.quantum, n_charges
+            self.watcher, self.link.connector, self.broker, self._folder, plan.quantum, booked
         )
         return desk, reconciler
 
@@ -212,7 +209,15 @@ class RealtimeRun:
             if closes:
                 self.market.preload(bars.between(None, max(closes)))
 
-    def _resume(self, desk: Desk) -> int:
+    def _begin(self) -> Booked:
+        """Write a new log's first records; what the account did before is none of this desk's."""
+        journal = self._books.journal
+        write_first_records(self._plan, journal)
+        journal.now_ns = self.watcher.account.since_ns = self.clock.now_ns()
+        journal.write("account.since", {"ns": journal.now_ns})
+        return Booked()
+
+    def _resume(self, desk: Desk) -> Booked:
         """Rebuild a desk from its log; decisions from before are dead."""
         found: Recovered = recover(desk, self.market, self._books.journal)
         desk.parts.journal.now_ns = self.clock.now_ns()
@@ -220,7 +225,8 @@ class RealtimeRun:
         desk.parts.journal.write("run.resume", words)
         self.link.know(desk)
         self.doubts.take_over(found.open_orders)
-        return found.n_charges
+        self.watcher.account.since_ns = found.since_ns
+        return Booked(found.charges, found.n_charges - len(found.charges))
 
     def _reconcile(self, session: LiveSession, reconciler: Reconciler) -> bool:
         """Hear and compare until the books agree with the venue's, before anything is decided;

@@ -16,6 +16,7 @@ from mqd.desk.journal import Journal
 from mqd.desk.loop import Desk
 from mqd.event_bus import OrderEventBus
 from mqd.execution.reconciliation import PositionReconciliation, Reconciliation
+from mqd.live.activities import ActivityReader, fills_of
 from mqd.live.builder import DeskPlan, build_desk, plan_scales
 from mqd.live.closing import books_of
 from mqd.live.config import LiveConfig
@@ -45,14 +46,10 @@ def reconcile(config: LiveConfig, *, rehearsal: bool) -> Reconciliation:
     link = _link(config, keys, plan)
     try:
         bind_account(config, keys, link.session, rehearsal=rehearsal)
-        desk = _rebuilt(plan, folder, link)
+        desk, since_ns = _rebuilt(plan, folder, link)
         link.know(desk)
-        fills = [
-            one
-            for entry in link.connector.activities()
-            if entry.get("activity_type") == "FILL"
-            and (one := link.connector.fill_activity(entry)) is not None
-        ]
+        told = ActivityReader(link.connector, since_ns).all()
+        fills = fills_of(told, link.connector.fill_activity)
         return PositionReconciliation(link.connector).compare(books_of(desk), fills)
     finally:
         link.close()
@@ -66,8 +63,8 @@ def _link(config: LiveConfig, keys: Keys, plan: DeskPlan) -> Link:
     )  # fmt: skip
 
 
-def _rebuilt(plan: DeskPlan, folder: Path, link: Link) -> Desk:
-    """Return the desk that the log tells of, with a journal in memory."""
+def _rebuilt(plan: DeskPlan, folder: Path, link: Link) -> tuple[Desk, int | None]:
+    """Return the desk that the log tells of, with a journal in memory, and when it began."""
     clock = LiveClock()
     market = GrowingMarket(plan.market, plan_scales(plan.market))
     header = {"run_id": "reconcile", "mode": "reconcile", "code": __version__}
@@ -75,5 +72,5 @@ def _rebuilt(plan: DeskPlan, folder: Path, link: Link) -> Desk:
     journal = Journal(log, None, OrderEventBus())
     broker = RealtimeBroker(link.connector, market, clock)
     desk = build_desk(plan, market, broker, clock, journal, None)
-    Recovery(desk, market).take(read(folder))
-    return desk
+    found = Recovery(desk, market).take(read(folder))
+    return desk, found.since_ns

@@ -28,13 +28,17 @@ _SIDES = {"buy": Side.BUY, "sell": Side.SELL}
 class Recovered(NamedTuple):
     """What a log held: its last instant, and the orders of ours that are not over.
 
-    ``n_charges`` counts the changes of cash that the venue told of and that were booked.
+    ``n_charges`` counts the changes of cash that the venue told of and that were booked,
+    ``charges`` names those that have the venue's id. ``since_ns`` is when the desk began on its
+    account, None where the log does not say.
     """
 
     n_records: int
     n_charges: int
     last_ns: int
     open_orders: tuple[OrderState, ...]
+    charges: tuple[str, ...]
+    since_ns: int | None
 
 
 def order_of(payload: Mapping[str, Any], ts_ns: int, scales: Mapping[str, Scale]) -> Order:
@@ -89,6 +93,8 @@ class Recovery:
         self._parts = desk.parts
         self._scales = desk.parts.valuation.scales
         self._n = self._n_charges = 0
+        self._charges: list[str] = []
+        self._since_ns: int | None = None
         self._last_ns = 0
 
     def take(self, records: Iterable[Record]) -> Recovered:
@@ -104,7 +110,12 @@ class Recovery:
         self._parts.protection.recovered()
         self._parts.hearing.unfilled.clear()
         return Recovered(
-            self._n, self._n_charges, self._last_ns, tuple(self._parts.machine.working())
+            self._n,
+            self._n_charges,
+            self._last_ns,
+            tuple(self._parts.machine.working()),
+            tuple(self._charges),
+            self._since_ns,
         )
 
     def _one(self, record: Record) -> None:
@@ -123,6 +134,8 @@ class Recovery:
                 self._cash(payload)
             case "decision":
                 self._decision(payload)
+            case "account.since":
+                self._since_ns = payload["ns"]
             case carry_over.BASE:
                 carry_over.take_base(self._desk, payload)
             case carry_over.OPEN:
@@ -167,6 +180,8 @@ class Recovery:
         amount = to_units(Decimal(payload["amount"]), valuation.quantum, "cash")
         valuation.ledger.book_cash(payload["account"], amount)
         self._n_charges += 1
+        if "activity" in payload:
+            self._charges.append(payload["activity"])
 
     def _decision(self, payload: Mapping[str, Any]) -> None:
         strategy, symbol, weight = payload["strategy"], payload["symbol"], payload["weight"]

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, Protocol
 from mqd.core.clock import NS_PER_S
 from mqd.core.order import Order
 from mqd.core.position import Account, Position
-from mqd.core.protocols import Clock
-from mqd.live.paced import Connector
+from mqd.core.protocols import Broker, Clock
+from mqd.live.activities import ActivityReader
 
 RECONCILE_S = 60.0
 AGAIN_S = 1.0
@@ -58,8 +58,18 @@ class SnapshotBroker:
         return self.snapshot.account_
 
 
-class Askable(Connector, Protocol):
-    """A connector that also tells the venue's clock."""
+class Askable(Broker, Protocol):
+    """A connector that also tells single orders, activities and the venue's clock."""
+
+    def query(self, client_order_id: str) -> None:
+        """Ask for one order; its report follows."""
+        ...
+
+    def activities(
+        self, after_id: str = "", *, after_ns: int | None = None, category: str = ""
+    ) -> list[dict[str, Any]]:
+        """Return the account's activities after an instant, oldest first."""
+        ...
 
     def clock_ns(self) -> int:
         """Return the venue's clock."""
@@ -89,7 +99,8 @@ class Watcher:
         self._snapshots: deque[VenueSnapshot] = deque()
         self._errands: list[Errand] = []
         self._errands_due: list[int] = []
-        self._activity_id = ""
+        self.account = ActivityReader(connector)
+        self._untold: list[dict[str, Any]] = []
         self._wanted = True
         self._thread = threading.Thread(target=self._work, name="mqd-watcher", daemon=True)
         self.failure = ""
@@ -138,13 +149,12 @@ class Watcher:
     def snapshot(self) -> VenueSnapshot:
         """Ask for everything now, on the calling thread."""
         connector, asked = self._connector, self._clock.monotonic_ns()
-        activities = connector.activities(self._activity_id)
+        self._untold += self.account.new()
         found = VenueSnapshot(
             asked, connector.positions(), connector.open_orders(), connector.account(),
-            activities, connector.clock_ns(),
+            self._untold, connector.clock_ns(),
         )  # fmt: skip
-        if activities:
-            self._activity_id = activities[-1]["id"]
+        self._untold = []
         return found
 
     def _work(self) -> None:

@@ -301,9 +301,12 @@ class AlpacaBrokerConnector:
         """Return the venue's view of the account."""
         return self._reader.account()
 
-    def activities(self, after_id: str = "") -> list[dict[str, Any]]:
-        """Return the account's activities after one, oldest first, all pages."""
-        return self._reader.activities(after_id)
+    def activities(
+        self, after_id: str = "", *, after_ns: int | None = None, category: str = ""
+    ) -> list[dict[str, Any]]:
+        """Return the account's activities after one, or after an instant (ns UTC), oldest first,
+        all pages; ``category`` is "trade_activity", "non_trade_activity" or "" for both."""
+        return self._reader.activities(after_id, after_ns=after_ns, category=category)
 
     def clock_ns(self) -> int:
         """Return the venue's instant."""

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from mqd.adapters.alpaca import wire
 from mqd.adapters.alpaca.errors import VenueLies, VenueRefused
 from mqd.adapters.alpaca.session import AlpacaSession
+from mqd.core.clock import iso
 from mqd.core.money import Scale
 from mqd.core.position import Account, Position
 
@@ -66,9 +67,18 @@ class AccountReader:
         words = {"status": "open", "limit": PAGE_ORDERS, "direction": "asc"}
         return self._pages("/v2/orders", words, "after_order_id", PAGE_ORDERS)
 
-    def activities(self, after_id: str = "") -> list[dict[str, Any]]:
-        """Return the account's activities after one, oldest first."""
-        words = {"direction": "asc", "page_size": PAGE_ACTIVITIES}
+    def activities(
+        self, after_id: str = "", *, after_ns: int | None = None, category: str = ""
+    ) -> list[dict[str, Any]]:
+        """Return the account's activities after one, or after an instant, oldest first.
+
+        ``category`` is "trade_activity", "non_trade_activity" or "" for both.
+        """
+        words: dict[str, Any] = {"direction": "asc", "page_size": PAGE_ACTIVITIES}
+        if after_ns is not None:
+            words["after"] = iso(after_ns)
+        if category:
+            words["category"] = category
         path = "/v2/account/activities"
         return self._pages(path, words, "page_token", PAGE_ACTIVITIES, after_id)
 

@@ -1,0 +1,132 @@
+"""What an account did since a desk began there, each entry once.
+
+Alpaca's activities have no order that a reader could follow by the last id: a fee or a dividend
+carries midnight of its day and is told hours or days later. So the newest stretch is read again at
+every question, minutes of it for fills and days for cash, and what was seen is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final, Protocol
+from zoneinfo import ZoneInfo
+
+from mqd.adapters.alpaca.wire import stamp_ns
+from mqd.core.clock import NS_PER_DAY, NS_PER_MINUTE, NS_PER_S
+from mqd.execution.reconciliation import FillActivity
+from mqd.execution.venue_account import CashActivity
+
+Entry = dict[str, Any]
+CASH_ACCOUNTS: Final = {"FEE": "fees", "DIV": "dividends", "INT": "borrow"}
+TRADES, OTHERS = "trade_activity", "non_trade_activity"
+AGAIN_NS: Final = {TRADES: 10 * NS_PER_MINUTE, OTHERS: 7 * NS_PER_DAY}
+NEW_YORK: Final = ZoneInfo("America/New_York")
+
+
+class Activities(Protocol):
+    """Who tells the account's activities."""
+
+    def activities(
+        self, after_id: str = "", *, after_ns: int | None = None, category: str = ""
+    ) -> list[Entry]:
+        """Return the entries after an instant, oldest first."""
+        ...
+
+
+class ActivityReader:
+    """Reads what is new. ``since_ns`` is when the desk began, None: all that there is counts."""
+
+    def __init__(self, source: Activities, since_ns: int | None = None) -> None:
+        self._source = source
+        self.since_ns = since_ns
+        self._newest: dict[str, int] = {}
+        self._seen: dict[str, dict[str, int]] = {TRADES: {}, OTHERS: {}}
+
+    def new(self) -> list[Entry]:
+        """Return the entries that were not told before, fills first."""
+        told = {category: self._ask(category) for category in (TRADES, OTHERS)}
+        return [one for category, found in told.items() for one in self._take(category, found)]
+
+    def all(self) -> list[Entry]:
+        """Return all entries since the desk began, whatever was told before."""
+        found = []
+        for category in (TRADES, OTHERS):
+            after_ns = None if self.since_ns is None else self.since_ns - AGAIN_NS[category]
+            found += self._source.activities(after_ns=after_ns, category=category)
+        return [entry for entry in found if is_since(entry, self.since_ns)]
+
+    def _ask(self, category: str) -> list[Entry]:
+        newest = self._newest.get(category, self.since_ns)
+        after_ns = None if newest is None else newest - AGAIN_NS[category]
+        return self._source.activities(after_ns=after_ns, category=category)
+
+    def _take(self, category: str, found: Sequence[Entry]) -> list[Entry]:
+        """Return what is new among a question's answers, and remember it."""
+        seen = self._seen[category]
+        new = [one for one in found if one["id"] not in seen and is_since(one, self.since_ns)]
+        for entry in found:
+            seen[entry["id"]] = instant_of(entry)
+        if seen:
+            self._newest[category] = max(seen.values())
+            oldest_ns = self._newest[category] - 2 * AGAIN_NS[category]
+            self._seen[category] = {name: ns for name, ns in seen.items() if ns >= oldest_ns}
+        return new
+
+
+def instant_of(entry: Mapping[str, Any]) -> int:
+    """Return when an entry came to be, ns UTC: the start of its day where it says no more."""
+    stamp = stamp_ns(entry.get("transaction_time")) or stamp_ns(entry.get("created_at"))
+    return stamp or _day_ns(str(entry.get("date") or ""))
+
+
+def is_since(entry: Mapping[str, Any], since_ns: int | None) -> bool:
+    """Return whether an entry belongs to a desk that began at ``since_ns``; one that names its day
+    alone does from that day on."""
+    if since_ns is None:
+        return True
+    if entry.get("transaction_time") or entry.get("created_at"):
+        return instant_of(entry) >= since_ns
+    began = datetime.fromtimestamp(since_ns // NS_PER_S, UTC).astimezone(NEW_YORK).date()
+    return str(entry.get("date") or "") >= began.isoformat()
+
+
+def _day_ns(day: str) -> int:
+    try:
+        midnight = datetime.fromisoformat(day).replace(tzinfo=NEW_YORK)
+    except ValueError:
+        return 0
+    return int(midnight.timestamp()) * NS_PER_S
+
+
+class Booked:
+    """The changes of cash that a log holds: their ids, and how many are older than ids."""
+
+    def __init__(self, ids: Sequence[str] = (), n_unnamed: int = 0) -> None:
+        self._ids, self._n_unnamed = set(ids), n_unnamed
+
+    def new_charges(self, entries: Sequence[Entry], quantum: Decimal) -> list[CashActivity]:
+        """Return the changes of cash that nobody has booked, and know them from now on."""
+        found = []
+        for entry in entries:
+            account = CASH_ACCOUNTS.get(str(entry.get("activity_type")))
+            amount = int(Decimal(entry.get("net_amount") or 0) / quantum)
+            name = str(entry["id"])
+            if account is None or not amount or name in self._ids:
+                continue
+            self._ids.add(name)
+            if self._n_unnamed:
+                self._n_unnamed -= 1
+                continue
+            symbol = str(entry.get("symbol") or "")
+            found.append(CashActivity(account, symbol, amount, name))
+        return found
+
+
+def fills_of(
+    entries: Sequence[Entry], read: Callable[[Entry], FillActivity | None]
+) -> list[FillActivity]:
+    """Return the executions among entries, as a reconciliation reads them."""
+    told = (read(entry) for entry in entries if entry.get("activity_type") == "FILL")
+    return [one for one in told if one is not None]
