@@ -180,7 +180,8 @@ class Reconciler:
 
     def _ask_again(self) -> None:
         """Ask for another snapshot, not at once: a busy desk must leave calls for its orders."""
-        self._ask_ns = self._wall.monotonic_ns() + AGAIN_NS
+        if self._ask_ns is None:
+            self._ask_ns = self._wall.monotonic_ns() + AGAIN_NS
 
     def _notice(self, desk: Desk) -> None:
         """Note when an order, a cancel, an update or a fill last changed what there is."""

@@ -63,6 +63,31 @@ def test_a_day_with_a_stop_in_it_ends_with_equal_books(tmp_path):
     assert (state / "watchdog.json").exists()
 
 
+def test_what_the_account_did_before_the_desk_is_none_of_it(tmp_path):
+    state = tmp_path / "state"
+    with start_venue(tmp_path, PACE) as venue:
+        signed = {"APCA-API-KEY-ID": venue.key_id, "APCA-API-SECRET-KEY": venue.secret}
+        order = {"symbol": "MSFT", "qty": "3", "type": "market", "time_in_force": "day"}
+
+        def ask(path, body=None):
+            how = "POST" if body else "GET"
+            url = f"{venue.url}{path}"
+            return requests.request(how, url, json=body, headers=signed, timeout=10).json()
+
+        for side in ("buy", "sell"):
+            name = ask("/v2/orders", order | {"side": side})["id"]
+            wait_for(lambda name=name: ask(f"/v2/orders/{name}")["status"] == "filled")
+        assert ask("/v2/positions") == []
+        config = write_config(tmp_path, venue)
+        desk = mqd("paper", config, "--rehearsal", f"{PACE}x", "--json")
+        wait_for(lambda: kinds(state).count("fill") >= 2)
+        desk.terminate()
+        code, told, why = said(desk)
+        assert (code, told["breaks"], told["duplicates"]) == (0, [], 0), why
+        code, told, why = said(mqd("reconcile", config, "--rehearsal", "--json"))
+        assert (code, told["equal"]) == (0, True), why
+
+
 def test_a_kill_ends_the_desk_with_nothing_open_and_it_stays_shut(tmp_path):
     state = tmp_path / "state"
     with start_venue(tmp_path, PACE) as venue:
