@@ -22,6 +22,7 @@ from typing import NamedTuple
 COPIED = ("mqd", "tests", "pyproject.toml")
 WORKERS = 2
 TIMEOUT_S = 180
+UNPLANTED_S = 3600
 FAILED, NOTHING_FAILED = 1, 0
 
 
@@ -67,7 +68,9 @@ def copy_tree(root: Path, into: Path) -> Path:
     return into
 
 
-def pytest(tree: Path, tests: list[str], *more: str) -> tuple[int, str]:
+def pytest(
+    tree: Path, tests: list[str], *more: str, timeout_s: float = TIMEOUT_S
+) -> tuple[int, str]:
     """Run tests in a copy; return pytest's exit code and what it printed."""
     words = ["-q", "-p", "no:cacheprovider", "--no-header", *more, *tests]
     environment = {
@@ -80,11 +83,11 @@ def pytest(tree: Path, tests: list[str], *more: str) -> tuple[int, str]:
     try:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *words],
-            cwd=tree, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S,
+            cwd=tree, env=environment, capture_output=True, text=True, timeout=timeout_s,
             check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return FAILED, f"nothing came back within {TIMEOUT_S} s"
+        return FAILED, f"nothing came back within {timeout_s:g} s"
     return done.returncode, done.stdout + done.stderr
 
 
@@ -120,7 +123,8 @@ def _last_line(printed: str) -> str:
 def passing_unplanted(tree: Path, defects: list[Defect]) -> str:
     """Return an empty text when every listed test passes on the tree as it is, else its words."""
     tests = sorted({test for defect in defects for test in defect.tests})
-    code, printed = pytest(tree, tests, "-p", "xdist.plugin", "-n", str(WORKERS))
+    words = ("-p", "xdist.plugin", "-n", str(WORKERS), "--dist", "loadgroup")
+    code, printed = pytest(tree, tests, *words, timeout_s=UNPLANTED_S)
     return "" if code == NOTHING_FAILED else printed
 
 
