@@ -19,7 +19,7 @@ from typing import Any
 
 import live_minutes
 import requests
-from live_log import plan_over
+from live_records import plan_over
 
 from mqd.live.books import open_books
 from mqd.live.builder import DeskPlan
@@ -30,7 +30,7 @@ from mqd.live.rehearsal import DataSpec, local_address
 from mqd.live.venue_process import ACCOUNT_ID, VenueProcess
 
 ACCOUNT = account_sha256(ACCOUNT_ID)
-SYMBOLS, FACTOR, STEPS = 5, 300.0, 3
+SYMBOLS, FACTOR, STEPS = 5, 60.0, 2
 MINUTE_NS = 60 * 10**9
 WAIT_S, POLL_S = 30.0, 0.01
 
