@@ -1,82 +1,135 @@
-"""A desk's restart from a long log, part by part. One JSON line.
+"""A restart on a long log, as ``mqd paper`` makes it: ``live_restart.py FOLDER``; one JSON line.
 
-``live_restart.py FOLDER``: what ``live_log.py`` wrote there is put into a state folder, and opened
-and rebuilt as ``mqd paper`` does at its start.
+FOLDER holds what `live_records` wrote. The first opening finds an empty store and brings it level:
+a rebuild. The second is the restart that is measured: a real venue process on the same bars, a
+`RealtimeRun` that resumes, compares and ends. Each part is timed where the run itself calls it.
 """
 
 from __future__ import annotations
 
 import json
 import resource
-import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
-from live_rules import Flip
+from live_records import plan_over
 
-import mqd
-from mqd.backtesting import name_strategies
-from mqd.core.clock import LiveClock
-from mqd.kernel.settings import settings_of
+from mqd.live import books as live_books
+from mqd.live import realtime_run
 from mqd.live.books import open_books
-from mqd.live.builder import DeskPlan, build_desk, plan_scales, recover
-from mqd.live.folder import StateFolder
-from mqd.live.market import GrowingMarket, plan_of
-from mqd.live.realtime import RealtimeBroker
+from mqd.live.control import Control
+from mqd.live.folder import StateFolder, account_sha256
+from mqd.live.link import Link
+from mqd.live.realtime_run import RealtimeRun, Terms
+from mqd.live.rehearsal import DataSpec, local_address
+from mqd.live.trading import logged_deposit
+from mqd.live.venue_process import ACCOUNT_ID, VenueProcess
+from mqd.positions.store import PositionStore
+from mqd.transaction_log import TransactionLog
 
-ACCOUNT = "0" * 64
+ACCOUNT = account_sha256(ACCOUNT_ID)
+PHASES = ("open", "within", "close")
 
 
-class NoVenue:
-    """Stands where the connector does; a rebuilt desk asks nothing of it."""
+class Parts:
+    """Seconds by the name of a part."""
 
-    submit = cancel = replace = None
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.peak_mb: dict[str, float] = {}
 
-    def reports(self) -> list[object]:
-        """Return nothing."""
-        return []
+    def time(self, part: str, owner: Any, name: str) -> None:
+        """Time each call of ``owner.name`` as ``part``."""
+        inner: Callable[..., Any] = getattr(owner, name)
+
+        def timed(*words: Any, **named: Any) -> Any:
+            return self.run(part, lambda: inner(*words, **named))
+
+        setattr(owner, name, timed)
+
+    def run(self, part: str, work: Callable[[], Any]) -> Any:
+        """Return what ``work`` returns, and add the time that it took."""
+        start = perf_counter()
+        try:
+            return work()
+        finally:
+            self.seconds[part] = self.seconds.get(part, 0.0) + perf_counter() - start
+            self.peak_mb[part] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def rebuild(state: Path, parts: Parts) -> None:
+    """Bring the empty store level with the log."""
+    store = parts.run("store rebuilt from nothing", lambda: PositionStore.recover(state))
+    store.close()
+
+
+def started_venue(folder: Path, data: DataSpec, symbols: tuple[str, ...]) -> VenueProcess:
+    """Return a venue whose session has just ended."""
+    words = {"data": str(data.path), "symbols": list(symbols), **data.words, "pace": "step"}
+    venue = VenueProcess(folder, words)
+    control = Control(venue.port, venue.token)
+    while not control.begin().done:
+        for phase in PHASES:
+            control.phase(phase)
+    control.close()
+    return venue
+
+
+def watch(parts: Parts) -> None:
+    """Time the parts of a start where the run calls them."""
+    parts.time("log verified, chain continued", TransactionLog, "resume")
+    parts.time("store found level", live_books.PositionStore, "recover")
+    parts.time("log looked at for its deposit", live_books, "_has_deposit")
+    parts.time("sockets opened", Link, "open")
+    parts.time("history of the session by REST", RealtimeRun, "_preload")
+    parts.time("replay into the desk", realtime_run, "recover")
+    parts.time("connector told of the orders", Link, "know")
+    parts.time("reconciled", RealtimeRun, "_reconcile")
+
+
+def restart(state: Path, data: DataSpec, parts: Parts) -> dict[str, Any]:
+    """Restart the desk of a folder against a venue, and return what the start found."""
+    plan = plan_over(data)
+    scratch = Path(tempfile.mkdtemp(prefix="mqd-bench-venue-", dir=state.parent))
+    with started_venue(scratch, data, plan.market.symbols) as venue:
+        watch(parts)
+        with StateFolder.open(state, account=ACCOUNT, mode="rehearsal") as folder:
+            begun = perf_counter()
+            parts.run("first cash record sought", lambda: logged_deposit(state))
+            books = open_books(folder, mode="rehearsal", account=ACCOUNT, config=plan.sha256)
+            terms = Terms(price_steps=False, over=lambda: True)
+            run = RealtimeRun(plan, local_address(venue), folder, books, terms)
+            ended: list[float] = []
+            start = run._reconcile
+
+            def reconcile(*words: Any) -> bool:
+                clean: bool = start(*words)
+                ended.append(perf_counter() - begun)
+                return clean
+
+            run._reconcile = reconcile  # type: ignore[method-assign]
+            done = run.run()
+            n_records = books.journal.log.seq
+            books.close("done")
+    return {
+        "ready_s": ended[0], "records": n_records, "breaks": list(done.closing.breaks),
+        "orders": len(done.desk.parts.machine.states()),
+        "cash": str(done.desk.parts.valuation.ledger.cash),
+    }  # fmt: skip
 
 
 def main() -> None:
-    """Restart once and print the seconds of each part."""
-    source, seconds = Path(sys.argv[1]), {}
-
-    @contextmanager
-    def timed(part: str) -> Iterator[None]:
-        begun = perf_counter()
-        yield
-        seconds[part] = perf_counter() - begun
-
-    state = source / "state"
-    StateFolder.open(state, account=ACCOUNT, mode="rehearsal").close()
-    shutil.copytree(source / "run/log", state / "log", dirs_exist_ok=True)
-    shutil.copy(source / "run/store.sqlite", state / "store.sqlite")
-    bars = mqd.load_bars(source / "bars.parquet", calendar="XNYS")
-    settings = settings_of(bars, sizer=mqd.FixedQuantity(10))
-    with StateFolder.open(state, account=ACCOUNT, mode="rehearsal") as folder:
-        with timed("log and store"):
-            books = open_books(folder, mode="rehearsal", account=ACCOUNT, config="")
-        plan = DeskPlan(
-            named=name_strategies(Flip()), settings=settings,
-            market=plan_of(bars, settings.fills.participation_frac), account="paper",
-        )  # fmt: skip
-        market = GrowingMarket(plan.market, plan_scales(plan.market))
-        with timed("history into the market"):
-            market.preload(bars)
-        clock = LiveClock()
-        broker = RealtimeBroker(NoVenue(), market, clock)  # type: ignore[arg-type]
-        desk = build_desk(plan, market, broker, clock, books.journal, folder.latches)
-        with timed("records into the desk"):
-            found = recover(desk, market, books.journal)
-        with timed("marks"):
-            desk.resume()
-        books.close("stopped")
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    words = {"records": found.n_records, "open_orders": len(found.open_orders)}
-    print(json.dumps({"seconds": seconds, "peak_mb": peak_mb, **words}))
+    """Rebuild the store, restart, print the parts."""
+    folder = Path(sys.argv[1])
+    data = DataSpec(folder / "minutes.parquet", {"tick": "0.01"})
+    parts = Parts()
+    rebuild(folder / "state", parts)
+    found = restart(folder / "state", data, parts)
+    print(json.dumps({**found, "seconds": parts.seconds, "peak_mb": parts.peak_mb}))
 
 
 if __name__ == "__main__":

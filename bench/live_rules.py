@@ -12,6 +12,6 @@ class Flip(mqd.Strategy):
         """Return the close one bar ago."""
         return {"before": mqd.indicators.sma(bars.close, 1)}
 
-    def decide(self, now, position):
+    def decide(self, now, position):  # noqa: ARG002 - the form that strategies are written in
         """Hold after odd minutes, leave after even ones."""
         return 1.0 if now.minutes_from_open % 2.0 == 1.0 else 0.0
