@@ -9,7 +9,7 @@ COMPILE := .venvs/lock/bin/uv pip compile --quiet --universal --python-version 3
 	--generate-hashes --no-annotate --no-header --no-emit-index-url $(UPGRADE)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench bench-sweep bench-scale soak defects lock clean python
+.PHONY: help demo test lint bench bench-live bench-sweep bench-scale soak defects lock clean python
 .PHONY: install-demo install-all
 MAKEFLAGS += --no-print-directory
 
@@ -21,6 +21,7 @@ help:
 	@echo "make bench    the event engine beside backtesting.py"
 	@echo "make bench-sweep  the sweep beside vectorbt and a hand-written kernel (QUICK=--quick)"
 	@echo "make bench-scale  a thousandth of 5,000 symbols' minutes on two Dask workers"
+	@echo "make bench-live   a live desk: bar to wire, burst, session, restart, kill (QUICK=--quick)"
 	@echo "make soak     the bus under load (SECONDS=60), 500 desks killed, 10,000 seeds of faults"
 	@echo "make lock     write requirements/*.txt anew"
 	@echo "make clean    remove caches and runs; the environment stays"
@@ -57,6 +58,9 @@ defects: install-all
 
 bench: install-all
 	@$(BIN)/python bench/run_bench.py
+
+bench-live: install-all
+	@$(BIN)/python bench/run_live_bench.py $(QUICK)
 
 bench-sweep: install-all
 	@$(BIN)/python bench/run_sweep_bench.py $(QUICK)
