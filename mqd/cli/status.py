@@ -58,7 +58,7 @@ def _lines(found: FolderStatus) -> Iterator[str]:
     yield f"Open orders: {len(found.open_orders)}"
     for order in found.open_orders:
         terms = f"{order['side']} {order['qty']} {order['symbol']} {order['type']}"
-        yield f"  {order['id']}  {terms}, filled {order['filled_qty']}, {order['last_event']}"
+        yield f"  {order['id']}  {terms}, filled {order['filled_qty']}, {order['fate']}"
     yield "Last records:"
     for record in found.records:
         yield f"  {record['seq']:>8,}  {iso(record['ts_ns'])}  {record['kind']}"

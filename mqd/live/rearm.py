@@ -54,8 +54,11 @@ def rearm(
             raise RearmRefused(f"the typed account id is not the one that {ACCOUNT_FILE} pins")
         waiting = open_orders(folder)
         if waiting:
-            names = ", ".join(str(row["id"]) for row in waiting[:NAMED])
-            raise RearmRefused(f"{len(waiting)} order(s) are open ({names}); cancel them first")
+            names = "; ".join(f"{row['id']} {row['fate']}" for row in waiting[:NAMED])
+            raise RearmRefused(
+                f"{len(waiting)} order(s) are open ({names}); cancel what works, and start the"
+                " desk, which asks for what is in doubt"
+            )
         latches = [latch for latch in read_latches(folder) if latch.level in levels]
         _note(folder, latches, reason, now_ns)
         switch = KillSwitch(folder / LATCHES, account=account)

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from mqd.core.clock import NS_PER_S
-from mqd.core.execution_report import ReportKind
-from mqd.core.order import TERMINAL
 from mqd.errors import LogDamaged, StoreFailed
 from mqd.live.errors import NoStateFolder
 from mqd.live.folder import ACCOUNT_FILE, HEARTBEAT_FILE, LATCHES
+from mqd.live.last_words import may_be_open, not_over
 from mqd.live.toml_file import TomlFile
 from mqd.log_files import SEGMENT_OPEN
 from mqd.log_reader import Record, Verifier, read
@@ -31,13 +30,6 @@ LOCK_FILE: Final = "lock"
 LOCKS: Final = Path("/proc/locks")
 ALIVE_NS: Final = 60 * NS_PER_S
 """A desk whose heartbeat is older than this is taken for dead (control 24)."""
-OVER: Final = frozenset(
-    {
-        "denied", ReportKind.DEFINITE_REJECT, ReportKind.NOT_FOUND, ReportKind.FILL,
-        ReportKind.CANCELED, ReportKind.EXPIRED, ReportKind.REJECTED, ReportKind.REPLACED,
-    }
-)  # fmt: skip
-"""The last words about an order."""
 
 
 class Latch(NamedTuple):
@@ -192,29 +184,23 @@ def read_heartbeat(folder: Path, now_ns: int) -> Heartbeat | None:
 
 
 def open_orders(folder: Path) -> list[dict[str, Any]]:
-    """Return the orders of the log whose end no record tells, each verified against all of it.
+    """Return the orders that are not over by all of the log, which is verified; see ``not_over``.
 
     Raises what `mqd.log_reader.read` raises.
     """
     if not any((folder / "log").glob("*.ndjson")):
         return []
     with _book_of(folder) as store:
-        waiting = {row["id"]: row for row in store.rows("orders") if _is_open(row)}
-    for record in read(folder) if waiting else ():
-        if _ends(record):
-            waiting.pop(record.payload["id"], None)
-    return list(waiting.values())
+        rows = [row for row in store.rows("orders") if may_be_open(row)]
+    return not_over(rows, read(folder)) if rows else []
 
 
-def _is_open(row: dict[str, Any]) -> bool:
-    return row["last_event"] not in OVER and row["filled_qty"] != row["qty"]
-
-
-def _ends(record: Record) -> bool:
-    """True for the venue's last word about an order."""
-    if record.kind not in ("report", "fill"):
-        return False
-    return record.payload["kind"] in OVER or record.payload.get("status") in TERMINAL
+def _open_of(folder: Path, store: PositionStore) -> tuple[dict[str, Any], ...]:
+    """Return the same orders by the log's records since the oldest of them."""
+    rows = [row for row in store.rows("orders") if may_be_open(row)]
+    if not rows:
+        return ()
+    return tuple(not_over(rows, tail(folder, min(row["seq"] for row in rows))))
 
 
 class _Book(NamedTuple):
@@ -244,7 +230,7 @@ def _read_book(folder: Path) -> tuple[dict[str, Any], _Book]:
             for symbol, one in store.positions().items()
             if one.qty
         }
-        orders = tuple(row for row in store.rows("orders") if _is_open(row))
+        orders = _open_of(folder, store)
     shown = tuple(
         {"seq": r.seq, "kind": r.kind, "ts_ns": r.ts_ns, "payload": r.payload} for r in last
     )

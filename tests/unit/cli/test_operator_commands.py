@@ -291,7 +291,7 @@ def test_rearm_is_refused_while_an_order_is_open(made, records, capsys):
     [
         ("ack", True), ("accepted", True), ("outcome_unknown", True), ("not_found_yet", True),
         ("cancel_rejected", True), ("canceled", False), ("expired", False), ("rejected", False),
-        ("definite_reject", False), ("not_found", False), ("replaced", False),
+        ("definite_reject", False), ("not_found", True), ("replaced", False),
     ],
 )  # fmt: skip
 def test_which_last_words_leave_an_order_open(made, records, kind, is_open):
