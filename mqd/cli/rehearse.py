@@ -94,11 +94,10 @@ def _free_folder() -> Path:
 
 def _print(done: Rehearsal) -> None:
     """Print what came of it for a person."""
-    from mqd.report.tables import text_table
-
     summary = done.summary()
     counts = ("orders", "fills", "breaks", "duplicates", "lost_fills")
-    print(text_table({name: summary[name] for name in counts}))
+    for name in counts:
+        print(f"{name:<10}  {summary[name]:>6,}")
     for name, ns in done.latency_ns.items():
         print(f"{name}: {ns / 1e6:.2f} ms")
     if done.equal is not None:
@@ -108,4 +107,5 @@ def _print(done: Rehearsal) -> None:
     for line in (*done.differences, *done.breaks):
         print(f"  {line}")
     print(f"log_sha256: {done.log_sha256}")
+    print(f"decision_sha256: {done.decision_sha256}")
     print(f"run: {done.run}")

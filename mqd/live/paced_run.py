@@ -19,6 +19,7 @@ from mqd.live.folder import StateFolder
 from mqd.live.link import Link, VenueAddress, backfill_of, history_of
 from mqd.live.market import GrowingMarket
 from mqd.live.paced import PATIENCE_S, BarInbox, PacedBroker, insist
+from mqd.live.pulse import Pulse
 from mqd.live.recovery import Recovered
 
 SETTLE_ROUNDS = 5
@@ -51,7 +52,7 @@ class PacedRun:
         connect: Callable[..., Link] = Link,
     ) -> None:
         self._plan, self._control, self._folder, self._books = plan, control, folder, books
-        self._patience_s = patience_s
+        self._patience_s, self._pulse = patience_s, Pulse(folder)
         self._clock = SimulatedClock()
         self._market = GrowingMarket(plan.market, plan_scales(plan.market))
         self._inbox = BarInbox()
@@ -158,6 +159,7 @@ class PacedRun:
         desk.step(self._market.announce(ts_close))
         self._doubts.work()
         desk.parts.hearing.listen()
+        self._pulse.beat(self._market.n_steps, desk.parts.blotter.n_open())
 
     def _kill(self, desk: Desk) -> None:
         """Cancel everything that works; nothing else passes the latch."""

@@ -28,6 +28,7 @@ from mqd.live.books import open_books
 from mqd.live.builder import DeskPlan, refuse_exits
 from mqd.live.compare import causes, compare
 from mqd.live.control import Control
+from mqd.live.decision_hash import decision_sha256
 from mqd.live.faults import fault_words
 from mqd.live.folder import StateFolder, account_sha256
 from mqd.live.link import VenueAddress
@@ -83,7 +84,8 @@ class Rehearsal(NamedTuple):
     for one decision, ``lost_fills`` executions at the venue that our log has not. ``equal``
     says whether the replay of the same bars gave the same orders and fills, None when it was not
     asked, and ``causes`` counts the orders by what sets them apart (see ``causes``);
-    ``latency_ns`` has the durations from bar to wire and from call to answer.
+    ``latency_ns`` has the durations from bar to wire and from call to answer. ``log_sha256`` names
+    this run's log; ``decision_sha256`` is equal for equal runs (``decision_hash``).
     """
 
     orders: pd.DataFrame
@@ -92,6 +94,7 @@ class Rehearsal(NamedTuple):
     duplicates: int
     lost_fills: int
     log_sha256: str
+    decision_sha256: str
     run: Path | None
     latency_ns: Mapping[str, float]
     equal: bool | None
@@ -109,7 +112,8 @@ class Rehearsal(NamedTuple):
         return {
             "orders": len(self.orders), "fills": len(self.fills), "breaks": len(self.breaks),
             "duplicates": self.duplicates, "lost_fills": self.lost_fills,
-            "log_sha256": self.log_sha256, "run": None if self.run is None else str(self.run),
+            "log_sha256": self.log_sha256, "decision_sha256": self.decision_sha256,
+            "run": None if self.run is None else str(self.run),
             "equal": self.equal, "differences": list(self.differences),
             "named_breaks": list(self.breaks), "latency_ns": dict(self.latency_ns),
             "causes": dict(self.causes), "killed": self.killed,
@@ -158,6 +162,7 @@ def rehearse(
         done, log_sha256 = run_desk(
             plan, local_address(venue), Control(venue.port, venue.token), folder, pace, patience_s
         )
+        decisions = decision_sha256(folder.path)
     terms = Terms.of(settings, done.desk.parts.valuation.quantum)
     left = harvest(done.desk, terms)
     equal: bool | None = None
@@ -170,8 +175,8 @@ def rehearse(
     closing = done.closing
     return Rehearsal(
         left.orders, left.fills, closing.breaks, closing.duplicates, closing.lost_fills,
-        log_sha256, None if out is None else Path(out), done.latency_ns, equal, differences,
-        by_cause, done.killed,
+        log_sha256, decisions, None if out is None else Path(out), done.latency_ns, equal,
+        differences, by_cause, done.killed,
     )  # fmt: skip
 
 
