@@ -35,6 +35,10 @@ ORDER = {
     "symbol": "MSFT", "qty": "80", "side": "buy", "type": "market", "time_in_force": "day",
     "client_order_id": "mq1-0000-aaaaaaaaaaaaaaaaaaaaaaaaaa",
 }  # fmt: skip
+STAGES = {
+    "decide": "rule, size, risk", "durable": "intent on the disk", "executor": "to the worker",
+    "http": "request to the kernel",
+}  # fmt: skip
 Found = dict[str, Any]
 
 
@@ -117,7 +121,7 @@ def wire(folder: Path, seconds: float) -> Found:
     """Trade MSFT at every close for a while, as ``mqd paper`` does, live controls on."""
     with live_world.started_venue(folder, PACE) as venue:
         config = live_world.write_config(folder, venue)
-        command = [sys.executable, str(HERE / "live_wire.py"), str(config), str(PACE)]
+        command = [sys.executable, str(HERE / "live_stages.py"), str(config), str(PACE)]
         desk = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
         )
@@ -133,8 +137,10 @@ def show_wire(found: Found) -> None:
     print("1 bar to wire: `mqd paper` on a venue at 60x, live controls on (p50 / p99 / most)")
     total, durable = ms(found, "wire_ns"), ms(found, "durable_ns")
     spread(f"bar complete -> order bytes, {len(total)} orders", total, "ms", "goal 2 / 20 ms")
-    spread("of it the intent's write and fsync", durable, "ms")
-    spread("the whole step on the desk's thread", ms(found, "decided_ns"), "ms")
+    for stage, what in STAGES.items():
+        spread(f"  {stage}: {what}", ms(found, f"{stage}_ns"), "ms")
+    line("  sent before their intent was durable", str(found["early"]), "goal 0")
+    spread("before: frame of the socket -> bar", ms(found, "socket_ns"), "ms")
     spread("peer: one bare write and fsync", found["sync_ms"], "ms")
     spread("peer: one bare POST and its answer", found["post_ms"], "ms")
     if durable:
