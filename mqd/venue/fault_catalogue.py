@@ -106,6 +106,11 @@ def _switches() -> list[Switch]:
         Switch(40, "unknown_status", after, "An order's status nobody has heard of.",
                "GET", rf"{ORDERS}(/[^/]+|:by_client_order_id)?"),
         Switch(41, "socket_drop", "step", "Both sockets are cut."),
+        Switch(42, "late_accept", before, "The connection is cut, questions get 404, and some steps"
+               " later the order arrives and is taken.", "POST", ORDERS, parameters={"steps": 2}),
+        Switch(43, "late_to_show", before, "The connection is cut, the order lives; for some steps"
+               " questions by its client id get 404 and nothing is told of it.",
+               "POST", ORDERS, parameters={"steps": 2}),
     ]  # fmt: skip
 
 
@@ -162,3 +167,15 @@ class Fault:
     def value(self, name: str) -> Any:
         """Return a parameter, its default where the plan says nothing."""
         return self.parameters.get(name, self.switch.parameters.get(name))
+
+
+def fault_of(words: Mapping[str, Any]) -> Fault:
+    """Return the fault that ``{"name" or "number", "at", "seed", "parameters"}`` says."""
+    for word in words:
+        if word not in {"number", "name", "at", "seed", "parameters"}:
+            raise UsageError(f"A fault has no {word!r}: number or name, at, seed, parameters.")
+    switch = switch_of(words.get("name", words.get("number")))
+    number = words.get("number", switch.number)
+    return Fault(
+        number, switch.name, words.get("at", 1), words.get("seed", 0), words.get("parameters", {})
+    )

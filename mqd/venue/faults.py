@@ -23,8 +23,9 @@ import numpy as np
 from mqd.errors import UsageError
 from mqd.venue import fault_effects as effects
 from mqd.venue.answer import Answer
-from mqd.venue.fault_catalogue import BY_NUMBER, Fault, Switch, switch_of
+from mqd.venue.fault_catalogue import BY_NUMBER, Fault, Switch, fault_of
 from mqd.venue.fault_effects import Action, Due, Frame, Request
+from mqd.venue.fault_veil import Veil
 
 __all__ = ["Action", "Due", "Fault", "FaultPlan", "Request"]
 OPEN: Final = frozenset({"new", "accepted", "partially_filled", "pending_new"})
@@ -60,6 +61,7 @@ class FaultPlan:
         self._held: list[_Held] = []
         self._quiet_updates = self._quiet_data = 0
         self._asleep = False
+        self._veil = Veil()
 
     @staticmethod
     def from_dict(words: Mapping[str, Any] | None) -> FaultPlan:
@@ -77,7 +79,7 @@ class FaultPlan:
             return FaultPlan.all(int(words["all"]))
         if "random" in words:
             return FaultPlan.random(int(words["random"]))
-        return FaultPlan(_fault(one) for one in words["faults"])
+        return FaultPlan(fault_of(one) for one in words["faults"])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan in the form that `from_dict` takes."""
@@ -143,6 +145,9 @@ class FaultPlan:
             self._remember(answer.body)
             if answer.status >= 300:
                 return answer
+            veiled = self._veil.answer(method, path, answer)
+            if veiled is not answer:
+                return veiled
             fault = self._due("after", lambda one: one.switch.asked_by(method, path))
             if fault is not None:
                 return self._after(fault, answer)
@@ -156,6 +161,7 @@ class FaultPlan:
             kept = self._kept_back(data)
             fault = self._due("updates", lambda one: effects.suits(one.name, frame))
             frames = [frame] if fault is None else self._update(fault, frame)
+            frames = [one for one in frames if not self._veil.keeps(one)]
             return self._silenced(self._released([] if kept else frames))
 
     def data(self, messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -188,7 +194,7 @@ class FaultPlan:
             self._step = step
             frames = [held.frame for held in self._held]
             self._held = []
-            frames += self._unstuck(stamp)
+            frames += self._veil.lift(step) + self._unstuck(stamp)
             requests = [later.request for later in self._later if later.step <= step]
             self._later = [later for later in self._later if later.step > step]
             fault = self._due("step", self._can)
@@ -214,8 +220,15 @@ class FaultPlan:
         self.fired[fault.name] = self.fired.get(fault.name, 0) + 1
         return fault
 
-    def _before(self, fault: Fault, request: Request, now_ns: int) -> Action:
+    def _before(self, fault: Fault, request: Request, now_ns: int) -> Action | None:
         match fault.name:
+            case "late_accept":
+                self._later.append(_Later(self._step + int(fault.value("steps")), request))
+                return Action("drop")
+            case "late_to_show":
+                name = str((request.body or {}).get("client_order_id", ""))
+                self._veil.hide(name, self._step + int(fault.value("steps")))
+                return None
             case "hang":
                 return Action("hang", None, float(fault.value("seconds")))
             case "drop_tcp":
@@ -370,17 +383,6 @@ class FaultPlan:
                 return [Request("POST", "/v2/orders", {**order, **more})]
             case _:
                 return []
-
-
-def _fault(words: Mapping[str, Any]) -> Fault:
-    for word in words:
-        if word not in {"number", "name", "at", "seed", "parameters"}:
-            raise UsageError(f"A fault has no {word!r}: number or name, at, seed, parameters.")
-    switch = switch_of(words.get("name", words.get("number")))
-    number = words.get("number", switch.number)
-    return Fault(
-        number, switch.name, words.get("at", 1), words.get("seed", 0), words.get("parameters", {})
-    )
 
 
 def _spread(switch: Switch) -> int:
