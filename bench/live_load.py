@@ -14,7 +14,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic_ns
+from time import monotonic_ns, process_time
 from typing import Any
 
 from live_wire import Stopwatch
@@ -34,6 +34,7 @@ class Load:
         self.late_ns: list[int] = []
         self.rss_mb: list[float] = []
         self.n_messages = 0
+        self.cpu_s = 0.0
         self._begun = False
 
     def install(self, port: int) -> None:
@@ -60,11 +61,12 @@ class Load:
             threading.Thread(target=self._sample, daemon=True).start()
 
     def _sample(self) -> None:
-        waiting = threading.Event()
+        waiting, before_s = threading.Event(), process_time()
         for _ in range(int(self._seconds / SAMPLE_S)):
             waiting.wait(SAMPLE_S)
             pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
             self.rss_mb.append(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
+        self.cpu_s = process_time() - before_s
         os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -76,7 +78,8 @@ def main() -> None:
     watch.install()
     done = trading.trade(config, factor=pace).done
     found = {
-        "late_ns": load.late_ns, "rss_mb": load.rss_mb, "messages": load.n_messages,
+        "late_ns": load.late_ns, "rss_mb": load.rss_mb, "cpu_s": load.cpu_s,
+        "messages": load.n_messages,
         "wire_ns": watch.wire_ns, "fills": len(done.desk.parts.hearing.fills),
         "breaks": list(done.closing.breaks), "duplicates": done.closing.duplicates,
         "lost_fills": done.closing.lost_fills, "denied": done.desk.parts.gate.n_denied,

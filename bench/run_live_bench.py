@@ -30,7 +30,7 @@ import requests
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 OUT = ROOT / "runs" / "bench_live.json"
-PACE, BARE_EVERY_S, RATE = 60.0, 0.25, 20_000
+PACE, BARE_EVERY_S, RATE, FRAMES_S = 60.0, 0.25, 20_000, 200
 ORDER = {
     "symbol": "MSFT", "qty": "80", "side": "buy", "type": "market", "time_in_force": "day",
     "client_order_id": "mq1-0000-aaaaaaaaaaaaaaaaaaaaaaaaaa",
@@ -139,16 +139,40 @@ def show_wire(found: Found) -> None:
     spread(f"bar complete -> order bytes, {len(total)} orders", total, "ms", "goal 2 / 20 ms")
     for stage, what in STAGES.items():
         spread(f"  {stage}: {what}", ms(found, f"{stage}_ns"), "ms")
+    rest = [a - b for a, b in zip(total, durable, strict=True)]
+    spread("  all but the disk", rest, "ms")
     line("  sent before their intent was durable", str(found["early"]), "goal 0")
     spread("before: frame of the socket -> bar", ms(found, "socket_ns"), "ms")
     spread("peer: one bare write and fsync", found["sync_ms"], "ms")
     spread("peer: one bare POST and its answer", found["post_ms"], "ms")
-    if durable:
+    if durable and found["sync_ms"]:
         ratio = statistics.median(durable) / statistics.median(found["sync_ms"])
         line("durable intent / bare fsync, medians", f"{ratio:.2f}")
 
 
 # --- 2 a burst ------------------------------------------------------------------------------------
+
+
+class Jitter(threading.Thread):
+    """How late this machine wakes a program that does nothing but sleep: its own noise."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._over = threading.Event()
+        self.late_ms: list[float] = []
+
+    def run(self) -> None:
+        """Sleep 5 ms at a time until ``stop``."""
+        due = time.perf_counter()
+        while not self._over.is_set():
+            due = max(due + 0.005, time.perf_counter())
+            time.sleep(max(0.0, due - time.perf_counter()))
+            self.late_ms.append((time.perf_counter() - due) * 1e3)
+
+    def stop(self) -> None:
+        """Stop and join."""
+        self._over.set()
+        self.join()
 
 
 def load(folder: Path, seconds: float) -> Found:
@@ -163,9 +187,12 @@ def load(folder: Path, seconds: float) -> Found:
             assert flood.stdin is not None
             assert flood.stdout is not None
             port = json.loads(flood.stdout.readline())["port"]
+            jitter = Jitter()
+            jitter.start()
             found = program("live_load.py", config, PACE, port, seconds)
+            jitter.stop()
             flood.stdin.close()
-    return {**found, "seconds": seconds, "decode_us": bare_decode_us()}
+    return {**found, "seconds": seconds, "decode_us": bare_decode_us(), "jitter_ms": jitter.late_ms}
 
 
 def bare_decode_us() -> float:
@@ -189,7 +216,11 @@ def show_load(found: Found) -> None:
     print(f"2 burst: {RATE:,} messages/s for {found['seconds']:g} s over the data socket")
     rate = found["messages"] / found["seconds"]
     line("messages taken in", f"{found['messages']:,} ({rate:,.0f}/s)")
-    spread("sent -> taken in by the desk", ms(found, "late_ns"), "ms", "goal p99 5 ms")
+    late = ms(found, "late_ns")
+    spread("sent -> taken in by the desk", late, "ms", "goal p99 5 ms")
+    seconds = [late[at : at + FRAMES_S] for at in range(0, len(late), FRAMES_S)]
+    worst = [float(np.percentile(one, 99)) for one in seconds]
+    line("p99 of the median second, of the worst", f"{np.median(worst):.2f}, {max(worst):.2f} ms")
     spread("bar complete -> order bytes, meanwhile", ms(found, "wire_ns"), "ms")
     lost = f"{found['lost_fills']} / {found['duplicates']} / {len(found['breaks'])}"
     line(f"lost, doubled, breaks; {found['fills']} fills", lost, "goal 0 / 0 / 0")
@@ -199,7 +230,10 @@ def show_load(found: Found) -> None:
         line(
             "memory at start, middle, end", " ".join(f"{one:.0f}" for one in marks) + " MB", "flat"
         )
+    cpu_us = found["cpu_s"] / found["messages"] * 1e6
+    line("processor time of the desk, a message", f"{cpu_us:.1f} µs")
     line("peer: bare msgpack decode of a message", f"{found['decode_us']:.2f} µs")
+    spread("peer: a program that only sleeps wakes late", found["jitter_ms"], "ms")
 
 
 # --- 3 a session ----------------------------------------------------------------------------------
