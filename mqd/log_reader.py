@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
+from pydantic_core import from_json
+
 from mqd.errors import LogDamaged, LogSchemaUnknown, RunFolderUnusable
 from mqd.log_files import GENESIS, SCHEMA, SEGMENT_OPEN, SIMULATION_KINDS, SystemCalls
 
 _TAIL: Final = 19  # ,"crc":"01234567"} and the line feed
+_HASH: Final = 64
 _PREV: Final = 74  # ,"prev":"<64 hex digits>"
 
 
@@ -52,13 +54,20 @@ class Verifier:
         self.prev = GENESIS
         self.segment = 0
 
+    @classmethod
+    def after(cls, seq: int, prev: str, segment: int) -> Verifier:
+        """Return one that goes on after a record that was verified before."""
+        made = cls()
+        made.seq, made.prev, made.segment = seq, prev, segment
+        return made
+
     def check(self, file: str, number: int, line: bytes) -> Record:
         """Return the record of a full line (line feed included), or raise ``LogDamaged``."""
         head = line[:-_TAIL]
         if line[-_TAIL:] != b',"crc":"%08x"}\n' % crc32(head):
             raise LogDamaged(file, number, "the checksum does not match the text")
         try:
-            fields = json.loads(line.decode())
+            fields = from_json(line)
             seq, kind, ts_ns = fields["seq"], fields["kind"], fields["ts"]
             payload, prev = fields["payload"], fields["prev"]
         except (ValueError, KeyError, TypeError) as error:
@@ -95,7 +104,38 @@ def read(folder: str | os.PathLike[str], verifier: Verifier | None = None) -> It
     ``LogSchemaUnknown``, ``RunFolderUnusable`` when there is no log. Changes nothing.
     """
     check = (verifier or Verifier()).check
-    for segment in _segments(Path(folder)):
+    for name, number, line in _lines(Path(folder)):
+        yield check(name, number, line)
+
+
+def read_again(folder: str | os.PathLike[str]) -> Iterator[Record]:
+    """Yield the records of a log that this process has verified, and held since.
+
+    Nothing is checked again; hash and body are left out.
+    """
+    for _, _, line in _lines(Path(folder)):
+        fields = from_json(line)
+        yield Record(fields["seq"], fields["kind"], fields["ts"], fields["payload"], "", b"")
+
+
+def read_from(folder: str | os.PathLike[str], seq: int) -> Iterator[Record]:
+    """Yield the records from number ``seq`` on, verified from there as by `read`.
+
+    A line is a record, so those before it are passed over unread.
+    """
+    verifier, segments = None, 0
+    for passed, (name, number, line) in enumerate(_lines(Path(folder)), 1):
+        if passed >= seq:
+            if verifier is None:
+                prev = line[: -_TAIL - 1][-_HASH:].decode(errors="replace")
+                verifier = Verifier.after(passed - 1, prev, segments)
+            yield verifier.check(name, number, line)
+        segments += number == 1
+
+
+def _lines(folder: Path) -> Iterator[tuple[str, int, bytes]]:
+    """Yield file, line number and line of all segments; a torn last line ends the reading."""
+    for segment in _segments(folder):
         name = str(segment.path)
         with segment.path.open("rb") as file:
             for number, line in enumerate(file, 1):
@@ -103,7 +143,7 @@ def read(folder: str | os.PathLike[str], verifier: Verifier | None = None) -> It
                     if segment.is_last:
                         return
                     raise LogDamaged(name, number, "the line is cut off")
-                yield check(name, number, line)
+                yield name, number, line
 
 
 def log_sha256(folder: str | os.PathLike[str]) -> str:

@@ -49,7 +49,9 @@ def open_books(folder: StateFolder, *, mode: str, account: str, config: str) -> 
     log = start(folder.path, header, durable=True, clock=WallClock(), io=folder.system_calls())
     try:
         if resumed:
-            store = PositionStore.recover(folder.path, tip=log.tip, batch=STORE_BATCH)
+            store = PositionStore.recover(
+                folder.path, tip=log.tip, batch=STORE_BATCH, verified=True
+            )
         else:
             store = PositionStore.create(folder.path, tip=log.tip, batch=STORE_BATCH)
     except BaseException:

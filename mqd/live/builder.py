@@ -17,10 +17,11 @@ from mqd.desk.start_record import write_start
 from mqd.desk.wiring import Wiring
 from mqd.errors import UsageError
 from mqd.kernel.settings import Settings
-from mqd.live.market import GrowingMarket, MarketPlan
+from mqd.live.market import GrowingMarket
+from mqd.live.plan import MarketPlan
 from mqd.live.recovery import Recovered, Recovery
 from mqd.live.runners import make_live_runner
-from mqd.log_reader import read
+from mqd.log_reader import read_again
 from mqd.result import Named
 from mqd.risk.kill_switch import KillSwitch
 from mqd.strategy.compiled import fingerprint
@@ -101,4 +102,4 @@ def write_first_records(plan: DeskPlan, journal: Journal) -> None:
 def recover(desk: Desk, market: GrowingMarket, journal: Journal) -> Recovered:
     """Rebuild a desk from the log of its folder; its market holds the history already."""
     assert journal.log.folder is not None, "a log in memory has nothing to recover"
-    return Recovery(desk, market).take(read(journal.log.folder))
+    return Recovery(desk, market).take(read_again(journal.log.folder))

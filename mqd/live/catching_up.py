@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 from mqd import logs
-from mqd.live.market import LiveBar
+from mqd.live.plan import LiveBar
 from mqd.live.steps import Arrivals
 
 BarsBetween = Callable[[int, int], list[LiveBar]]

@@ -19,7 +19,7 @@ from mqd.core.clock import NS_PER_DAY, NS_PER_S, WallClock
 from mqd.core.money import Scale
 from mqd.core.protocols import Clock
 from mqd.desk.loop import Desk
-from mqd.live.market import LiveBar, MarketPlan, live_bar
+from mqd.live.plan import LiveBar, MarketPlan, live_bar
 from mqd.market_data.bars import Bars
 from mqd.market_data.calendar import calendar_for
 from mqd.market_data.loading import timeframe_text

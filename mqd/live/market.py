@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
@@ -17,13 +17,13 @@ from mqd.desk.market import RECENT_BARS, Market
 from mqd.errors import DataError
 from mqd.execution.tape import Tape, capacity_lots
 from mqd.live.bar_rules import close_of, located, refuse_outside, sound_prices
-from mqd.live.plan import LiveBar, MarketPlan, live_bar, plan_of
+from mqd.live.plan import LiveBar, MarketPlan
 from mqd.market_data.bars import Bars
 from mqd.market_data.calendar import TradingCalendar, calendar_for
-from mqd.market_data.feed import ReplayFeed
+from mqd.market_data.feed import ReplayFeed, Steps
+from mqd.market_data.loading import on_grid
 from mqd.market_data.sessions import session_volumes
 
-__all__ = ["GrowingMarket", "LiveBar", "MarketPlan", "live_bar", "plan_of"]
 ROOM_BARS = 2048
 _STAMPS = ("ts_open", "ts_close", "session")
 _PRICES = ("open", "high", "low", "close")
@@ -175,13 +175,37 @@ class GrowingMarket(Market):
         if self.n_steps:
             raise DataError("History comes before the first step of a run.")
         steps = ReplayFeed(bars).steps()
-        for ts_close, rows in zip(steps.ts_close.tolist(), steps.rows.tolist(), strict=True):
-            self.announce(ts_close)
-            pairs = zip(bars.symbols, rows, strict=True)
-            there = [live_bar(bars[symbol], row) for symbol, row in pairs if row >= 0]
-            last = there and bars[there[0].symbol].minutes_to_close[max(rows)] <= 0
-            self.take(there, ends_session=bool(last))
+        self._note_steps(steps, [self.symbols.index(symbol) for symbol in bars.symbols])
+        while self._room < max(len(bars[symbol]) for symbol in bars.symbols):
+            self._grow()
+        for symbol in bars.symbols:
+            self._write_series(bars[symbol])
+        self.taken_ns = self._closes[-1]
+        self.present_rows = self.rows(self.n_steps - 1)
         self.enter(self.n_steps - 1)
+
+    def _note_steps(self, steps: Steps, places: Sequence[int]) -> None:
+        """Note steps that are over; ``places`` are the symbols of the columns of ``steps.rows``."""
+        closes, sessions = self.calendar.closes, self.calendar.sessions
+        row = np.searchsorted(closes, steps.ts_close)
+        following = np.minimum(row + 1, len(sessions) - 1)
+        rows_after = np.full((len(row), len(self.symbols)), -1, dtype=np.int64)
+        rows_after[:, places] = np.maximum.accumulate(steps.rows, axis=0)
+        self._closes += steps.ts_close.tolist()
+        self._days += sessions[row].tolist()
+        self._ends += (closes[row] == steps.ts_close).tolist()
+        self._gaps += np.maximum(sessions[following] - sessions[row], 1).tolist()
+        self._rows_after += map(tuple, rows_after.tolist())
+        self.n_steps, self._session_first = len(self._closes), int(row[0])
+
+    def _write_series(self, one: SymbolBars) -> None:
+        """Write all bars of a symbol that has none."""
+        row, opens, closes = located(self.calendar, self.plan.timeframe_ns, one.ts_open)
+        if (row < 0).any() or (closes != one.ts_close).any():
+            raise DataError(f"{one.symbol}: history that does not fit {self.plan.calendar}.")
+        prices = [on_grid(getattr(one, name), one.tick) for name in _PRICES]
+        extras = {name: getattr(one, name) for name in self.plan.extras}
+        self._put(one.symbol, row, (opens, closes), np.array(prices), one.volume, extras)
 
     def take(self, arrived: Sequence[LiveBar], *, ends_session: bool) -> None:
         """Add the bars of the announced step, at most one a symbol: all of them, or none.
@@ -284,31 +308,37 @@ class GrowingMarket(Market):
 
     def _write(self, one: _Placed) -> int:
         """Write one bar into the columns and return its row."""
-        bar, plan = one.bar, self.plan
-        at = self.n_rows[bar.symbol]
-        if at >= self._room:
+        bar = one.bar
+        if self.n_rows[bar.symbol] >= self._room:
             self._grow()
-        columns = self._columns[bar.symbol]
-        tick, lot = plan.ticks[bar.symbol], plan.lots[bar.symbol]
-        for name, px in zip(_PRICES, one.prices.tolist(), strict=True):
-            columns[name][at] = px
-            columns[f"{name}_ticks"][at] = round(px / float(tick))
-        row, close = np.array([one.session]), np.array([one.ts_close])
-        columns["ts_open"][at], columns["ts_close"][at] = one.ts_open, one.ts_close
-        columns["session"][at] = self.calendar.sessions[one.session]
-        columns["session_index"][at] = float(one.session - self._session_first)
-        columns["minutes_from_open"][at] = self.calendar.minutes_from_open(close, row)[0]
-        columns["minutes_to_close"][at] = self.calendar.minutes_to_close(close, row)[0]
-        columns["volume"][at] = bar.volume
-        frac = plan.participation_frac
-        columns["capacity"][at] = (
-            capacity_lots(np.array([bar.volume]), frac, lot)[0] if plan.knows_volume else 2**62
-        )
-        for name in plan.extras:
-            value = getattr(bar, name)
-            columns[name][at] = np.nan if value is None else value
-        self.n_rows[bar.symbol] = at + 1
-        return at
+        stamps = np.array([one.ts_open]), np.array([one.ts_close])
+        extras = {name: np.array([getattr(bar, name)], float) for name in self.plan.extras}
+        prices, volume = one.prices.reshape(4, 1), np.array([float(bar.volume)])
+        self._put(bar.symbol, np.array([one.session]), stamps, prices, volume, extras)
+        return self.n_rows[bar.symbol] - 1
+
+    def _put(
+        self, symbol: str, session: Ints, stamps: tuple[Ints, Ints], prices: Floats,
+        volume: Floats, extras: Mapping[str, Floats | None],
+    ) -> None:  # fmt: skip
+        """Append bars: sessions (places in the calendar), opens and closes, prices (4, n)."""
+        plan, calendar, columns = self.plan, self.calendar, self._columns[symbol]
+        first = self.n_rows[symbol]
+        rows = slice(first, first + len(session))
+        for name, px in zip(_PRICES, prices, strict=True):
+            columns[name][rows] = px
+            columns[f"{name}_ticks"][rows] = np.rint(px / float(plan.ticks[symbol]))
+        columns["ts_open"][rows], columns["ts_close"][rows] = stamps
+        columns["session"][rows] = calendar.sessions[session]
+        columns["session_index"][rows] = session - self._session_first
+        columns["minutes_from_open"][rows] = calendar.minutes_from_open(stamps[1], session)
+        columns["minutes_to_close"][rows] = calendar.minutes_to_close(stamps[1], session)
+        columns["volume"][rows] = volume
+        capacity = capacity_lots(volume, plan.participation_frac, plan.lots[symbol])
+        columns["capacity"][rows] = capacity if plan.knows_volume else 2**62
+        for name, values in extras.items():
+            columns[name][rows] = np.nan if values is None else values
+        self.n_rows[symbol] = rows.stop
 
     # --- what the desk asks ------------------------------------------------------------------
 

@@ -22,7 +22,8 @@ from mqd.errors import MqdError
 from mqd.execution.fill_model import FillCounts
 from mqd.execution.venue_account import CashActivity, SplitActivity
 from mqd.live.control import Begun, Control, Stand
-from mqd.live.market import GrowingMarket, LiveBar
+from mqd.live.market import GrowingMarket
+from mqd.live.plan import LiveBar
 from mqd.market_data.errors import ProviderFailed
 
 PATIENCE_S = 10.0

@@ -11,7 +11,8 @@ from mqd.core.position import Account, Position
 from mqd.core.protocols import Broker
 from mqd.execution.fill_model import FillCounts
 from mqd.execution.venue_account import CashActivity, SplitActivity
-from mqd.live.market import GrowingMarket, LiveBar
+from mqd.live.market import GrowingMarket
+from mqd.live.plan import LiveBar
 
 
 class RealtimeBroker:

@@ -92,6 +92,8 @@ class Recovery:
         self._desk, self._market = desk, market
         self._parts = desk.parts
         self._scales = desk.parts.valuation.scales
+        self._places = {symbol: place for place, symbol in enumerate(market.symbols)}
+        self._rows = [-1] * len(market.symbols)
         self._n = self._n_charges = 0
         self._charges: list[str] = []
         self._since_ns: int | None = None
@@ -162,16 +164,15 @@ class Recovery:
 
     def _hear(self, report: ExecutionReport, ts_ns: int) -> None:
         self._parts.journal.now_ns = ts_ns
-        self._seek(ts_ns)
+        self._seek(report.symbol, ts_ns)
         self._parts.hearing.take([report])
 
-    def _seek(self, ts_ns: int) -> None:
-        """Let fills fall on the bars that were under way."""
+    def _seek(self, symbol: str, ts_ns: int) -> None:
+        """Let a symbol's fills fall on the bar that was under way."""
         market = self._market
-        market.present_rows = [
-            bisect_left(market.tapes[symbol].ts_close, ts_ns, 0, market.n_rows[symbol])
-            for symbol in market.symbols
-        ]
+        row = bisect_left(market.tapes[symbol].ts_close, ts_ns, 0, market.n_rows[symbol])
+        self._rows[self._places[symbol]] = row
+        market.present_rows = self._rows
 
     def _cash(self, payload: Mapping[str, Any]) -> None:
         if payload["account"] == "deposits":

@@ -11,8 +11,9 @@ import numpy as np
 from mqd import logs
 from mqd.core.clock import NS_PER_DAY, NS_PER_S, iso
 from mqd.errors import DataError
-from mqd.live.market import GrowingMarket, LiveBar
+from mqd.live.market import GrowingMarket
 from mqd.live.paced import bar_of
+from mqd.live.plan import LiveBar
 from mqd.market_data.calendar import TradingCalendar
 
 GRACE_NS = 3 * NS_PER_S

@@ -38,8 +38,8 @@ from mqd.live.config import LOOPBACK, LiveConfig
 from mqd.live.errors import DeskRefused
 from mqd.live.folder import Mode, StateFolder
 from mqd.live.link import VenueAddress
-from mqd.live.market import MarketPlan
 from mqd.live.paced_run import PacedDone
+from mqd.live.plan import MarketPlan
 from mqd.live.realtime_run import RealtimeRun, Terms
 from mqd.live.rounds import Rounds
 from mqd.live.view import DeskView

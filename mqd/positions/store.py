@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 
 from mqd.errors import LedgerUnbalanced, StoreFailed, UsageError
 from mqd.log_files import SEGMENT_CLOSE, SEGMENT_OPEN
-from mqd.log_reader import read
+from mqd.log_reader import read_from
 from mqd.positions.journal import (
     EXACT,
     ZERO,
@@ -139,17 +139,20 @@ class PositionStore:
         return store
 
     @classmethod
-    def recover(cls, folder: Path, *, tip: Tip | None = None, batch: int = BATCH) -> Self:
+    def recover(
+        cls, folder: Path, *, tip: Tip | None = None, batch: int = BATCH, verified: bool = False
+    ) -> Self:
         """Open the store of ``folder`` and bring it level with the log.
 
         Behind the log it catches up; missing, unreadable, ahead of the log or of another log,
-        it is thrown away and rebuilt: it is never the truth. The caller holds the folder.
+        it is thrown away and rebuilt: it is never the truth. The caller holds the folder;
+        ``verified``: it has just verified the log too.
         """
         file = folder / FILE_NAME
         store: Self | None = None
         try:
             store = cls(file, batch=batch)
-            if store.catch_up(folder):
+            if store.catch_up(folder, verified=verified):
                 store._tip = tip
                 return store
         except (StoreFailed, LedgerUnbalanced, ArithmeticError):
@@ -161,11 +164,15 @@ class PositionStore:
         cls.rebuild(folder, into=folder).close()
         return cls(file, tip=tip, batch=batch)
 
-    def catch_up(self, folder: Path) -> bool:
-        """Apply the records after ``applied_seq``; False when this is no store of that log."""
+    def catch_up(self, folder: Path, *, verified: bool = False) -> bool:
+        """Apply the records after ``applied_seq``; False when this is no store of that log.
+
+        Of a log that the caller has ``verified`` the records before are passed over.
+        """
         noted_seq, noted_sha = self._meta("chain_seq"), self._meta("chain")
         start, last, sha = self.applied_seq, 0, ""
-        for record in read(folder):
+        first = min(start, noted_seq or 0) if verified else 0
+        for record in read_from(folder, first):
             last, sha = record.seq, record.line_sha256
             if last == noted_seq and sha != noted_sha:
                 return False

@@ -17,7 +17,8 @@ from mqd.desk.start_record import write_start
 from mqd.desk.wiring import Wiring
 from mqd.event_bus import OrderEventBus
 from mqd.kernel.settings import scales_of, settings_of
-from mqd.live.market import GrowingMarket, LiveBar, plan_of
+from mqd.live.market import GrowingMarket
+from mqd.live.plan import LiveBar, plan_of
 from mqd.live.runners import make_live_runner
 from mqd.transaction_log import TransactionLog
 

@@ -289,15 +289,19 @@ def test_killed_inside_a_commit_it_is_as_before_and_catches_up(tmp_path, monkeyp
     rebuilt.close()
 
 
-def recover_equals_rebuild(folder: Path) -> PositionStore:
-    store = PositionStore.recover(folder)
+BOTH = pytest.mark.parametrize("verified", [False, True])
+
+
+def recover_equals_rebuild(folder: Path, *, verified: bool = False) -> PositionStore:
+    store = PositionStore.recover(folder, verified=verified)
     rebuilt = PositionStore.rebuild(folder)
     assert store.compare(rebuilt) == []
     rebuilt.close()
     return store
 
 
-def test_a_store_behind_its_log_catches_up_without_starting_anew(tmp_path):
+@BOTH
+def test_a_store_behind_its_log_catches_up_without_starting_anew(tmp_path, verified):
     folder, store = run_beside(tmp_path)
     store.close()
     file = folder / FILE_NAME
@@ -306,25 +310,27 @@ def test_a_store_behind_its_log_catches_up_without_starting_anew(tmp_path):
     short.apply(3, "cash", 1, DEPOSIT)
     short.close()
     inode = file.stat().st_ino
-    store = recover_equals_rebuild(folder)
+    store = recover_equals_rebuild(folder, verified=verified)
     assert file.stat().st_ino == inode
     assert store.applied_seq == len(STORY) + 1
     store.close()
 
 
-def test_a_store_ahead_of_its_log_is_thrown_away_and_rebuilt(tmp_path):
+@BOTH
+def test_a_store_ahead_of_its_log_is_thrown_away_and_rebuilt(tmp_path, verified):
     folder, store = run_beside(tmp_path)
     store.close()
     segment = folder / "log/000001.ndjson"
     lines = segment.read_bytes().splitlines(keepends=True)
     segment.write_bytes(b"".join(lines[:8]))
-    store = recover_equals_rebuild(folder)
+    store = recover_equals_rebuild(folder, verified=verified)
     assert store.applied_seq == 8
     assert [fill["execution_id"] for fill in store.rows("fills")] == ["e1"]
     store.close()
 
 
-def test_a_store_of_another_log_is_thrown_away_and_rebuilt(tmp_path):
+@BOTH
+def test_a_store_of_another_log_is_thrown_away_and_rebuilt(tmp_path, verified):
     folder, store = run_beside(tmp_path)
     store.close()
     (tmp_path / "b").mkdir()
@@ -332,7 +338,7 @@ def test_a_store_of_another_log_is_thrown_away_and_rebuilt(tmp_path):
     other, theirs = run_beside(tmp_path / "b", story=[*changed, ("mark", {"ts": 9})])
     theirs.close()
     (other / FILE_NAME).write_bytes((folder / FILE_NAME).read_bytes())
-    store = recover_equals_rebuild(other)
+    store = recover_equals_rebuild(other, verified=verified)
     assert next(store.rows("orders"))["qty"] == "11"
     store.close()
 
