@@ -32,9 +32,9 @@ from mqd.live.decision_hash import decision_sha256
 from mqd.live.faults import fault_words
 from mqd.live.folder import StateFolder, account_sha256
 from mqd.live.link import VenueAddress
-from mqd.live.market import plan_of
 from mqd.live.paced import PATIENCE_S
 from mqd.live.paced_run import PacedDone, PacedRun
+from mqd.live.plan import plan_of
 from mqd.live.realtime_run import RealtimeRun, rehearsal_terms
 from mqd.live.venue_process import ACCOUNT_ID, VenueProcess
 from mqd.market_data.bars import Bars, load_bars
