@@ -78,12 +78,16 @@ class Fate:
 class MemoryVenue:
     """A venue of one account in this process, and what stands for its two sockets.
 
-    A socket that a fault has cut is back at the next step; what was told meanwhile is lost.
+    ``before(method, path, query)`` and ``after(…, status)`` are told of each call; a phase of the
+    control path has the method STEP. A socket that a fault has cut is back at the next step; what
+    was told meanwhile is lost.
     """
 
     def __init__(self, bars: Bars, settings: Settings, faults: FaultPlan | None = None) -> None:
         self.venue = Venue(bars, settings, accounts=[ACCOUNT], faults=faults)
         self.fate = Fate()
+        self.before: Callable[[str, str, Mapping[str, str]], None] = lambda *_: None
+        self.after: Callable[[str, str, Mapping[str, str], int], None] = lambda *_: None
         self._on_update: Callable[[dict[str, Any]], None] | None = None
         self._on_data: OnData | None = None
         self._up = {"trading": False, "data": False}
@@ -152,12 +156,14 @@ class MemoryVenue:
     ) -> tuple[int, str, Mapping[str, str]]:
         """Be the transport of an ``AlpacaSession``; raise ``OSError`` where nothing comes back."""
         words = None if body is None else json.loads(body, parse_float=Decimal)
+        self.before(method, path, query)
         try:
             answer: Answer = self.fate.call(
                 lambda: self.venue.handle(method, path, query, words, HEADERS)
             )
         except Unanswered as hung:
             raise ConnectionResetError(str(hung)) from hung
+        self.after(method, path, query, answer.status)
         return answer.status, _text(answer.body), answer.headers
 
 
@@ -181,6 +187,7 @@ class MemoryControl(Control):
     def _call(self, method: str, name: str) -> tuple[int, bytes]:
         if method == "GET":
             return 200, json.dumps(self._venue.state()).encode()
+        self._memory.before("STEP", name, {})
         try:
             said = self._memory.fate.call(getattr(self._venue, name))
         except PhaseWrong as wrong:
@@ -259,8 +266,10 @@ class MemoryLink(Link):
 class MemoryDesks:
     """Desks over one log, one after the other, as a state folder sees them; see ``run``."""
 
-    def __init__(self, plan: DeskPlan, memory: MemoryVenue, path: Path) -> None:
-        self._plan, self._memory, self.path = plan, memory, path
+    def __init__(
+        self, plan: DeskPlan, memory: MemoryVenue, path: Path, run: type[PacedRun] = PacedRun
+    ) -> None:
+        self._plan, self._memory, self.path, self._run = plan, memory, path, run
         new_run_folder(path)
         self._folder = StateFolder(path, -1, lambda _path: 1 << 40)
         self.n_lives = 0
@@ -288,7 +297,7 @@ class MemoryDesks:
             return MemoryLink(memory, scales, quantum, clock, on_data)
 
         try:
-            run = PacedRun(
+            run = self._run(
                 self._plan, ADDRESS, MemoryControl(memory), self._folder, books,
                 patience_s=0.0, connect=connect,
             )  # fmt: skip

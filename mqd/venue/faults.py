@@ -30,6 +30,7 @@ from mqd.venue.fault_veil import Veil
 __all__ = ["Action", "Due", "Fault", "FaultPlan", "Request"]
 OPEN: Final = frozenset({"new", "accepted", "partially_filled", "pending_new"})
 SPREAD: Final = {"before": 7, "after": 2, "updates": 2, "data": 9, "connect": 1, "step": 11}
+LAST: Final = 1 << 40
 NARROW: Final = frozenset({"POST", "DELETE", "PATCH"})  # a run has few of these
 
 
@@ -202,6 +203,11 @@ class FaultPlan:
                 requests += self._injected(fault)
             cut = fault is not None and fault.name == "socket_drop"
             return Due(requests, self._silenced(frames), cut)
+
+    def over(self) -> list[Frame]:
+        """Return the updates that were kept back when the replay ended: now everything shows."""
+        with self._lock:
+            return self._silenced(self._veil.lift(self._step + LAST))
 
     def _due(self, hook: str, waits: Callable[[Fault], bool]) -> Fault | None:
         """Count an occasion for every fault that waits for it; return the first that is due."""

@@ -210,6 +210,8 @@ class Venue:
         if self._phase != "close":
             raise PhaseWrong("begin", f"step {self.step} is not closed")
         if self.step + 1 >= self.market.n_steps:
+            for frame in self.faults.over():
+                self._send(self.first.spec.id, frame, self.first.n_updates)
             return {"done": True}
         self.step, self._phase = self.step + 1, "begin"
         market, step = self.market, self.step

@@ -16,7 +16,6 @@ from tests.parity.test_stepwise_desk import DATASETS
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:.*websockets.*:DeprecationWarning"),
-    pytest.mark.xdist_group("rehearsal"),
 ]
 MINUTES = DATASETS / "equity_minute.parquet"
 
