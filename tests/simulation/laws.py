@@ -51,7 +51,7 @@ class Laws:
         self._desk = self._connector = None
         self._to_ask = {}
         self._sent_ns, self._missing_ns = {}, defaultdict(list)
-        self._given_up = set()
+        self.given_up = set()
         memory.before, memory.after = self._before, self._after
 
     def look_at(self, desk, connector):
@@ -105,7 +105,7 @@ class Laws:
         for record, name in self._ours(states):
             symbol, side = record.order.symbol, record.order.side
             lots[symbol] += side * record.lots_filled
-            if name in self._given_up:
+            if name in self.given_up:
                 late.add(symbol)
             elif record.is_open:
                 group = record.order.group if record.order.order_class is OrderClass.OCO else ""
@@ -124,8 +124,8 @@ class Laws:
             self._sent_ns.setdefault(name, self.now_ns)
             if state.status is OrderStatus.UNKNOWN:
                 self.n_unknown += 1
-            if state.status is OrderStatus.ABANDONED and name not in self._given_up:
-                self._given_up.add(name)
+            if state.status is OrderStatus.ABANDONED and name not in self.given_up:
+                self.given_up.add(name)
                 parent = state.order.group or name
                 over_ns = self._sent_ns[name] + GRACE_NS
                 late = [at for at in self._missing_ns[parent] if at >= over_ns]

@@ -45,12 +45,12 @@ def storm(seed):
     )
 
 
-def run_storm(seed, folder):
+def run_storm(seed, folder, faults=None):
     """Return the laws of a seed's run, and what broke the zeros at its end."""
     bars = bars_of(1 + seed % 3, seed % 16)
     settings = settings_of(bars, multiplier=1 + seed % 2)
     plan = plan_desk(name_strategies(KINDS[seed // 3 % len(KINDS)]()), bars, settings)
-    memory = MemoryVenue(bars, settings, storm(seed))
+    memory = MemoryVenue(bars, settings, storm(seed) if faults is None else faults)
     laws = Laws(memory)
     desks = MemoryDesks(plan, memory, folder, watched_run(laws))
     for fate in fates_of(seed):
@@ -72,6 +72,20 @@ def test_no_call_finds_the_venue_beyond_what_the_desk_counts(first, tmp_path):
     assert not found
     assert checks > 1000
     assert unknown > 20
+
+
+@pytest.mark.parametrize(("steps", "given_up"), [(1, False), (2, False), (3, True)])
+@pytest.mark.parametrize("name", ["late_accept", "late_to_show"])
+def test_not_found_is_believed_no_sooner_than_the_rule_allows(name, steps, given_up, tmp_path):
+    """Bars are a minute long: asked for at 0, 60 and 120 s; only the third one may give up. What
+    turns up after that is adopted and cancelled."""
+    number = CATALOGUE[name].number
+    faults = FaultPlan([Fault(number, at=3, parameters={"steps": steps})])
+    laws, zeros = run_storm(0, tmp_path / "run", faults)
+    assert faults.fired == {name: 1}
+    assert (laws.broken, zeros) == ([], [])
+    assert laws.n_unknown > 0
+    assert bool(laws.given_up) is given_up
 
 
 def main(words):
