@@ -36,11 +36,19 @@ class Activities(Protocol):
 
 
 class ActivityReader:
-    """Reads what is new. ``since_ns`` is when the desk began, None: all that there is counts."""
+    """Reads what is new. ``since_ns`` is when the desk began, None: all that there is counts.
 
-    def __init__(self, source: Activities, since_ns: int | None = None) -> None:
+    ``heard_ns`` is the last instant that a log tells of: a desk that goes on asks from a day
+    before it on.
+    """
+
+    def __init__(
+        self, source: Activities, since_ns: int | None = None, heard_ns: int | None = None
+    ) -> None:
         self._source = source
         self.since_ns = since_ns
+        starts = [ns for ns in (since_ns, heard_ns and heard_ns - NS_PER_DAY) if ns is not None]
+        self._from_ns = max(starts, default=None)
         self._newest: dict[str, int] = {}
         self._seen: dict[str, dict[str, int]] = {TRADES: {}, OTHERS: {}}
 
@@ -50,15 +58,15 @@ class ActivityReader:
         return [one for category, found in told.items() for one in self._take(category, found)]
 
     def all(self) -> list[Entry]:
-        """Return all entries since the desk began, whatever was told before."""
+        """Return all entries from the first question's start on, whatever was told before."""
         found = []
         for category in (TRADES, OTHERS):
-            after_ns = None if self.since_ns is None else self.since_ns - AGAIN_NS[category]
+            after_ns = None if self._from_ns is None else self._from_ns - AGAIN_NS[category]
             found += self._source.activities(after_ns=after_ns, category=category)
         return [entry for entry in found if is_since(entry, self.since_ns)]
 
     def _ask(self, category: str) -> list[Entry]:
-        newest = self._newest.get(category, self.since_ns)
+        newest = self._newest.get(category, self._from_ns)
         after_ns = None if newest is None else newest - AGAIN_NS[category]
         return self._source.activities(after_ns=after_ns, category=category)
 

@@ -213,7 +213,8 @@ class RealtimeRun:
         """Write a new log's first records; what the account did before is none of this desk's."""
         journal = self._books.journal
         write_first_records(self._plan, journal)
-        journal.now_ns = self.watcher.account.since_ns = self.clock.now_ns()
+        journal.now_ns = self.clock.now_ns()
+        self.watcher.since(journal.now_ns)
         journal.write("account.since", {"ns": journal.now_ns})
         return Booked()
 
@@ -225,7 +226,7 @@ class RealtimeRun:
         desk.parts.journal.write("run.resume", words)
         self.link.know(desk)
         self.doubts.take_over(found.open_orders)
-        self.watcher.account.since_ns = found.since_ns
+        self.watcher.since(found.since_ns, found.last_ns)
         return Booked(found.charges, found.n_charges - len(found.charges))
 
     def _reconcile(self, session: LiveSession, reconciler: Reconciler) -> bool:

@@ -22,6 +22,7 @@ from mqd.live.market import GrowingMarket
 from mqd.log_reader import Record
 from mqd.orders.state import OrderState
 
+_EXECUTIONS = frozenset({ReportKind.PARTIAL_FILL.value, ReportKind.FILL.value})
 _SIDES = {"buy": Side.BUY, "sell": Side.SELL}
 
 
@@ -128,6 +129,8 @@ class Recovery:
                 self._intent(order_of(payload, ts_ns, self._scales), ts_ns)
             case "command":
                 self._command(payload)
+            case "report" if payload["kind"] in _EXECUTIONS:
+                return  # told again; what was booked is a fill record
             case "report":
                 self._hear(report_of(payload, ts_ns, self._scales[payload["symbol"]]), ts_ns)
             case "fill":

@@ -108,6 +108,10 @@ class Watcher:
         self.last_ok_mono_ns: int | None = None
         self.latest: VenueSnapshot | None = None
 
+    def since(self, since_ns: int | None, heard_ns: int | None = None) -> None:
+        """Say when the desk began on its account, and what its log heard last; before ``start``."""
+        self.account = ActivityReader(self._connector, since_ns, heard_ns)
+
     def start(self) -> None:
         """Start asking."""
         self._thread.start()

@@ -78,3 +78,25 @@ def test_a_rebuilt_desk_goes_on_as_the_first_one_would(minutes, tmp_path):
     assert whole.desk.parts.valuation.ledger.lots == second.desk.parts.valuation.ledger.lots
     wanted = [(r.last_lots, r.last_ticks, r.ts_fill) for r, _ in whole.desk.parts.hearing.fills]
     assert [(r.last_lots, r.last_ticks, r.ts_fill) for r, _ in fills] == wanted
+
+
+def test_an_execution_that_was_told_twice_comes_back_once(minutes, tmp_path):
+    folder = tmp_path / "run"
+    new_run_folder(folder)
+    first = build_stepwise(Exits(), minutes, folder)
+    first.desk.start()
+    drive(first, 40)
+    hearing = first.desk.parts.hearing
+    told = list(hearing.fills)
+    assert told
+    hearing.take([report for report, _ in told])
+    assert len(hearing.fills) == len(told)
+    first.desk.parts.journal.log.close("stopped")
+    assert sum(1 for one in read(folder) if one.payload.get("kind") == "fill") >= 2 * len(told)
+    second = build_stepwise(Exits(), minutes)
+    second.growing.preload(minutes.between(None, iso(first.growing.ts_close[-1])))
+    Recovery(second.desk, second.growing).take(read(folder))
+    again = second.desk.parts.hearing.fills
+    assert [(r.execution_id, r.last_lots) for r, _ in again] == [
+        (r.execution_id, r.last_lots) for r, _ in told
+    ]

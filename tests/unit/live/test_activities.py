@@ -181,3 +181,16 @@ def test_charges_of_a_log_without_ids_are_passed_over_by_number():
 def test_fills_are_those_that_can_be_read():
     entries = [fill("f1", NOON), charge("c1", "2022-05-19"), fill("f2", NOON)]
     assert fills_of(entries, lambda one: None if one["id"] == "f1" else one["id"]) == ["f2"]
+
+
+def test_a_desk_that_goes_on_asks_from_a_day_before_what_it_heard(account):
+    """Not from its beginning: a year of fills would be read at each restart."""
+    heard = NOON + 300 * NS_PER_DAY
+    account.entries = [
+        fill("old", heard - 2 * NS_PER_DAY), fill("down", heard + 1),
+        fill("yesterday", heard - NS_PER_DAY + NS_PER_MINUTE),
+    ]  # fmt: skip
+    reader = ActivityReader(account, NOON, heard)
+    assert sorted(names(reader.all())) == ["down", "yesterday"]
+    assert sorted(names(reader.new())) == ["down", "yesterday"]
+    assert ActivityReader(account, heard, heard).new() == [account.entries[1]]
