@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 from mqd.core.bar import CorporateAction
 from mqd.core.clock import NS_PER_S, WallClock, iso
 from mqd.core.execution_report import ExecutionReport, ReportKind
-from mqd.core.order import Order
+from mqd.core.order import TERMINAL, Order
 from mqd.core.position import Account, Position
 from mqd.core.protocols import Broker
 from mqd.errors import MqdError
@@ -301,7 +301,11 @@ class PacedBroker:
     def reports(self) -> list[ExecutionReport]:
         """Return and forget the reports that have arrived, as known at the step's close."""
         reports = self._connector.reports()
-        self._open -= {said.client_order_id for said in reports if said.kind in _OVER}
+        self._open -= {
+            said.client_order_id
+            for said in reports
+            if said.kind in _OVER or said.status in TERMINAL
+        }
         known_ns = self._market.ts_close[-1] if self._market.n_steps else 0
         return [said._replace(ts_ns=known_ns) for said in self.judge(reports)]
 
