@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any
 
 from live_records import plan_over
@@ -36,10 +36,11 @@ PHASES = ("open", "within", "close")
 
 
 class Parts:
-    """Seconds by the name of a part."""
+    """Seconds, and those of the processor, by the name of a part."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.cpu_s: dict[str, float] = {}
         self.peak_mb: dict[str, float] = {}
 
     def time(self, part: str, owner: Any, name: str) -> None:
@@ -53,11 +54,12 @@ class Parts:
 
     def run(self, part: str, work: Callable[[], Any]) -> Any:
         """Return what ``work`` returns, and add the time that it took."""
-        start = perf_counter()
+        start, cpu = perf_counter(), thread_time()
         try:
             return work()
         finally:
             self.seconds[part] = self.seconds.get(part, 0.0) + perf_counter() - start
+            self.cpu_s[part] = self.cpu_s.get(part, 0.0) + thread_time() - cpu
             self.peak_mb[part] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -98,17 +100,17 @@ def restart(state: Path, data: DataSpec, parts: Parts) -> dict[str, Any]:
     with started_venue(scratch, data, plan.market.symbols) as venue:
         watch(parts)
         with StateFolder.open(state, account=ACCOUNT, mode="rehearsal") as folder:
-            begun = perf_counter()
+            begun, cpu = perf_counter(), thread_time()
             parts.run("first cash record sought", lambda: logged_deposit(state))
             books = open_books(folder, mode="rehearsal", account=ACCOUNT, config=plan.sha256)
             terms = Terms(price_steps=False, over=lambda: True)
             run = RealtimeRun(plan, local_address(venue), folder, books, terms)
-            ended: list[float] = []
+            ended: list[tuple[float, float]] = []
             start = run._reconcile
 
             def reconcile(*words: Any) -> bool:
                 clean: bool = start(*words)
-                ended.append(perf_counter() - begun)
+                ended.append((perf_counter() - begun, thread_time() - cpu))
                 return clean
 
             run._reconcile = reconcile  # type: ignore[method-assign]
@@ -116,7 +118,8 @@ def restart(state: Path, data: DataSpec, parts: Parts) -> dict[str, Any]:
             n_records = books.journal.log.seq
             books.close("done")
     return {
-        "ready_s": ended[0], "records": n_records, "breaks": list(done.closing.breaks),
+        "ready_s": ended[0][0], "ready_cpu_s": ended[0][1],
+        "records": n_records, "breaks": list(done.closing.breaks),
         "orders": len(done.desk.parts.machine.states()),
         "cash": str(done.desk.parts.valuation.ledger.cash),
     }  # fmt: skip
@@ -129,7 +132,11 @@ def main() -> None:
     parts = Parts()
     rebuild(folder / "state", parts)
     found = restart(folder / "state", data, parts)
-    print(json.dumps({**found, "seconds": parts.seconds, "peak_mb": parts.peak_mb}))
+    print(
+        json.dumps(
+            {**found, "seconds": parts.seconds, "cpu_s": parts.cpu_s, "peak_mb": parts.peak_mb}
+        )
+    )
 
 
 if __name__ == "__main__":

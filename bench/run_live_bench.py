@@ -284,9 +284,11 @@ def show_restart(found: Found) -> None:
     apart = {"store rebuilt from nothing", "reconciled"}
     ready = found["ready_s"] - seconds["reconciled"]
     line("start to rebuilt desk", f"{ready:.1f} s", "goal 15 s for 1,000,000")
+    line("  processor time of it", f"{found['ready_cpu_s'] - found['cpu_s']['reconciled']:.1f} s")
     for part, took in seconds.items():
         if part not in apart:
-            line(f"  {part}", f"{took:.2f} s, peak {found['peak_mb'][part]:.0f} MB")
+            cpu, peak = found["cpu_s"][part], found["peak_mb"][part]
+            line(f"  {part}", f"{took:.2f} s, cpu {cpu:.2f}, {peak:.0f} MB")
     line("reconciled with the venue", f"{seconds['reconciled']:.2f} s", "goal 5 s")
     line("a store rebuilt from nothing, beside", f"{seconds['store rebuilt from nothing']:.1f} s")
     line("breaks", str(len(found["breaks"])), "goal 0")

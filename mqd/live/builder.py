@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from dataclasses import dataclass
 from decimal import Decimal
@@ -100,6 +101,17 @@ def write_first_records(plan: DeskPlan, journal: Journal) -> None:
 
 
 def recover(desk: Desk, market: GrowingMarket, journal: Journal) -> Recovered:
-    """Rebuild a desk from the log of its folder; its market holds the history already."""
+    """Rebuild a desk from the log of its folder; its market holds the history already.
+
+    The collector rests meanwhile and leaves out afterwards what was rebuilt: all of it stays, and
+    looking through it again and again takes as long as the rebuilding.
+    """
     assert journal.log.folder is not None, "a log in memory has nothing to recover"
-    return Recovery(desk, market).take(read_again(journal.log.folder))
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return Recovery(desk, market).take(read_again(journal.log.folder))
+    finally:
+        gc.freeze()
+        if collects:
+            gc.enable()
