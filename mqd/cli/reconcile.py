@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mqd.cli import output
+from mqd.execution.breaks import Break, BreakKind
 
 
 def reconcile(config: Path, /, *, rehearsal: bool = False, json: bool = False) -> int:
@@ -41,9 +42,16 @@ def reconcile(config: Path, /, *, rehearsal: bool = False, json: bool = False) -
         print("Our books and the venue's agree: positions, orders, cash and fills.")
         return 0
     for one in found.breaks:
-        print(f"{one.kind} {one.symbol}: ours {one.ours}, the venue's {one.theirs}. {one.what}")
+        print(line_of(one))
     if holder is not None:
         print(f"Process {holder} trades there: what is under way differs; compare again.")
     elif found.halt:
         print("A desk would halt on this. Find out why before anything else.")
     return 1
+
+
+def line_of(one: Break) -> str:
+    """Return a difference in a line: positions in lots, cash and orders by their own words."""
+    if one.kind in (BreakKind.CASH, BreakKind.FOREIGN_ORDER, BreakKind.MISSING_ORDER):
+        return " ".join(filter(None, (f"{one.kind}", one.symbol))) + f": {one.what}."
+    return f"{one.kind} {one.symbol}: ours {one.ours} lots, the venue's {one.theirs}: {one.what}."
