@@ -17,7 +17,7 @@ from pathlib import Path
 from time import monotonic_ns, process_time
 from typing import Any
 
-from live_wire import Stopwatch
+from live_stages import Stages
 
 from mqd.live import trading
 from mqd.live.config import read_config
@@ -73,17 +73,17 @@ class Load:
 def main() -> None:
     """Run under load and print what was measured."""
     config, pace = read_config(Path(sys.argv[1]), rehearsal=True), float(sys.argv[2])
-    load, watch = Load(float(sys.argv[4])), Stopwatch()
+    load, watch = Load(float(sys.argv[4])), Stages()
     load.install(int(sys.argv[3]))
     watch.install()
     done = trading.trade(config, factor=pace).done
     found = {
         "late_ns": load.late_ns, "rss_mb": load.rss_mb, "cpu_s": load.cpu_s,
         "messages": load.n_messages,
-        "wire_ns": watch.wire_ns, "fills": len(done.desk.parts.hearing.fills),
+        "wire_ns": watch.told()["wire_ns"], "fills": len(done.desk.parts.hearing.fills),
         "breaks": list(done.closing.breaks), "duplicates": done.closing.duplicates,
         "lost_fills": done.closing.lost_fills, "denied": done.desk.parts.gate.n_denied,
-        "first_denial": done.desk.parts.gate.first_denial, "bars": watch.n_steps,
+        "first_denial": done.desk.parts.gate.first_denial,
     }  # fmt: skip
     print(json.dumps(found))
 
