@@ -28,6 +28,7 @@ from mqd.venue.market_data import MarketData
 from mqd.venue.market_tape import bar_of
 from mqd.venue.routes import Routes
 from mqd.venue.scene import Scene
+from mqd.venue.signs import HaltSigns, bands
 from mqd.venue.submit import OrderDesk
 from mqd.venue.text import stamp, uuid_of
 
@@ -76,6 +77,7 @@ class Venue:
         self._phase = "close"
         self._on_update: list[OnUpdate] = []
         self._on_data: list[OnData] = []
+        self._halts = HaltSigns(settings.fills.halts)
         self._limit = RateLimit(rate_max)
         cash_quanta = to_units(settings.cash, quantum, "cash")
         self.books: dict[str, AccountBook] = {}
@@ -229,6 +231,7 @@ class Venue:
             for action in market.actions.get(step, ()):
                 book.act(action)
             book.wake()
+        self._publish(self._halts.at(self.now_ns))
         self._misbehave()
         return {"done": False, "step": step, "ts_close": now, "opens_ns": self.now_ns, **self._told}
 
@@ -310,7 +313,12 @@ class Venue:
             if row >= 0
         ]
         self.n_bars += len(messages)
-        for callback in self._on_data:
+        self._publish(messages)
+        self._publish(bands(((one["S"], one["c"]) for one in messages), self.now_ns))
+
+    def _publish(self, messages: list[dict[str, Any]]) -> None:
+        """Send market data, if there is any."""
+        for callback in self._on_data if messages else ():
             callback(messages)
 
     def _misbehave(self) -> None:
