@@ -106,15 +106,24 @@ def _switches() -> list[Switch]:
         Switch(40, "unknown_status", after, "An order's status nobody has heard of.",
                "GET", rf"{ORDERS}(/[^/]+|:by_client_order_id)?"),
         Switch(41, "socket_drop", "step", "Both sockets are cut."),
-        Switch(42, "late_accept", before, "The connection is cut, questions get 404, and some steps"
-               " later the order arrives and is taken.", "POST", ORDERS, parameters={"steps": 2}),
-        Switch(43, "late_to_show", before, "The connection is cut, the order lives; for some steps"
-               " questions by its client id get 404 and nothing is told of it.",
+    ]  # fmt: skip
+
+
+def _late_switches() -> list[Switch]:
+    """Return those that show an order late: "not found" meanwhile."""
+    return [
+        Switch(42, "late_accept", "before", "The connection is cut, questions get 404, and some"
+               " steps later the order arrives and is taken.", "POST", ORDERS,
+               parameters={"steps": 2}),
+        Switch(43, "late_to_show", "before", "The connection is cut, the order lives; for some"
+               " steps questions by its client id get 404 and nothing is told of it.",
                "POST", ORDERS, parameters={"steps": 2}),
     ]  # fmt: skip
 
 
-CATALOGUE: Final[Mapping[str, Switch]] = {switch.name: switch for switch in _switches()}
+CATALOGUE: Final[Mapping[str, Switch]] = {
+    switch.name: switch for switch in (*_switches(), *_late_switches())
+}
 BY_NUMBER: Final[Mapping[int, Switch]] = {one.number: one for one in CATALOGUE.values()}
 
 
