@@ -3,7 +3,7 @@
 Alpaca ties no order to a connection, so orders outlive a desk that hangs or dies. The watchdog has
 its own session and its own lock; it reads the desk's heartbeat and says once a second that it is
 there itself (``watchdog.json``): without it the desk opens nothing. Orders that only reduce a
-position, protective stops above all, stay.
+position, protective stops above all, stay; a desk that hangs after `mqd kill` loses all of them.
 
 ``python -m mqd.live.watchdog CONFIG [--rehearsal]`` is started by the desk. It ends when the desk
 says "done" on its standard input; when that closes without a word, the desk has died.
@@ -17,17 +17,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Self
 
 from mqd import logs
 from mqd.adapters.alpaca import wire
+from mqd.adapters.alpaca.errors import VenueLies
 from mqd.adapters.alpaca.keys import read_keys
 from mqd.adapters.alpaca.session import AlpacaSession
 from mqd.core.clock import NS_PER_S, WallClock
 from mqd.errors import MqdError, StateFolderTaken
 from mqd.live.config import LiveConfig, read_config
-from mqd.live.folder import write_atomically
+from mqd.live.folder import LATCHES, write_atomically
 from mqd.live.status import read_heartbeat
 from mqd.log_files import lock_folder
 
@@ -35,22 +37,31 @@ WATCHDOG_FILE: Final = "watchdog.json"
 WATCHDOG_FOLDER: Final = "watchdog"
 SILENT_NS: Final = 60 * NS_PER_S
 LOOK_S: Final = 1.0
+HANGS_NS: Final = 10 * NS_PER_S
 CALM_ROUNDS: Final = 3
+KILL_LATCH: Final = f"{LATCHES}/kill.latch"
+OPEN_ORDERS: Final = {"status": "open", "limit": 500}
 DONE: Final = "done"
 READY_S: Final = 30.0
 
 
-def opening_ids(orders: Sequence[Mapping[str, Any]], held: Mapping[str, int]) -> list[str]:
-    """Return the ids of the open ``orders`` (Alpaca's) that can open or grow a position.
+def opening_ids(orders: Sequence[Mapping[str, Any]], held: Mapping[str, Decimal]) -> list[str]:
+    """Return the ids of the open ``orders`` (Alpaca's) that can open, grow or turn a position.
 
-    ``held`` is the sign of each position: -1, 1, or absent when flat. What nobody can read opens.
+    ``held`` are the signed positions, absent when flat. The single orders that stay never exceed
+    what is held together, each leg of a group by itself. What nobody can read opens.
     """
-    found = []
+    found, left = [], dict(held)
     for order in orders:
+        symbol, name = str(order.get("symbol")), wire.id_of(order)
         side = {"buy": 1, "sell": -1}.get(str(order.get("side")), 0)
-        reduces = side != 0 and held.get(str(order.get("symbol")), 0) == -side
-        if not reduces:
-            found.append(wire.id_of(order))
+        qty, filled = wire.number(order.get("qty")), wire.number(order.get("filled_qty"))
+        open_qty = None if qty is None else qty - (filled or 0)
+        room = -side * left.get(symbol, Decimal(0))
+        if side == 0 or open_qty is None or not 0 < open_qty <= room:
+            found.append(name)
+        elif str(order.get("order_class") or "simple") == "simple":
+            left[symbol] += side * open_qty
     return [name for name in found if name]
 
 
@@ -62,45 +73,84 @@ class Watchdog:
     ) -> None:
         self._folder, self._session, self._clock, self._died = folder, session, clock, died
         self._since_ns = clock.now_ns()
+        self._log = logs.get_logger("watchdog")
         self.n_cancelled = 0
         self.n_empty = 0
 
     def look(self) -> bool:
         """Look once: say that we live, cancel when the desk does not; True while it was silent."""
         now_ns = self._clock.now_ns()
-        said = {"now_ns": now_ns, "pid": os.getpid(), "cancelled": self.n_cancelled}
-        write_atomically(self._folder / WATCHDOG_FILE, json.dumps(said).encode(), durable=False)
-        if not (self._died() or self._is_silent(now_ns)):
+        self._say(now_ns)
+        killed = self._is_killed_and_hangs(now_ns)
+        if not (killed or self._died() or self._is_silent(now_ns)):
             self.n_empty = 0
             return False
         try:
-            found = self._cancel_opening()
-        except MqdError as error:
-            logs.get_logger("watchdog").error("watchdog_failed", why=str(error))
+            found = self._cancel_everything() if killed else self._cancel_opening()
+        except Exception as error:  # noqa: BLE001 - a watchdog that ends watches nothing
+            self._log.error("watchdog_failed", why=str(error) or type(error).__name__)
             return True
         self.n_empty = 0 if found else self.n_empty + 1
         return True
 
+    def _say(self, now_ns: int) -> None:
+        """Say that we live; a full disk is no reason to stop watching."""
+        said = {"now_ns": now_ns, "pid": os.getpid(), "cancelled": self.n_cancelled}
+        try:
+            write_atomically(self._folder / WATCHDOG_FILE, json.dumps(said).encode(), durable=False)
+        except OSError as error:
+            self._log.error("watchdog_mute", why=str(error))
+
+    def _is_killed_and_hangs(self, now_ns: int) -> bool:
+        """Return whether the kill latch is set and the desk, which should cancel, is silent."""
+        return (self._folder / KILL_LATCH).exists() and (
+            self._died() or self._silence_ns(now_ns) > HANGS_NS
+        )
+
     def _is_silent(self, now_ns: int) -> bool:
-        """Return whether the last heartbeat (at first: our own start) is a minute old."""
+        """Return whether the last heartbeat is a minute old."""
+        return self._silence_ns(now_ns) > SILENT_NS
+
+    def _silence_ns(self, now_ns: int) -> int:
+        """Return the age of the last heartbeat, at first of our own start."""
         beat = read_heartbeat(self._folder, now_ns)
         age_ns = now_ns - self._since_ns
-        return min(age_ns, age_ns if beat is None else beat.age_ns) > SILENT_NS
+        return min(age_ns, age_ns if beat is None else beat.age_ns)
 
     def _cancel_opening(self) -> int:
         """Cancel every order that can open a position; return how many there were."""
-        held = {}
-        for one in self._session.ask("/v2/positions", urgent=True):
-            qty = wire.number(one.get("qty"))
-            held[str(one.get("symbol"))] = 0 if not qty else (1 if qty > 0 else -1)
-        words = {"status": "open", "limit": 500}
-        opening = opening_ids(self._session.ask("/v2/orders", words, urgent=True), held)
+        held = {
+            str(one.get("symbol")): wire.number(one.get("qty")) or Decimal(0)
+            for one in self._listed("/v2/positions", {})
+        }
+        opening = opening_ids(self._listed("/v2/orders", OPEN_ORDERS), held)
         for name in opening:
+            self._cancel(name)
+        if opening:
+            self._log.warning("watchdog_cancelled", orders=len(opening))
+        return len(opening)
+
+    def _cancel(self, name: str) -> None:
+        """Ask to cancel one order; one that does not go must not keep the others."""
+        try:
             self._session.insist("DELETE", f"/v2/orders/{name}", urgent=True)
             self.n_cancelled += 1
-        if opening:
-            logs.get_logger("watchdog").warning("watchdog_cancelled", orders=len(opening))
-        return len(opening)
+        except MqdError as error:
+            self._log.error("watchdog_cancel_failed", order=name, why=str(error))
+
+    def _cancel_everything(self) -> int:
+        """Do what a killed desk would: cancel all that is open; return how many there were."""
+        orders = self._listed("/v2/orders", OPEN_ORDERS)
+        if orders:
+            self._session.insist("DELETE", "/v2/orders", urgent=True)
+            self._log.warning("watchdog_cancelled_everything", orders=len(orders))
+        return len(orders)
+
+    def _listed(self, path: str, words: Mapping[str, Any]) -> list[dict[str, Any]]:
+        found = self._session.ask(path, words, urgent=True)
+        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+            raise VenueLies(f"GET {path}", "no list of objects")
+        return found
 
 
 class WatchdogProcess:
@@ -155,8 +205,12 @@ class WatchdogProcess:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Tell it that the desk has ended; of one that died of an error it is told nothing."""
+        if kind is None:
+            self.close()
+        elif self._process.stdin is not None:
+            self._process.stdin.close()
 
 
 def run(config: LiveConfig) -> None:
