@@ -89,9 +89,8 @@ class RealtimeRun:
         self._catching_up = CatchingUp(self._arrivals, between)
         every_s = max(RECONCILE_S / terms.factor, ROUND_S)
         self.watcher = Watcher(self.link.connector, WallClock(), self._wake, every_s=every_s)
-        self.executor = EventDrivenExecutor(
-            self.link.connector, WallClock(), may_send=_may_send(folder.latches)
-        )
+        may_send = self.link.connector.may_send = _may_send(folder.latches)
+        self.executor = EventDrivenExecutor(self.link.connector, WallClock(), may_send=may_send)
         self.broker = RealtimeBroker(self.executor, self.market, self.clock)
         inquiry = Inquiry(lambda: to_next_session_end(self.clock.now_ns(), self._closes()))
         self.doubts = Doubts(
@@ -126,7 +125,7 @@ class RealtimeRun:
         """Open, reconcile, go on until the end, compare the books."""
         with ExitStack() as stack:
             stack.callback(self.link.close)
-            stack.callback(self.executor.close)
+            stack.push(self._close_executor)
             self.clock.tell(self.link.connector.clock_ns(), adopt=True)
             guarded = self._terms.make_view is not None
             self.link.open(
@@ -153,6 +152,12 @@ class RealtimeRun:
             stats = self.executor.stats()
         latency = {"submit_p50": float(stats.p50_ns), "submit_p99": float(stats.p99_ns)}
         return PacedDone(desk, closing, latency, latches.killed)
+
+    def _close_executor(self, kind: type[BaseException] | None, *_: object) -> None:
+        """End the executor; of a desk that died of an error no order leaves any more."""
+        if kind is not None:
+            self.executor.halt(f"the desk died of {kind.__name__}", 0.0)
+        self.executor.close()
 
     def _session(self, desk: Desk, reconciler: Reconciler, latches: Latches) -> LiveSession:
         chores = (Heartbeat(self._folder), latches, reconciler, AskBack(self.doubts))

@@ -7,7 +7,7 @@ legs get client ids that the venue makes, so the desk's legs are found by the ve
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
@@ -43,6 +43,8 @@ class AlpacaBrokerConnector:
     ``take_update`` may be called from any thread, commands and questions from several,
     ``reports`` from the desk's. Questions raise ``VenueUnreachable``, ``VenueRefused`` or
     ``VenueLies``; commands and ``query`` raise nothing of the venue's.
+    ``may_send(order, waited_ns)`` is asked for a last time when an order's turn has come; what it
+    says keeps the order here.
     """
 
     def __init__(
@@ -59,6 +61,18 @@ class AlpacaBrokerConnector:
         self._news = OrderNews(clock, quantum)
         self._numbered = False
         self.n_updates = 0
+        self.may_send: Callable[[Order, int], str] = lambda _order, _waited_ns: ""
+
+    def _why_not(self, orders: Sequence[Order]) -> Callable[[], str]:
+        """Return what says why orders must not leave, after they waited from now on."""
+        begun_ns = self._clock.monotonic_ns()
+
+        def why_not() -> str:
+            waited_ns = self._clock.monotonic_ns() - begun_ns
+            refused = (self.may_send(order, waited_ns) for order in orders)
+            return next(filter(None, refused), "")
+
+        return why_not
 
     @property
     def foreign(self) -> dict[str, dict[str, Any]]:
@@ -88,7 +102,8 @@ class AlpacaBrokerConnector:
         names = [member.client_order_id for member in (order, *legs)]
         try:
             body = wire.order_body(order, legs, price_steps=self._price_steps)
-            reply = self._session.send("POST", "/v2/orders", body=body)
+            why_not = self._why_not((order, *legs))
+            reply = self._session.send("POST", "/v2/orders", body=body, why_not=why_not)
         except (OrderNotExpressible, NotSent) as error:
             self._news.say(ReportKind.DEFINITE_REJECT, names, str(error))
         except VenueUnreachable as error:
@@ -143,7 +158,8 @@ class AlpacaBrokerConnector:
             return
         body = wire.replace_body(order, price_steps=self._price_steps)
         try:
-            reply = self._session.send("PATCH", f"/v2/orders/{venue_id}", body=body)
+            path, why_not = f"/v2/orders/{venue_id}", self._why_not((order,))
+            reply = self._session.send("PATCH", path, body=body, why_not=why_not)
         except NotSent as error:
             self._not_replaced(old, new, str(error))
         except VenueUnreachable as error:

@@ -173,14 +173,18 @@ class AlpacaSession:
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
         urgent: bool = False,
+        why_not: Callable[[], str] | None = None,
     ) -> Reply:
-        """Make one call, once.
+        """Make one call, once. ``why_not`` is asked after the wait for the rate budget.
 
         Raises ``VenueUnreachable`` when nothing came back, ``NotSent`` when nothing went out.
         """
         call = f"{method} {path}"
         if self._budget is not None and not self._budget.take(urgent=urgent):
             raise NotSent(call, "the rate budget is used up")
+        kept = "" if why_not is None else why_not()
+        if kept:
+            raise NotSent(call, kept)
         words = {name: _word(value) for name, value in (query or {}).items() if value is not None}
         data = None if body is None else json.dumps(body).encode()
         answer = why = None
