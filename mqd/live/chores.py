@@ -11,7 +11,7 @@ from mqd.adapters.alpaca.connector import AlpacaBrokerConnector
 from mqd.core.clock import NS_PER_S, WallClock
 from mqd.core.protocols import Broker
 from mqd.desk.loop import Desk
-from mqd.errors import MqdError
+from mqd.errors import LatchNotDurable, MqdError
 from mqd.execution.reconciliation import PositionReconciliation, Reconciliation
 from mqd.live.activities import Booked, fills_of
 from mqd.live.closing import books_of
@@ -26,13 +26,18 @@ BEAT_NS = NS_PER_S
 LATCH_NS = NS_PER_S // 4
 CALM_NS = 5 * NS_PER_S
 AGAIN_NS = NS_PER_S
+BEHIND_NS = 2 * NS_PER_S
 
 
 class Heartbeat:
-    """Says once a second that the desk lives: the watchdog cancels when it falls silent."""
+    """Says once a second that the desk lives: the watchdog cancels when it falls silent.
+
+    With less than 1 GiB left on the disk the desk may only reduce from then on.
+    """
 
     def __init__(self, folder: StateFolder) -> None:
         self._folder, self._wall, self._next_ns = folder, WallClock(), 0
+        self._log = logs.get_logger("heartbeat")
 
     def __call__(self, session: LiveSession) -> None:
         """Write the heartbeat when it is due."""
@@ -41,10 +46,21 @@ class Heartbeat:
             return
         self._next_ns = now + BEAT_NS
         parts = session.desk.parts
-        self._folder.beat(
-            self._wall.now_ns(), state="running", bars=session.n_closed,
-            open_orders=parts.blotter.n_open(), late_bars=session.arrivals.late,
-        )  # fmt: skip
+        try:
+            self._folder.beat(
+                self._wall.now_ns(), state="running", bars=session.n_closed,
+                open_orders=parts.blotter.n_open(), late_bars=session.arrivals.late,
+            )  # fmt: skip
+            self._look_at_room(parts.clock.now_ns())
+        except (OSError, LatchNotDurable) as error:
+            self._log.error("heartbeat_failed", why=str(error))
+
+    def _look_at_room(self, now_ns: int) -> None:
+        space, latches = self._folder.space(), self._folder.latches
+        if not space.enough and latches.level < LatchLevel.REDUCE_ONLY:
+            why = f"{space.free_bytes >> 20} MiB are left on the disk; 1024 are needed to open"
+            latches.trip(why, now_ns, LatchLevel.REDUCE_ONLY)
+            self._log.error("disk_full", why=why)
 
 
 class Latches:
@@ -151,7 +167,18 @@ class Reconciler:
             self._watcher.ask_snapshot()
         for snapshot in self._watcher.take():
             self.take(session.desk, snapshot)
-            session.clock.tell(snapshot.clock_ns)
+            self._follow_clock(session, snapshot.clock_ns)
+
+    def _follow_clock(self, session: LiveSession, venue_ns: int) -> None:
+        """Note the venue's clock; go forward to it when this machine slept."""
+        clock = session.clock
+        clock.tell(venue_ns)
+        if clock.skew_ns > BEHIND_NS * clock.factor:
+            behind_s = clock.skew_ns / NS_PER_S
+            clock.tell(venue_ns, adopt=True)
+            text = f"our clock was {behind_s:.1f} s behind the venue's, and follows it"
+            session.desk.parts.journal.write("alert", {"text": text})
+            logs.get_logger("clock").warning("clock_behind", text=text)
 
     def take(self, desk: Desk, snapshot: VenueSnapshot) -> None:
         """Book what a snapshot tells of, and compare."""

@@ -102,7 +102,9 @@ class RealtimeRun:
         closes: list[int] = list(self.market.session_closes)
         return closes
 
-    def _gap(self, _kind: str) -> None:
+    def _gap(self, kind: str) -> None:
+        if kind == "data":
+            self.sightings.forget()
         self.watcher.ask_snapshot()
 
     def _on_data(self, messages: Sequence[dict[str, Any]]) -> None:

@@ -18,6 +18,7 @@ from mqd.core.order import Order, OrderClass, OrderType, Reason, Side, TimeInFor
 from mqd.desk.loop import Desk
 from mqd.desk.protection import REASONS
 from mqd.live import carry_over
+from mqd.live.errors import DeskRefused
 from mqd.live.market import GrowingMarket
 from mqd.log_reader import Record
 from mqd.orders.state import OrderState
@@ -44,7 +45,7 @@ class Recovered(NamedTuple):
 
 def order_of(payload: Mapping[str, Any], ts_ns: int, scales: Mapping[str, Scale]) -> Order:
     """Return the order that an intent record speaks of."""
-    scale = scales[payload["symbol"]]
+    scale = scale_of(payload["symbol"], scales)
     reason = Reason(payload["reason"])
     return Order(
         payload["id"], payload["strategy"], payload["symbol"], _SIDES[payload["side"]],
@@ -57,6 +58,16 @@ def order_of(payload: Mapping[str, Any], ts_ns: int, scales: Mapping[str, Scale]
             (name, scale.qty_lots(Decimal(qty))) for name, qty in payload["allocation"]
         ),
     )  # fmt: skip
+
+
+def scale_of(symbol: str, scales: Mapping[str, Scale]) -> Scale:
+    """Return a symbol's scale; raise ``DeskRefused`` for one that is traded no more."""
+    if symbol not in scales:
+        raise DeskRefused(
+            f"the log holds orders of {symbol}, which the configuration does not name; name it"
+            " again, or trade the new universe from a state folder of its own"
+        )
+    return scales[symbol]
 
 
 def _ticks(px: str | None, scale: Scale) -> int:
@@ -132,9 +143,11 @@ class Recovery:
             case "report" if payload["kind"] in _EXECUTIONS:
                 return  # told again; what was booked is a fill record
             case "report":
-                self._hear(report_of(payload, ts_ns, self._scales[payload["symbol"]]), ts_ns)
+                scale = scale_of(payload["symbol"], self._scales)
+                self._hear(report_of(payload, ts_ns, scale), ts_ns)
             case "fill":
-                self._hear(fill_of(payload, ts_ns, self._scales[payload["symbol"]]), ts_ns)
+                scale = scale_of(payload["symbol"], self._scales)
+                self._hear(fill_of(payload, ts_ns, scale), ts_ns)
             case "cash":
                 self._cash(payload)
             case "decision":

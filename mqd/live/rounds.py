@@ -13,6 +13,7 @@ from mqd import logs
 from mqd.adapters.alpaca.binding import Bound
 from mqd.adapters.alpaca.connector import AlpacaBrokerConnector
 from mqd.adapters.alpaca.errors import BindingRefused
+from mqd.core.clock import NS_PER_S
 from mqd.core.protocols import Clock
 from mqd.live.watcher import Errand
 from mqd.market_data.calendar import TradingCalendar
@@ -106,9 +107,9 @@ class Rounds:
         self.bound, self.bound_mono_ns = 1, self._ours.monotonic_ns()
 
     def ask_assets(self) -> None:
-        """Ask for every symbol's flags."""
-        found = {}
+        """Ask for the flags that are missing or old; what has been answered stays."""
         for symbol in self._symbols:
-            flags = self._connector.asset(symbol)
-            found[symbol] = Asset(*flags, self._ours.monotonic_ns())
-        self.assets = found
+            known, now_ns = self.assets.get(symbol), self._ours.monotonic_ns()
+            if known is None or now_ns - known.asked_mono_ns >= ASSETS_S * NS_PER_S:
+                asked = Asset(*self._connector.asset(symbol), self._ours.monotonic_ns())
+                self.assets = {**self.assets, symbol: asked}

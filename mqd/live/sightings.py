@@ -63,6 +63,12 @@ class Sightings:
                 except Unusable:
                     self.n_bad += 1
 
+    def forget(self) -> None:
+        """Know nothing of halts and trades any more: the socket was away, and missed some."""
+        with self._lock:
+            for sight in self._sights.values():
+                sight.told_mono_ns = sight.trade_mono_ns = 0
+
     @property
     def market_halted(self) -> int:
         """1 after a market-wide breaker, until a status says that a symbol trades again."""

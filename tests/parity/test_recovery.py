@@ -9,6 +9,7 @@ import pytest
 import mqd
 from mqd.core.clock import iso
 from mqd.core.order import OrderStatus
+from mqd.live.errors import DeskRefused
 from mqd.live.recovery import Recovery
 from mqd.log_reader import read
 from mqd.transaction_log import new_run_folder
@@ -101,3 +102,19 @@ def test_an_execution_that_was_told_twice_comes_back_once(minutes, tmp_path):
     assert [(r.execution_id, r.last_lots) for r, _ in again] == [
         (r.execution_id, r.last_lots) for r, _ in told
     ]
+
+
+def test_a_symbol_that_the_configuration_dropped_is_a_sentence(minutes, tmp_path):
+    folder = tmp_path / "run"
+    new_run_folder(folder)
+    first = build_stepwise(Exits(), minutes, folder)
+    first.desk.start()
+    drive(first, 40)
+    first.desk.parts.journal.log.close("stopped")
+    other = mqd.load_bars(
+        DATASETS / "us_equity_daily_raw.parquet", symbols=["IBM"], start="1999-01-04",
+        end="1999-12-31",
+    )  # fmt: skip
+    second = build_stepwise(Exits(), other)
+    with pytest.raises(DeskRefused, match="the log holds orders of MSFT"):
+        Recovery(second.desk, second.growing).take(read(folder))

@@ -42,11 +42,15 @@ class World:
                 engine=self.engine, hearing=hearing, journal=journal, clock=clock
             )
         )  # fmt: skip
-        self.clock = SimpleNamespace(tell=lambda _ns: None)
+        self.clock = SimpleNamespace(factor=1.0, skew_ns=0, tell=self._told)
+        self.told = []
 
     def _compare(self, _books, _fills):
         self.compared.append(self.now)
         return self.verdict
+
+    def _told(self, venue_ns, *, adopt=False):
+        self.told.append((venue_ns, adopt))
 
     def ask_snapshot(self):
         self.asked.append(self.now)
@@ -113,3 +117,15 @@ def test_a_difference_counts_when_a_second_snapshot_shows_it(world):
     world.verdict = SimpleNamespace(ok=True, breaks=[], frozen_symbols=(), halt=False)
     world.turn(tell=True)
     assert world.reconciler.frozen == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("behind_s", "factor", "adopts"),
+    [(600, 1.0, True), (2.5, 1.0, True), (1.5, 1.0, False), (-600, 1.0, False), (90, 60.0, False)],
+)
+def test_a_clock_that_slept_goes_forward_to_the_venues(world, behind_s, factor, adopts):
+    """Ten minutes of a closed lid: every bar would be decided on ten minutes late."""
+    world.clock.skew_ns, world.clock.factor = int(behind_s * NS_PER_S), factor
+    world.turn(tell=True)
+    assert world.told == ([(0, False), (0, True)] if adopts else [(0, False)])
+    assert [kind for kind, _ in world.written] == (["alert"] if adopts else [])

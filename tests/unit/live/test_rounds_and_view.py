@@ -10,7 +10,7 @@ import pytest
 from mqd.adapters.alpaca.errors import BindingRefused
 from mqd.core.clock import NS_PER_MINUTE, NS_PER_S
 from mqd.errors import MqdError
-from mqd.live.rounds import Rounds
+from mqd.live.rounds import ASSETS_S, Rounds
 from mqd.live.view import DeskView
 from mqd.market_data.calendar import calendar_for
 from mqd.risk.live_controls import judge_live
@@ -236,3 +236,27 @@ def test_each_part_that_is_not_well_refuses(change):
     assert judge_live(order, made(), False, LIMITS) == []
     change(made)
     assert judge_live(order, made(), False, LIMITS) != []
+
+
+def test_assets_are_kept_as_they_come_and_only_missing_or_old_ones_are_asked_for():
+    """A budget of calls may end a round in its middle: the next one goes on there."""
+    ours, venue, asked = Ours(NOON), Venue(NOON, f"{HALF_DAY}T18:00"), []
+    rounds = Rounds(venue, SimpleNamespace(), ("A", "B", "C"), CALENDAR, ours)
+
+    def asset(symbol):
+        asked.append(symbol)
+        if asked == ["A", "B"]:
+            raise MqdError("the rate budget is used up")
+        return (1, 1, 1, 1)
+
+    venue.asset = asset
+    with pytest.raises(MqdError):
+        rounds.ask_assets()
+    assert set(rounds.assets) == {"A"}
+    rounds.ask_assets()
+    assert asked == ["A", "B", "B", "C"]
+    rounds.ask_assets()
+    assert len(asked) == 4
+    ours.now += int(ASSETS_S) * NS_PER_S
+    rounds.ask_assets()
+    assert asked[4:] == ["A", "B", "C"]

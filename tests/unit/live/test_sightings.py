@@ -134,3 +134,13 @@ def test_the_hours_of_a_half_day_and_of_a_night():
     assert night.last_close_ns == closes
     assert night.open_ns == day + 3 * 24 * hour + 14 * hour + hour // 2
     assert hours_at(calendar, 2**62) == Hours(UNKNOWN, UNKNOWN, UNKNOWN)
+
+
+def test_after_a_gap_nobody_knows_whether_a_symbol_trades(seen):
+    """A halt told while the socket was away was missed: a trade of before proves nothing."""
+    seen.put([trade(100.0), quote(99.99, 100.01)])
+    assert look(seen).halted == 0
+    seen.forget()
+    assert look(seen).halted == UNKNOWN
+    seen.put([trade(100.0)])
+    assert look(seen).halted == 0

@@ -1,0 +1,76 @@
+"""The heartbeat: it goes on without a disk, and shuts the gate while there is still room."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from mqd.errors import LatchNotDurable
+from mqd.live.chores import BEAT_NS, Heartbeat
+from mqd.live.folder import FREE_BYTES_MIN, Space
+from mqd.risk.kill_switch import KillSwitch, LatchLevel
+
+
+class Folder:
+    """A state folder whose disk a test fills."""
+
+    def __init__(self):
+        self.latches, self.free, self.error, self.beats = KillSwitch(), FREE_BYTES_MIN, None, []
+
+    def beat(self, now_ns, **words):
+        if self.error is not None:
+            raise self.error
+        self.beats.append(words)
+
+    def space(self):
+        return Space(self.free)
+
+
+@pytest.fixture
+def world():
+    folder = Folder()
+    parts = SimpleNamespace(
+        blotter=SimpleNamespace(n_open=lambda: 2), clock=SimpleNamespace(now_ns=lambda: 7)
+    )
+    arrivals = SimpleNamespace(late=3)
+    session = SimpleNamespace(
+        desk=SimpleNamespace(parts=parts), n_closed=5, arrivals=arrivals
+    )  # fmt: skip
+    heartbeat, clock = Heartbeat(folder), SimpleNamespace(ns=10**12)
+    heartbeat._wall = SimpleNamespace(monotonic_ns=lambda: clock.ns, now_ns=lambda: clock.ns)
+
+    def turn():
+        clock.ns += BEAT_NS
+        heartbeat(session)
+
+    return folder, turn
+
+
+def test_it_says_what_status_shows_and_leaves_the_latches_alone(world):
+    folder, turn = world
+    turn()
+    assert folder.beats == [{"state": "running", "bars": 5, "open_orders": 2, "late_bars": 3}]
+    assert folder.latches.level is LatchLevel.CLEAR
+
+
+def test_below_a_gibibyte_the_desk_may_only_reduce(world):
+    folder, turn = world
+    folder.free -= 1
+    turn()
+    turn()
+    assert folder.latches.level is LatchLevel.REDUCE_ONLY
+    assert "1023 MiB are left" in folder.latches.reasons[LatchLevel.REDUCE_ONLY]
+    assert len(folder.beats) == 2
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), LatchNotDurable("x", OSError(28, "full"))]
+)
+def test_a_full_disk_does_not_end_the_desk(world, error):
+    folder, turn = world
+    folder.error = error
+    turn()
+    folder.error = None
+    turn()
+    assert len(folder.beats) == 1
