@@ -308,6 +308,8 @@ class Desk:
             return
         parts.journal.write("cash", records.cash(activity, parts.valuation.quantum))
         parts.valuation.ledger.book_cash(account, amount)
+        if account == "deposits":
+            parts.risk.flow(amount)
         if not self._alone:
             parts.portfolio.attribution.cash(parts.journal.now_ns, account, symbol, amount)
         self.curve.touch()

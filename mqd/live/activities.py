@@ -13,13 +13,14 @@ from decimal import Decimal
 from typing import Any, Final, Protocol
 from zoneinfo import ZoneInfo
 
-from mqd.adapters.alpaca.wire import stamp_ns
+from mqd import logs
+from mqd.adapters.alpaca.wire import number, stamp_ns
 from mqd.core.clock import NS_PER_DAY, NS_PER_MINUTE, NS_PER_S
 from mqd.execution.reconciliation import FillActivity
 from mqd.execution.venue_account import CashActivity
 
 Entry = dict[str, Any]
-CASH_ACCOUNTS: Final = {"FEE": "fees", "DIV": "dividends", "INT": "borrow"}
+FLOWS: Final = frozenset({"CSD", "CSW", "TRANS", "JNLC", "JNL", "ACATC"})
 TRADES, OTHERS = "trade_activity", "non_trade_activity"
 AGAIN_NS: Final = {TRADES: 10 * NS_PER_MINUTE, OTHERS: 7 * NS_PER_DAY}
 NEW_YORK: Final = ZoneInfo("America/New_York")
@@ -95,7 +96,7 @@ def is_since(entry: Mapping[str, Any], since_ns: int | None) -> bool:
     if since_ns is None:
         return True
     if entry.get("transaction_time") or entry.get("created_at"):
-        return instant_of(entry) >= since_ns
+        return instant_of(entry) > since_ns
     began = datetime.fromtimestamp(since_ns // NS_PER_S, UTC).astimezone(NEW_YORK).date()
     return str(entry.get("date") or "") >= began.isoformat()
 
@@ -108,28 +109,57 @@ def _day_ns(day: str) -> int:
     return int(midnight.timestamp()) * NS_PER_S
 
 
-class Booked:
-    """The changes of cash that a log holds: their ids, and how many are older than ids."""
+def account_of(activity_type: str) -> str:
+    """Return the account that a change of cash is booked to, "" for a kind that nobody knows.
 
-    def __init__(self, ids: Sequence[str] = (), n_unnamed: int = 0) -> None:
-        self._ids, self._n_unnamed = set(ids), n_unnamed
+    Taxes on dividends and interest stand with them. Source: Alpaca's activity types.
+    """
+    if activity_type in FLOWS:
+        return "deposits"
+    if activity_type in ("FEE", "CFEE", "PTC"):
+        return "fees"
+    for prefix, account in (("DIV", "dividends"), ("INT", "borrow")):
+        if activity_type.startswith(prefix):
+            return account
+    return ""
+
+
+class Booked:
+    """The changes of cash that a log holds: their ids, and how many are older than ids.
+
+    ``flows``: deposits and withdrawals are booked too; not where nobody knows since when the
+    account is the desk's.
+    """
+
+    def __init__(self, ids: Sequence[str] = (), n_unnamed: int = 0, *, flows: bool = True) -> None:
+        self._ids, self._n_unnamed, self._flows = set(ids), n_unnamed, flows
+        self._log = logs.get_logger("activities")
 
     def new_charges(self, entries: Sequence[Entry], quantum: Decimal) -> list[CashActivity]:
         """Return the changes of cash that nobody has booked, and know them from now on."""
         found = []
         for entry in entries:
-            account = CASH_ACCOUNTS.get(str(entry.get("activity_type")))
-            amount = int(Decimal(entry.get("net_amount") or 0) / quantum)
             name = str(entry["id"])
-            if account is None or not amount or name in self._ids:
+            if entry.get("activity_type") == "FILL" or name in self._ids:
                 continue
             self._ids.add(name)
-            if self._n_unnamed:
+            charge = self._charge(entry, quantum)
+            if charge is not None and self._n_unnamed:
                 self._n_unnamed -= 1
-                continue
-            symbol = str(entry.get("symbol") or "")
-            found.append(CashActivity(account, symbol, amount, name))
+            elif charge is not None:
+                found.append(charge)
         return found
+
+    def _charge(self, entry: Entry, quantum: Decimal) -> CashActivity | None:
+        """Return an entry's change of cash; what cannot be read stays a break, and is said."""
+        said, kind = entry.get("net_amount"), str(entry.get("activity_type"))
+        net, account = number(said), account_of(kind)
+        if said and (net is None or (net and not account)):
+            self._log.error("activity_not_booked", kind=kind, amount=str(said), id=entry["id"])
+        if not net or not account or (account == "deposits" and not self._flows):
+            return None
+        symbol = str(entry.get("symbol") or "")
+        return CashActivity(account, symbol, int(net / quantum), str(entry["id"]))
 
 
 def fills_of(

@@ -234,7 +234,8 @@ class RealtimeRun:
         self.link.know(desk)
         self.doubts.take_over(found.open_orders)
         self.watcher.since(found.since_ns, found.last_ns)
-        return Booked(found.charges, found.n_charges - len(found.charges))
+        n_unnamed = found.n_charges - len(found.charges)
+        return Booked(found.charges, n_unnamed, flows=found.since_ns is not None)
 
     def _reconcile(self, session: LiveSession, reconciler: Reconciler) -> bool:
         """Hear and compare until the books agree with the venue's, before anything is decided;

@@ -191,8 +191,8 @@ class Recovery:
         market.present_rows = self._rows
 
     def _cash(self, payload: Mapping[str, Any]) -> None:
-        if payload["account"] == "deposits":
-            return  # the desk is built with its deposit
+        if payload["account"] == "deposits" and "activity" not in payload:
+            return  # the desk is built with its first deposit
         valuation = self._parts.valuation
         amount = to_units(Decimal(payload["amount"]), valuation.quantum, "cash")
         valuation.ledger.book_cash(payload["account"], amount)
@@ -202,6 +202,7 @@ class Recovery:
 
     def _decision(self, payload: Mapping[str, Any]) -> None:
         strategy, symbol, weight = payload["strategy"], payload["symbol"], payload["weight"]
+        scale_of(symbol, self._scales)
         self._parts.portfolio.restore(strategy, symbol, weight)
         for trader in self._desk.traders:
             if trader.name == strategy and trader.runner is not None:

@@ -112,8 +112,8 @@ def test_a_symbol_that_the_configuration_dropped_is_a_sentence(minutes, tmp_path
     drive(first, 40)
     first.desk.parts.journal.log.close("stopped")
     other = mqd.load_bars(
-        DATASETS / "us_equity_daily_raw.parquet", symbols=["IBM"], start="1999-01-04",
-        end="1999-12-31",
+        DATASETS / "us_equity_daily_raw.parquet", symbols=["IBM"], start="2001-01-02",
+        end="2001-06-29",
     )  # fmt: skip
     second = build_stepwise(Exits(), other)
     with pytest.raises(DeskRefused, match="the log holds orders of MSFT"):

@@ -17,6 +17,7 @@ from mqd.live.activities import (
     TRADES,
     ActivityReader,
     Booked,
+    account_of,
     fills_of,
     instant_of,
     is_since,
@@ -95,7 +96,7 @@ def test_a_fill_that_is_posted_after_a_later_one_is_found(account):
 def test_what_was_before_the_desk_is_none_of_it(account):
     reader = ActivityReader(account, NOON)
     account.entries = [
-        fill("old", NOON - 1), fill("new", NOON), charge("yesterday", "2022-05-18"),
+        fill("old", NOON), fill("new", NOON + 1), charge("yesterday", "2022-05-18"),
         charge("today", "2022-05-19"),
         charge("this morning", "2022-05-19", created_at=iso(NOON - 1)),
         charge("this evening", "2022-05-19", created_at=iso(NOON + 1)),
@@ -135,7 +136,7 @@ def test_a_question_that_fails_loses_nothing(account, category):
 def test_memory_is_bounded(account):
     reader = ActivityReader(account, NOON)
     for minute in range(0, 600, 3):
-        account.entries = [fill(f"f{minute}", NOON + minute * NS_PER_MINUTE)]
+        account.entries = [fill(f"f{minute}", NOON + 1 + minute * NS_PER_MINUTE)]
         assert names(reader.new()) == [f"f{minute}"]
     assert len(reader._seen[TRADES]) <= 2 * AGAIN_NS[TRADES] // (3 * NS_PER_MINUTE) + 1
 
@@ -151,7 +152,7 @@ def test_whatever_comes_within_the_overlap_is_told_exactly_once(told, every):
     reader = ActivityReader(account, NOON)
     posted = sorted(enumerate(told), key=lambda pair: pair[1][0] + pair[1][1])
     for count, (number, (minute, _)) in enumerate(posted):
-        account.entries.append(fill(f"f{number}", NOON + minute * NS_PER_MINUTE))
+        account.entries.append(fill(f"f{number}", NOON + 1 + minute * NS_PER_MINUTE))
         if count % every == 0:
             heard += names(reader.new())
     heard += names(reader.new())
@@ -161,8 +162,7 @@ def test_whatever_comes_within_the_overlap_is_told_exactly_once(told, every):
 def test_charges_that_a_log_holds_are_not_booked_again():
     entries = [
         charge("c1", "2022-05-19"), charge("d1", "2022-05-19", "3.2", "DIV", symbol="MSFT"),
-        charge("i1", "2022-05-20", "-0.25", "INT"), charge("j1", "2022-05-20", "5000", "JNLC"),
-        charge("zero", "2022-05-20", "0"),
+        charge("i1", "2022-05-20", "-0.25", "INT"), charge("zero", "2022-05-20", "0"),
     ]  # fmt: skip
     booked = Booked(["c1"])
     found = booked.new_charges(entries, QUANTUM)
@@ -194,3 +194,34 @@ def test_a_desk_that_goes_on_asks_from_a_day_before_what_it_heard(account):
     assert sorted(names(reader.all())) == ["down", "yesterday"]
     assert sorted(names(reader.new())) == ["down", "yesterday"]
     assert ActivityReader(account, heard, heard).new() == [account.entries[1]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "account"),
+    [
+        ("FEE", "fees"), ("CFEE", "fees"), ("PTC", "fees"), ("DIV", "dividends"),
+        ("DIVNRA", "dividends"), ("DIVCGL", "dividends"), ("DIVROC", "dividends"),
+        ("INT", "borrow"), ("INTNRA", "borrow"), ("CSD", "deposits"), ("CSW", "deposits"),
+        ("JNLC", "deposits"), ("MISC", ""), ("SPLIT", ""), ("None", ""),
+    ],
+)  # fmt: skip
+def test_each_kind_has_its_account(kind, account):
+    assert account_of(kind) == account
+
+
+def test_a_dividend_with_its_tax_and_a_deposit_are_booked():
+    entries = [
+        charge("d", "2022-05-19", "10", "DIV"), charge("t", "2022-05-19", "-1.5", "DIVNRA"),
+        charge("w", "2022-05-19", "2500", "CSD"),
+    ]  # fmt: skip
+    found = Booked().new_charges(entries, Decimal("0.01"))
+    assert [(one.account, one.amount) for one in found] == [
+        ("dividends", 1000), ("dividends", -150), ("deposits", 250_000),
+    ]  # fmt: skip
+    unsure = Booked(flows=False).new_charges(entries, Decimal("0.01"))
+    assert [one.activity for one in unsure] == ["d", "t"]
+
+
+@pytest.mark.parametrize("amount", ["NaN", "1,000.00", "Infinity", "many", {}, [1]])
+def test_an_amount_that_nobody_can_read_is_no_charge_and_no_crash(amount):
+    assert Booked().new_charges([charge("c", "2022-05-19", amount)], QUANTUM) == []
