@@ -22,7 +22,7 @@ def kill(folder: Path, /, *, reason: str, json: bool = False) -> int:
     json
         Print one JSON document to stdout.
     """
-    from mqd.core.clock import WallClock
+    from mqd.core.clock import NS_PER_S, WallClock
     from mqd.live import rearm
     from mqd.live.status import folder_named, holder_of, read_heartbeat, read_latches
 
@@ -40,6 +40,12 @@ def kill(folder: Path, /, *, reason: str, json: bool = False) -> int:
     if alive:
         who = "A desk" if holder is None else f"Process {holder}"
         print(f"{who} trades there: it cancels its open orders and ends. mqd status tells.")
+        if beat is None or not beat.alive:
+            said = "never" if beat is None else f"{beat.age_ns / NS_PER_S:.0f} s ago"
+            print(
+                f"It hangs: it said that it lives {said}. Its watchdog cancels what is open; look"
+                " at the broker's own list."
+            )
     else:
         print("No desk is alive there. Orders that are open at the broker stay open: cancel them.")
     return 0

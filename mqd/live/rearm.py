@@ -56,8 +56,8 @@ def rearm(
         if waiting:
             names = "; ".join(f"{row['id']} {row['fate']}" for row in waiting[:NAMED])
             raise RearmRefused(
-                f"{len(waiting)} order(s) are open ({names}); cancel what works, and start the"
-                " desk, which asks for what is in doubt"
+                f"{len(waiting)} order(s) are open ({names}); 'mqd kill', then start the desk:"
+                " it asks for what is in doubt, cancels what works, and ends"
             )
         latches = [latch for latch in read_latches(folder) if latch.level in levels]
         _note(folder, latches, reason, now_ns)

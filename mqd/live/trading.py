@@ -42,6 +42,7 @@ from mqd.live.paced_run import PacedDone
 from mqd.live.plan import MarketPlan
 from mqd.live.realtime_run import RealtimeRun, Terms
 from mqd.live.rounds import Rounds
+from mqd.live.status import open_orders
 from mqd.live.view import DeskView
 from mqd.live.watchdog import WatchdogProcess
 from mqd.log_reader import read
@@ -98,10 +99,24 @@ def _refuse(config: LiveConfig) -> None:
 
 
 def _refuse_latches(folder: StateFolder) -> None:
-    """Refuse to start on KILL and HALT; REDUCE_ONLY starts, and reduces."""
-    if folder.latches.level >= LatchLevel.HALT:
-        said = "; ".join(f"{k.name}: {why}" for k, why in folder.latches.reasons.items())
+    """Refuse to start on KILL and HALT; REDUCE_ONLY starts, and reduces.
+
+    With KILL a desk whose log has open orders starts all the same: it hears what became of them,
+    cancels what is left and ends. Without that neither start nor rearm would be possible.
+    """
+    level = folder.latches.level
+    if level < LatchLevel.HALT:
+        return
+    said = "; ".join(f"{k.name}: {why}" for k, why in folder.latches.reasons.items())
+    left = len(open_orders(folder.path))
+    if not left:
         raise DeskRefused(f"a latch is set ({said}); find out why, then 'mqd rearm'")
+    if level is not LatchLevel.KILL:
+        raise DeskRefused(
+            f"a latch is set ({said}) and {left} order(s) are open in the log; 'mqd kill', then"
+            " start again: the desk cancels them and ends. Then 'mqd rearm'"
+        )
+    logs.get_logger("start").warning("settles_only", open_orders=left, latches=said)
 
 
 class _Opening(NamedTuple):

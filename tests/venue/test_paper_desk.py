@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from mqd.log_reader import read
-from tests.venue.paper_world import mqd, said, start_venue, write_config
+from tests.venue.paper_world import ACCOUNT_ID, mqd, said, start_venue, write_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("rehearsal")]
 PACE = 600
@@ -171,6 +171,52 @@ def test_the_anchor_is_a_session(tmp_path, still):
     plan = market_plan(config, int(datetime(2022, 5, 20, tzinfo=UTC).timestamp()) * 10**9)
     assert plan.first_ns == int(opens.timestamp()) * 10**9
     assert plan.extras == ("vwap", "trade_count")
+
+
+HOLDER = """
+import mqd
+
+
+class Holder(mqd.Strategy):
+    stop_loss_frac: float = mqd.param(0.2, low=0.0, high=0.5)
+
+    def features(self, bars):
+        return {"mean": mqd.indicators.sma(bars.close, 2)}
+
+    def decide(self, now, position):
+        return 1.0
+"""
+
+
+def test_a_killed_desk_that_died_is_settled_and_rearmed_by_commands_alone(tmp_path):
+    """Its stop works at the venue; start and rearm must not refuse each other."""
+    state = tmp_path / "state"
+    (tmp_path / "holder.py").write_text(HOLDER)
+    with start_venue(tmp_path, PACE) as venue:
+        config = write_config(tmp_path, venue, strategy=f"{tmp_path}/holder.py:Holder")
+        text = config.read_text()
+        config.write_text(text.replace("fast = 3\nslow = 8\n", ""))
+        signed = {"APCA-API-KEY-ID": venue.key_id, "APCA-API-SECRET-KEY": venue.secret}
+
+        def working():
+            orders = requests.get(f"{venue.url}/v2/orders", headers=signed, timeout=10).json()
+            return [one["type"] for one in orders]
+
+        desk = mqd("paper", config, "--rehearsal", f"{PACE}x", "--json")
+        wait_for(lambda: "stop" in working())
+        desk.kill()
+        desk.communicate()
+        assert said(mqd("kill", config, "--reason", "the test says so"))[0] == 0
+        rearm = ("rearm", config, "--reason", "seen", "--account", ACCOUNT_ID)
+        code, _, why = said(mqd(*rearm))
+        assert code != 0
+        assert "'mqd kill', then start the desk" in why
+        code, told, why = said(mqd("paper", config, "--rehearsal", f"{PACE}x", "--json"))
+        assert (code, told["killed"], told["breaks"]) == (0, True, []), why
+        assert working() == []
+        code, _, why = said(mqd(*rearm))
+        assert code == 0, why
+    assert "intent" not in kinds(state)[kinds(state).index("kill") :]
 
 
 def test_an_order_placed_by_hand_during_a_session_freezes_its_symbol_and_is_left_alone(tmp_path):
