@@ -53,6 +53,7 @@ class SimulatedBroker:
         self._marks: dict[str, int] = {}
         self._now = self._sent_ns = self._opens_ns = 0
         self._step = self._executions = self._sequence = 0
+        self.halted: set[str] = set()  # by hand, until taken out; the model's halts come besides
         self._opening = False
 
     def connect(self, account: VenueAccount) -> None:
@@ -250,6 +251,8 @@ class SimulatedBroker:
         """Return True when the symbol's bar has volume and no halt."""
         tape, row = self._tapes[symbol], self._row[symbol]
         opened = tape.ts_open[row]
+        if symbol in self.halted:
+            return False
         return tape.capacity[row] >= 0 and not any(
             halted == symbol and start <= opened < end for halted, start, end in self._model.halts
         )

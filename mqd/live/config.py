@@ -147,7 +147,7 @@ class _Reader:
         limits_file = self.path("orders", "limits")
         endpoint = self.endpoint(mode)
         return LiveConfig(
-            file=file, mode=mode, strategy=self.text("", "strategy"),
+            file=file, mode=mode, strategy=self.strategy(),
             parameters=self.parameters(), allocation=self.fraction("", "allocation", "1"),
             symbols=symbols, timeframe=self.timeframe(),
             calendar=self.one_of("universe", "calendar", CALENDARS, "XNYS"),
@@ -211,12 +211,18 @@ class _Reader:
 
     # --- what trades ---------------------------------------------------------------------------
 
+    def strategy(self) -> str:
+        """Return what names the strategy; a file's path is relative to this configuration."""
+        text = self.text("", "strategy")
+        file, colon, name = text.rpartition(":")
+        return f"{self.folder / file}{colon}{name}" if file.endswith(".py") else text
+
     def parameters(self) -> dict[str, Any]:
         """Return the strategy's parameters, after it was found and has taken them."""
         given = self.toml.table("parameters")
         words = {k: float(v) if isinstance(v, Decimal) else v for k, v in given.items()}
         try:
-            kind = resolve(self.text("", "strategy"))
+            kind = resolve(self.strategy())
         except MqdError as error:
             raise self.bad("", "strategy", str(error)) from error
         try:

@@ -193,7 +193,7 @@ def test_a_killed_desk_that_died_is_settled_and_rearmed_by_commands_alone(tmp_pa
     state = tmp_path / "state"
     (tmp_path / "holder.py").write_text(HOLDER)
     with start_venue(tmp_path, PACE) as venue:
-        config = write_config(tmp_path, venue, strategy=f"{tmp_path}/holder.py:Holder")
+        config = write_config(tmp_path, venue, strategy="holder.py:Holder")
         text = config.read_text()
         config.write_text(text.replace("fast = 3\nslow = 8\n", ""))
         signed = {"APCA-API-KEY-ID": venue.key_id, "APCA-API-SECRET-KEY": venue.secret}

@@ -230,3 +230,16 @@ def test_any_edit_of_the_sample_is_a_configuration_or_a_sentence(place, cut, put
 def test_a_file_that_is_not_there_is_a_sentence(tmp_path):
     with pytest.raises(BadLiveConfig, match="cannot be read"):
         read_config(tmp_path / "none.toml")
+
+
+def test_a_strategy_file_lies_beside_the_configuration(
+    written, tmp_path, monkeypatch, tmp_path_factory
+):
+    rule = (
+        "from mqd.strategy.library.sma_cross import SmaCross\n\n\nclass Mine(SmaCross):\n    pass\n"
+    )
+    (tmp_path / "config/mine.py").write_text(rule)
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    config = written((r'^strategy = "sma_cross"', 'strategy = "mine.py:Mine"'))
+    assert config.strategy == f"{tmp_path / 'config/mine.py'}:Mine"
+    assert type(config.make_strategy()).__name__ == "Mine"
