@@ -53,7 +53,7 @@ class SimulatedBroker:
         self._marks: dict[str, int] = {}
         self._now = self._sent_ns = self._opens_ns = 0
         self._step = self._executions = self._sequence = 0
-        self.halted: set[str] = set()  # by hand, until taken out; the model's halts come besides
+        self.halted: set[str] = set()  # by hand; the model's halts come besides
         self._opening = False
 
     def connect(self, account: VenueAccount) -> None:
@@ -250,11 +250,14 @@ class SimulatedBroker:
     def _trades(self, symbol: str) -> bool:
         """Return True when the symbol's bar has volume and no halt."""
         tape, row = self._tapes[symbol], self._row[symbol]
-        opened = tape.ts_open[row]
-        if symbol in self.halted:
-            return False
-        return tape.capacity[row] >= 0 and not any(
-            halted == symbol and start <= opened < end for halted, start, end in self._model.halts
+        opened, traded = tape.ts_open[row], tape.capacity[row] >= 0
+        return (
+            traded
+            and symbol not in self.halted
+            and not any(
+                halted == symbol and start <= opened < end
+                for halted, start, end in self._model.halts
+            )
         )
 
     def _meets_open(self, resting: Resting) -> bool:
@@ -268,8 +271,7 @@ class SimulatedBroker:
         return row == 0 or day[row] != day[row - 1]
 
     def _fill_at_open(self, resting: Resting) -> None:
-        tape = self._tapes[resting.order.symbol]
-        row = self._row[resting.order.symbol]
+        tape, row = self._tapes[resting.order.symbol], self._row[resting.order.symbol]
         was_triggered = resting.triggered
         ticks = resting.price_at_open(tape, row, self._model.touch_fills)
         if ticks != NO_FILL:

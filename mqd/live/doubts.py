@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from mqd.core.clock import RunClock
 from mqd.core.event import Event, Topic
@@ -10,7 +10,7 @@ from mqd.core.execution_report import ExecutionReport
 from mqd.core.order import Order, OrderStatus, Pending
 from mqd.desk.loop import Desk
 from mqd.desk.parts import Parts
-from mqd.execution.inquiry import Inquiry
+from mqd.execution.inquiry import WATCH_MAX_NS, Inquiry
 from mqd.orders.state import OrderState
 
 _DOUBTFUL = frozenset({OrderStatus.SUBMITTED, OrderStatus.UNKNOWN})
@@ -54,6 +54,14 @@ class Doubts:
             if state.pending is Pending.CANCEL:
                 self.inquiry.cancel_sent(name, now)
             self._ask(name)
+
+    def watch_given_up(self, states: Iterable[OrderState]) -> None:
+        """Go on watching the orders that an earlier run gave up: one may still turn up."""
+        for state in states:
+            left_ns = state.order.decided_ns + WATCH_MAX_NS - self._clock.now_ns()
+            if state.status is OrderStatus.ABANDONED and left_ns > 0:
+                name = state.order.client_order_id
+                self.inquiry.watch(name, left_ns, self._clock.monotonic_ns())
 
     def work(self) -> None:
         """Ask for what is due, and cancel what lives and should not."""

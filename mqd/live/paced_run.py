@@ -130,6 +130,7 @@ class PacedRun:
         words = {"open_orders": len(found.open_orders), "records": found.n_records}
         desk.parts.journal.write("run.resume", words)
         self._doubts.take_over(found.open_orders)
+        self._doubts.watch_given_up(desk.parts.machine.states())
         hearing.listen()
         connector.take_activities(self._broker.all_activities())
         hearing.listen()

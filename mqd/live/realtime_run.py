@@ -233,6 +233,7 @@ class RealtimeRun:
         desk.parts.journal.write("run.resume", words)
         self.link.know(desk)
         self.doubts.take_over(found.open_orders)
+        self.doubts.watch_given_up(desk.parts.machine.states())
         self.watcher.since(found.since_ns, found.last_ns)
         n_unnamed = found.n_charges - len(found.charges)
         return Booked(found.charges, n_unnamed, flows=found.since_ns is not None)

@@ -47,7 +47,8 @@ class DataHub:
 
     ``authenticate(key, secret)`` returns an account id or None. ``plan`` is "free" or "paid".
     ``prints()`` returns the trades and quotes that belong before the bars that are published; it
-    is asked only while somebody subscribes to them. Every method may be called from any thread.
+    is asked only for bars, and while somebody subscribes to it. Every method may be called from
+    any thread.
     """
 
     def __init__(
@@ -69,10 +70,13 @@ class DataHub:
         """Send messages (``T``, ``S``, ``t`` in int ns) to all who subscribed to them."""
         with self._lock:
             sent = self.faults.data(messages)
-            if sent and self._prints and any(one.wants_prints for one in self._sessions):
+            if self._prints and _closes_a_step(sent) and self._somebody_wants_prints():
                 sent = [*self._prints(), *sent]
             for session in list(self._sessions):
                 session.offer(sent)
+
+    def _somebody_wants_prints(self) -> bool:
+        return any(one.wants_prints for one in self._sessions)
 
     def join(self, session: DataSession) -> int:
         """Take a connection in after its keys were right; return 0, or the error's code."""
@@ -256,6 +260,11 @@ def _read(frame: bytes | str) -> Any:
         return json.loads(frame)
     except ValueError:
         return None
+
+
+def _closes_a_step(messages: Sequence[Message]) -> bool:
+    """Return True for the bars of a step: a status or a revision tells nothing of its trades."""
+    return any(one["T"] in ("b", "d") for one in messages)
 
 
 def _first_of_each_kind(messages: Sequence[Message]) -> list[Message]:

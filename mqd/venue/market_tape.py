@@ -107,6 +107,23 @@ class MarketTape:
             self._base[symbol] = _columns(self.bars[symbol], self.calendar, self.daily)
         return self._base[symbol]
 
+    def newest(self, symbol: str, now_ns: int) -> int:
+        """Return the row of a symbol's newest bar that has closed, -1 before its first."""
+        return int(np.searchsorted(self.base(symbol).end, now_ns, side="right")) - 1
+
+    def revise(self, symbol: str, row: int, **values: float) -> None:
+        """Change a bar by late trades: every later answer shows the new values.
+
+        The trades that the venue shows stay those of the first version.
+        """
+        self.prints(symbol)
+        base = self.base(symbol)
+        changed = {name: getattr(base, name).copy() for name in values}
+        for name, value in values.items():
+            changed[name][row] = value
+        self._base[symbol] = base._replace(**changed)
+        self._frames = {key: one for key, one in self._frames.items() if key[0] != symbol}
+
     def prints(self, symbol: str) -> Prints:
         """Return a symbol's trades."""
         if symbol not in self._prints:

@@ -4,12 +4,13 @@ A halt of the fill model is told when the first bar inside it opens, and its end
 after it opens: the matching knows no finer time. Bands lie 5 % around the newest close, as for a
 stock of tier 1 above 3 USD under the limit-up limit-down plan; the doubled bands near open and
 close, and the mean over five minutes that the plan takes as reference, are left out.
+What is told by hand, over the control path, is in ``notices``.
 Source: Alpaca's real-time stock data messages "s" and "l"; LULD plan, section V.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 Message = dict[str, Any]
@@ -35,21 +36,24 @@ class HaltSigns:
         self._running = [halt for halt in running if opens_ns < halt[2]]
         ended = [halt for halt in running if opens_ns >= halt[2]]
         return [
-            *(_status(halt[0], opens_ns, HALTED) for halt in begun),
-            *(_status(halt[0], opens_ns, RESUMED) for halt in ended),
+            *(status_of(halt[0], opens_ns, HALTED) for halt in begun),
+            *(status_of(halt[0], opens_ns, RESUMED) for halt in ended),
         ]
 
 
-def _status(symbol: str, ts_ns: int, words: dict[str, str]) -> Message:
+def status_of(symbol: str, ts_ns: int, words: Mapping[str, str]) -> Message:
+    """Return a trading status; ``words`` are its codes and what they mean."""
     return {"T": "s", "S": symbol, **words, "t": ts_ns, "z": TAPE}
+
+
+def band_of(symbol: str, ts_ns: int, up: float, down: float) -> Message:
+    """Return a price band."""
+    return {"T": "l", "S": symbol, "u": up, "d": down, "i": "B", "t": ts_ns, "z": TAPE}
 
 
 def bands(closes: Iterable[tuple[str, float]], ts_ns: int) -> list[Message]:
     """Return the band of each symbol whose close is given, prices in cents."""
     return [
-        {
-            "T": "l", "S": symbol, "u": round(px * (1 + BAND_FRAC), 2),
-            "d": round(px * (1 - BAND_FRAC), 2), "i": "B", "t": ts_ns, "z": TAPE,
-        }
+        band_of(symbol, ts_ns, round(px * (1 + BAND_FRAC), 2), round(px * (1 - BAND_FRAC), 2))
         for symbol, px in closes
-    ]  # fmt: skip
+    ]

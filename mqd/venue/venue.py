@@ -73,6 +73,7 @@ class Venue:
         self.data = MarketData(bars)
         self.step = -1
         self.n_bars = self._n_requests = 0
+        self.banded: set[str] = set()  # their price bands are told by hand
         self.cut_sockets: Callable[[], None] = lambda: None
         self._phase = "close"
         self._on_update: list[OnUpdate] = []
@@ -231,7 +232,7 @@ class Venue:
             for action in market.actions.get(step, ()):
                 book.act(action)
             book.wake()
-        self._publish(self._halts.at(self.now_ns))
+        self.publish(self._halts.at(self.now_ns))
         self._misbehave()
         return {"done": False, "step": step, "ts_close": now, "opens_ns": self.now_ns, **self._told}
 
@@ -304,7 +305,7 @@ class Venue:
                 book.follow(symbol, tape.high[row], tape.low[row])
 
     def _emit_bars(self) -> None:
-        """Send the bars of the step that has closed, all symbols in one call."""
+        """Send the bars of the step that has closed, and the bands around them, in one call."""
         tape, rows = self.data.tape, self.market.present_rows
         kind = "d" if tape.daily else "b"
         messages = [
@@ -313,11 +314,11 @@ class Venue:
             if row >= 0
         ]
         self.n_bars += len(messages)
-        self._publish(messages)
-        self._publish(bands(((one["S"], one["c"]) for one in messages), self.now_ns))
+        closes = ((one["S"], one["c"]) for one in messages if one["S"] not in self.banded)
+        self.publish([*messages, *bands(closes, self.now_ns)])
 
-    def _publish(self, messages: list[dict[str, Any]]) -> None:
-        """Send market data, if there is any."""
+    def publish(self, messages: list[dict[str, Any]]) -> None:
+        """Send market data messages (``t`` int ns) to whoever listens, if there are any."""
         for callback in self._on_data if messages else ():
             callback(messages)
 

@@ -1,0 +1,134 @@
+"""What a rehearsal makes the venue say: halts, price bands, bars that late trades have changed.
+
+A symbol halted by hand fills nothing for any account until it is told to trade again. Orders for
+it are taken and rest, cancels and replaces work; what can only trade at once (IOC, FOK, OPG) is
+cancelled, and CLS expires, as in any bar without a trade. Its bars still go out: they are the
+file's. (Alpaca's answer to an order for a halted symbol, 403 and 40310010, is not established;
+the fault ``halted_symbol`` gives it.) A symbol's band told by hand ends the venue's own bands for
+it. A changed bar is what the data API shows from then on; what has filled stays filled.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from mqd.venue.errors import Refused
+from mqd.venue.intake import read_amount
+from mqd.venue.market_tape import bar_of
+from mqd.venue.signs import HALTED, RESUMED, Message, band_of, status_of
+from mqd.venue.venue import Venue
+
+REASON: Final = re.compile(r"[A-Z0-9]{0,8}")
+PAUSED: Final = {"sc": "P", "sm": "Volatility Trading Pause", "rm": "Volatility Trading Pause"}
+VOLATILITY: Final = "LUDP"
+BREAKER: Final = "MWC"
+PRICES: Final = ("open", "high", "low", "close")
+
+
+class Notices:
+    """Reads the bodies of the control path; each method tells one message and returns it.
+
+    Raises ``Refused`` with a sentence: 404 for a symbol that the venue does not have, 422 for
+    anything else that is wrong.
+    """
+
+    def __init__(self, venue: Venue) -> None:
+        self._venue = venue
+
+    def status(self, body: Mapping[str, Any]) -> Message:
+        """Halt a symbol, or let it trade again: {"symbol", "halted", "reason"}.
+
+        ``reason`` is a code of the tapes: T1 (news), LUDP (volatility), MWC1 to MWC3 (the whole
+        market); a halt without one is T12.
+        """
+        _refuse_unknown(body, ("symbol", "halted", "reason"))
+        symbol, halted = self._symbol(body), body.get("halted")
+        if not isinstance(halted, bool):
+            raise _wrong(f"halted is {halted!r}: write true or false")
+        reason = body.get("reason", HALTED["rc"] if halted else "")
+        if not isinstance(reason, str) or not REASON.fullmatch(reason):
+            raise _wrong(f"reason is {reason!r}: write a code such as T1, LUDP or MWC1")
+        for book in self._venue.books.values():
+            if halted:
+                book.broker.halted.add(symbol)
+            else:
+                book.broker.halted.discard(symbol)
+        words = _words(reason) if halted else {**RESUMED, "rc": reason}
+        return self._told(status_of(symbol, self._venue.now_ns, words))
+
+    def luld(self, body: Mapping[str, Any]) -> Message:
+        """Tell a symbol's price band: {"symbol", "up", "down"}, prices above 0."""
+        _refuse_unknown(body, ("symbol", "up", "down"))
+        symbol, up, down = self._symbol(body), _amount(body, "up"), _amount(body, "down")
+        if down >= up:
+            raise _wrong(f"down is {down} and up {up}: the lower band lies below the upper one")
+        self._venue.banded.add(symbol)
+        return self._told(band_of(symbol, self._venue.now_ns, float(up), float(down)))
+
+    def updated_bar(self, body: Mapping[str, Any]) -> Message:
+        """Change a symbol's newest bar: {"symbol"} and any of open, high, low, close, volume."""
+        _refuse_unknown(body, ("symbol", *PRICES, "volume"))
+        symbol, tape = self._symbol(body), self._venue.data.tape
+        if tape.daily:
+            raise _wrong("this venue has daily bars: only bars within a day are updated")
+        row = tape.newest(symbol, self._venue.now_ns)
+        if row < 0:
+            raise _wrong(f"{symbol} has no bar yet: close a step first")
+        changed = {
+            name: float(_amount(body, name)) for name in (*PRICES, "volume") if name in body
+        }  # fmt: skip
+        if not changed:
+            raise _wrong("nothing is changed: give any of open, high, low, close, volume")
+        _refuse_shape({name: float(getattr(tape.base(symbol), name)[row]) for name in PRICES}
+                      | changed)  # fmt: skip
+        tape.revise(symbol, row, **changed)
+        return self._told({"T": "u", "S": symbol, **bar_of(tape.base(symbol), row)})
+
+    def _symbol(self, body: Mapping[str, Any]) -> str:
+        asked = body.get("symbol")
+        if not isinstance(asked, str) or asked not in self._venue.scene.scales:
+            known = ", ".join(self._venue.bars.symbols[:5])
+            raise Refused(404, 0, f"symbol is {asked!r}: this venue has {known}")
+        return asked
+
+    def _told(self, message: Message) -> Message:
+        self._venue.publish([message])
+        return message
+
+
+def _words(reason: str) -> dict[str, str]:
+    """Return the codes of a halt for a reason."""
+    if reason == VOLATILITY:
+        return {**PAUSED, "rc": reason}
+    if reason.startswith(BREAKER):
+        return {**HALTED, "rc": reason, "rm": "Market Wide Circuit Breaker Halt"}
+    return {**HALTED, "rc": reason}
+
+
+def _amount(body: Mapping[str, Any], name: str) -> Decimal:
+    value = read_amount(body, name)
+    if value is None:
+        raise _wrong(f"{name} is missing: write a number above 0")
+    return value
+
+
+def _refuse_shape(bar: Mapping[str, float]) -> None:
+    edges = bar["open"], bar["close"]
+    if bar["high"] < max(edges) or bar["low"] > min(edges):
+        raise _wrong(
+            f"the bar would open at {edges[0]} and close at {edges[1]} beyond its low {bar['low']}"
+            f" or its high {bar['high']}: give those too"
+        )
+
+
+def _refuse_unknown(body: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    unknown = sorted(set(body) - set(known))
+    if unknown:
+        raise _wrong(f"{unknown[0]!r} is unknown: write {', '.join(known)}")
+
+
+def _wrong(why: str) -> Refused:
+    return Refused(422, 0, why)
