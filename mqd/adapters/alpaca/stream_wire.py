@@ -28,7 +28,7 @@ class BadFrame(MqdError):
 def decode_trading(frame: str | bytes) -> dict[str, Any]:
     """Return a frame of ``/stream`` (text or binary JSON); raise ``BadFrame``."""
     try:
-        message = json.loads(frame, parse_float=Decimal)
+        message = json.loads(frame, parse_float=Decimal, parse_constant=_no_number)
     except (ValueError, ArithmeticError, RecursionError) as error:  # Decimal has its own overflow
         raise BadFrame(f"A frame of the trading stream is no JSON ({type(error).__name__}).") from (
             error
@@ -56,6 +56,10 @@ def decode_data(frame: str | bytes) -> list[dict[str, Any]]:
     if not all(isinstance(one, dict) for one in messages):
         raise BadFrame("A frame of market data holds something that is no object.")
     return messages
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number")
 
 
 def _listed(decoded: Any) -> list[Any]:

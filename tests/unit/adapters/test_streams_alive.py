@@ -127,7 +127,12 @@ DEEP = "[" * 100_000
 LONG = '{"data":' + "9" * 5000 + "}"
 
 
-@pytest.mark.parametrize("frame", [OVERFLOW, DEEP, LONG, OVERFLOW.encode(), DEEP.encode()])
+NOT_A_NUMBER = '{"stream":"trade_updates","data":{"price":NaN,"qty":Infinity}}'
+
+
+@pytest.mark.parametrize(
+    "frame", [OVERFLOW, DEEP, LONG, OVERFLOW.encode(), DEEP.encode(), NOT_A_NUMBER]
+)
 def test_trading_frames_that_no_reader_can_hold_are_bad_frames(frame):
     with pytest.raises(BadFrame, match="trading stream is no JSON"):
         decode_trading(frame)
