@@ -250,15 +250,10 @@ class SimulatedBroker:
     def _trades(self, symbol: str) -> bool:
         """Return True when the symbol's bar has volume and no halt."""
         tape, row = self._tapes[symbol], self._row[symbol]
-        opened, traded = tape.ts_open[row], tape.capacity[row] >= 0
-        return (
-            traded
-            and symbol not in self.halted
-            and not any(
-                halted == symbol and start <= opened < end
-                for halted, start, end in self._model.halts
-            )
-        )
+        opened, halts = tape.ts_open[row], self._model.halts
+        if tape.capacity[row] < 0 or symbol in self.halted:
+            return False
+        return not any(one == symbol and start <= opened < end for one, start, end in halts)
 
     def _meets_open(self, resting: Resting) -> bool:
         order = resting.order

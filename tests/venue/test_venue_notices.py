@@ -258,14 +258,15 @@ def test_a_changed_bar_changes_the_longer_bars_that_hold_it():
     venue = venue_by_hand()
     with served(venue) as port:
         one = Told(venue, port)
-        one.step()
-        one.step()
+        for _ in range(5):
+            one.step()
         query = {"symbols": "AAA", "timeframe": "1Hour", "start": "2024-03-04"}
-        before = ask(venue, "GET", "/v2/stocks/bars", query=query).body["bars"]["AAA"][0]
-        one.say("updated_bar", symbol="AAA", high="104")
-        after = ask(venue, "GET", "/v2/stocks/bars", query=query).body["bars"]["AAA"][0]
+        before = ask(venue, "GET", "/v2/stocks/bars", query=query).body["bars"]["AAA"]
+        one.say("updated_bar", symbol="AAA", high="114")
+        after = ask(venue, "GET", "/v2/stocks/bars", query=query).body["bars"]["AAA"]
         one.http.close()
-    assert (before["h"], after["h"]) == (101, 104)
+    assert [bar["h"] for bar in before] == [102, 110]
+    assert [bar["h"] for bar in after] == [102, 114]
 
 
 # --- bodies --------------------------------------------------------------------------------------
