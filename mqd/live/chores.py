@@ -107,9 +107,14 @@ class Latches:
             self._watcher.ask_snapshot()
         if self._calm_ns(session.desk) >= CALM_NS:
             session.stop("killed")
-        elif self._empty_ns is None and now >= self._sweep_ns:
+        elif now >= self._sweep_ns and (self._empty_ns is None or self._is_unheard(now)):
             self._sweep_ns = now + CALM_NS
             self._sweep()
+
+    def _is_unheard(self, now: int) -> bool:
+        """Return whether the venue's newest list is old: nobody knows what is open by now."""
+        latest = self._watcher.latest
+        return latest is None or now - latest.told_mono_ns > 2 * CALM_NS
 
     def _calm_ns(self, desk: Desk) -> int:
         """Return how long nothing has been open, by the lists that were asked for since."""
@@ -121,7 +126,7 @@ class Latches:
             self._empty_ns = None
             return 0
         if self._empty_ns is None:
-            self._empty_ns = asked_ns
+            self._empty_ns = latest.told_mono_ns
         return asked_ns - self._empty_ns
 
     def _sweep(self) -> None:

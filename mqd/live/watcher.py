@@ -30,7 +30,8 @@ class Errand(NamedTuple):
 
 
 class VenueSnapshot(NamedTuple):
-    """The venue's side at one time. ``asked_mono_ns`` is when the first question went out."""
+    """The venue's side at one time. ``asked_mono_ns`` is when the first question went out,
+    ``told_mono_ns`` when the last answer had come."""
 
     asked_mono_ns: int
     positions: dict[str, Position]
@@ -38,6 +39,7 @@ class VenueSnapshot(NamedTuple):
     account_: Account
     activities: list[dict[str, Any]]
     clock_ns: int
+    told_mono_ns: int
 
 
 class SnapshotBroker:
@@ -156,7 +158,7 @@ class Watcher:
         self._untold += self.account.new()
         found = VenueSnapshot(
             asked, connector.positions(), connector.open_orders(), connector.account(),
-            self._untold, connector.clock_ns(),
+            self._untold, connector.clock_ns(), self._clock.monotonic_ns(),
         )  # fmt: skip
         self._untold = []
         return found

@@ -17,7 +17,7 @@ class World:
 
     def __init__(self):
         self.now = 100 * NS_PER_S
-        self.open, self.ours, self.down = [], [], False
+        self.open, self.ours, self.down, self.slow_ns = [], [], False, 0
         self.latest, self.wanted = None, False
         self.sweeps, self.written, self.cancelled, self.stopped = [], [], [], ""
         self.switch = KillSwitch()
@@ -51,7 +51,10 @@ class World:
             self.latches(self)
             if self.wanted and not self.down:
                 self.wanted = False
-                self.latest = SimpleNamespace(asked_mono_ns=self.now + 1, orders=list(self.open))
+                self.latest = SimpleNamespace(
+                    asked_mono_ns=self.now + 1, told_mono_ns=self.now + 1 + self.slow_ns,
+                    orders=list(self.open),
+                )  # fmt: skip
             self.now += NS_PER_S // 10
 
 
@@ -128,9 +131,29 @@ def test_a_venue_that_cannot_be_asked_is_asked_to_cancel_again_and_again(world):
 
 def test_a_list_from_before_the_kill_proves_nothing(world):
     world.down = True
-    world.latest = SimpleNamespace(asked_mono_ns=world.now - 60 * NS_PER_S, orders=[])
+    before = world.now - 60 * NS_PER_S
+    world.latest = SimpleNamespace(asked_mono_ns=before, told_mono_ns=before, orders=[])
     world.live(2)
     world.down = False
     world.live(3)
     assert world.latest.asked_mono_ns > 100 * NS_PER_S
+    assert world.stopped == ""
+
+
+def test_a_slow_first_answer_does_not_count_as_calm(world):
+    """Its list was read three seconds after the first question went out."""
+    world.slow_ns = 3 * NS_PER_S
+    world.live(7)
+    assert world.stopped == ""
+    world.slow_ns = 0
+    world.live(6)
+    assert world.stopped == "killed"
+
+
+def test_a_venue_that_falls_silent_after_one_empty_list_is_asked_to_cancel_again(world):
+    world.live(1)
+    assert world.sweeps == [0]
+    world.down = True
+    world.live(20)
+    assert world.sweeps == [0, 10, 15, 20]
     assert world.stopped == ""

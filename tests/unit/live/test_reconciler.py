@@ -63,7 +63,7 @@ class World:
         self.now += int(passed_s * NS_PER_S)
         if tell:
             account = SimpleNamespace(settled_quanta=0)
-            self.snapshots = [VenueSnapshot(self.now, {}, [], account, [], 0)]
+            self.snapshots = [VenueSnapshot(self.now, {}, [], account, [], 0, self.now)]
         self.reconciler(self)
 
 
@@ -85,7 +85,7 @@ def test_a_snapshot_from_before_the_last_order_is_not_compared(world):
     world.engine.n_sent = 1
     asked_at = world.now
     account = SimpleNamespace(settled_quanta=0)
-    world.snapshots = [VenueSnapshot(asked_at, {}, [], account, [], 0)]
+    world.snapshots = [VenueSnapshot(asked_at, {}, [], account, [], 0, world.now)]
     world.turn()
     assert world.compared == []
 
@@ -94,7 +94,7 @@ def test_a_busy_desk_asks_again_once_a_second_and_no_oftener(world):
     for _ in range(100):
         world.engine.n_sent += 1
         account = SimpleNamespace(settled_quanta=0)
-        world.snapshots = [VenueSnapshot(world.now, {}, [], account, [], 0)]
+        world.snapshots = [VenueSnapshot(world.now, {}, [], account, [], 0, world.now)]
         world.turn(0.1)
     assert world.compared == []
     gaps = [b - a for a, b in pairwise(world.asked)]
