@@ -19,8 +19,9 @@ def app_of(venue: Venue, *, control_token: str = "", stepped: bool = True) -> Fa
     app = FastAPI(title="mqd venue", docs_url=None, redoc_url=None)
     listeners = Listeners(venue)
     hub = DataHub(
-        venue.account_id, faults=venue.faults,
+        venue.account_id, plan=venue.data.plan, faults=venue.faults,
         prints=lambda: venue.data.prints_of(venue.market.present_rows),
+        days=lambda: venue.data.days_of(venue.market.present_rows, venue.now_ns),
     )  # fmt: skip
     venue.on_data(hub.publish)
 

@@ -25,7 +25,7 @@ _LOADING = (
 )  # fmt: skip
 _KNOWN = frozenset(
     {*_LOADING, "data", "cash", "costs", "fills", "multiplier", "account", "pace", "accounts",
-     "control_token", "faults", "port", "buying_power", "rate_max"}
+     "control_token", "faults", "port", "buying_power", "rate_max", "plan"}
 )  # fmt: skip
 
 
@@ -33,7 +33,7 @@ _KNOWN = frozenset(
 class VenueConfig:
     """What the process runs. ``pace`` is "step", or simulated seconds a real second.
 
-    ``refuses_unpayable`` and ``rate_max``: see ``Venue``.
+    ``refuses_unpayable``, ``rate_max`` and ``plan``: see ``Venue``.
     """
 
     bars: Bars
@@ -45,6 +45,7 @@ class VenueConfig:
     port: int
     refuses_unpayable: bool
     rate_max: int | None
+    plan: str
 
 
 def read_config(path: Path) -> VenueConfig:
@@ -63,6 +64,9 @@ def read_config(path: Path) -> VenueConfig:
     buying_power = words.get("buying_power", "trim" if pace == "step" else "refuse")
     if buying_power not in ("trim", "refuse"):
         raise VenueConfigWrong("buying_power", f"is {buying_power!r}; write trim or refuse")
+    plan = words.get("plan", "paid")
+    if plan not in ("free", "paid"):
+        raise VenueConfigWrong("plan", f"is {plan!r}; write free or paid")
     return VenueConfig(
         bars=bars, settings=settings, accounts=_accounts(words.get("accounts")),
         faults=FaultPlan.from_dict(words.get("faults")), pace=pace,
@@ -70,6 +74,7 @@ def read_config(path: Path) -> VenueConfig:
         port=_whole(words.get("port", 0), "port", 65535),
         refuses_unpayable=buying_power == "refuse",
         rate_max=_rate(words.get("rate_max", None if pace == "step" else 200)),
+        plan=plan,
     )  # fmt: skip
 
 

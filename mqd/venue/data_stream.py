@@ -47,8 +47,9 @@ class DataHub:
 
     ``authenticate(key, secret)`` returns an account id or None. ``plan`` is "free" or "paid".
     ``prints()`` returns the trades and quotes that belong before the bars that are published; it
-    is asked only for bars, and while somebody subscribes to it. Every method may be called from
-    any thread.
+    is asked only for bars, and while somebody subscribes to them. ``days()`` returns the day bars
+    so far, which go out behind the bars to those who subscribe to dailyBars. Every method may be
+    called from any thread.
     """
 
     def __init__(
@@ -58,9 +59,10 @@ class DataHub:
         plan: str = "paid",
         faults: FaultPlan | None = None,
         prints: Callable[[], list[Message]] | None = None,
+        days: Callable[[], list[Message]] | None = None,
     ) -> None:
         self.authenticate = authenticate
-        self._prints = prints
+        self._prints, self._days = prints, days
         self.plan = plan
         self.faults = faults or FaultPlan()
         self._sessions: list[DataSession] = []
@@ -70,13 +72,15 @@ class DataHub:
         """Send messages (``T``, ``S``, ``t`` in int ns) to all who subscribed to them."""
         with self._lock:
             sent = self.faults.data(messages)
-            if self._prints and _closes_a_step(sent) and self._somebody_wants_prints():
-                sent = [*self._prints(), *sent]
+            if _closes_a_step(sent):
+                before = self._prints and self._wanted("trades", "quotes") and self._prints()
+                after = self._days and self._wanted("dailyBars") and self._days()
+                sent = [*(before or ()), *sent, *(after or ())]
             for session in list(self._sessions):
                 session.offer(sent)
 
-    def _somebody_wants_prints(self) -> bool:
-        return any(one.wants_prints for one in self._sessions)
+    def _wanted(self, *channels: str) -> bool:
+        return any(one.hears(*channels) for one in self._sessions)
 
     def join(self, session: DataSession) -> int:
         """Take a connection in after its keys were right; return 0, or the error's code."""
@@ -161,10 +165,9 @@ class DataSession:
         self._hub.leave(self)
         self._close()
 
-    @property
-    def wants_prints(self) -> bool:
-        """True while trades or quotes are subscribed to."""
-        return bool(self._lists["trades"] or self._lists["quotes"])
+    def hears(self, *channels: str) -> bool:
+        """Return True while any of the channels is subscribed to."""
+        return any(self._lists[name] for name in channels)
 
     def offer(self, messages: Sequence[Message]) -> None:
         """Send those messages that the client subscribed to, in batches."""

@@ -112,6 +112,7 @@ def read_order(body: Mapping[str, Any], scale: Scale) -> Wanted:
         read_ticks(body, "trail_price", scale), _trail_units(body),
         *_legs(body, scale), read_client_id(body),
     )  # fmt: skip
+    _refuse_words(body, wanted)
     _refuse_extended(body, wanted)
     _refuse_prices(wanted)
     _refuse_groups(wanted)
@@ -142,6 +143,15 @@ def _legs(body: Mapping[str, Any], scale: Scale) -> tuple[int, int, int]:
         read_ticks(loss, "stop_price", scale),
         read_ticks(loss, "limit_price", scale),
     )
+
+
+def _refuse_words(body: Mapping[str, Any], wanted: Wanted) -> None:
+    """Refuse an intent of the other side, and a notional finer than cents."""
+    intent, side = body.get("position_intent"), body["side"]
+    if intent not in (None, "", f"{side}_to_open", f"{side}_to_close"):
+        raise unprocessable(f"invalid position_intent {intent} for side {side}")
+    if wanted.notional is not None and wanted.notional != round(wanted.notional, 2):
+        raise unprocessable("notional value must be limited to 2 decimal places")
 
 
 def _refuse_extended(body: Mapping[str, Any], wanted: Wanted) -> None:

@@ -92,6 +92,19 @@ class MarketData:
             for one in self._prints(symbol, row, part)
         ]
 
+    def days_of(self, rows: Sequence[int], now_ns: int) -> list[Row]:
+        """Return the day bars so far of the symbols that traded in a step; ``t`` int ns.
+
+        None where the venue's own bars are daily: those go out as they are.
+        """
+        if self.tape.daily:
+            return []
+        found = []
+        for symbol, _ in self._present(rows):
+            columns = self.tape.bars_of(symbol, DAY, "raw", now_ns)
+            found.append({"T": "d", "S": symbol, **bar_of(columns, len(columns.t) - 1)})
+        return found
+
     def _present(self, rows: Sequence[int]) -> Iterator[tuple[str, int]]:
         return ((s, row) for s, row in zip(self._bars.symbols, rows, strict=True) if row >= 0)
 

@@ -24,7 +24,7 @@ _ORDER: dict[str, Any] = {
         TRAIL_RATE: _AMOUNT, "extended_hours": {"type": ["boolean", "null"]},
         "client_order_id": {"type": ["string", "null"], "maxLength": 128},
         "order_class": {"enum": ["", "simple", "bracket", "oco", "oto", None]},
-        "take_profit": _LEG, "stop_loss": _LEG,
+        "take_profit": _LEG, "stop_loss": _LEG, "position_intent": {"type": ["string", "null"]},
     },
 }  # fmt: skip
 _REPLACEMENT: dict[str, Any] = {

@@ -52,6 +52,7 @@ class Venue:
 
     ``accounts`` start with ``settings.cash`` each. ``refuses_unpayable``: see ``OrderDesk``.
     ``rate_max``: requests a minute of the venue's time and account, None for no limit.
+    ``plan`` of market data: "paid", or "free": no recent SIP data, 30 symbols of trades, quotes.
     Single-threaded: every call comes from one thread. Raises what ``scales_of`` raises.
     """
 
@@ -64,13 +65,14 @@ class Venue:
         faults: FaultPlan | None = None,
         refuses_unpayable: bool = False,
         rate_max: int | None = None,
+        plan: str = "paid",
     ) -> None:
         scales, quantum = scales_of(bars, settings.cash)
         self.bars, self.settings = bars, settings
         self.market = Market(bars, scales, settings.fills.participation_frac)
         self.scene = Scene(bars, self.market, scales, settings.account)
         self.faults = faults or FaultPlan()
-        self.data = MarketData(bars)
+        self.data = MarketData(bars, plan)
         self.step = -1
         self.n_bars = self._n_requests = 0
         self.banded: set[str] = set()  # their price bands are told by hand

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import functools
 import threading
-import warnings
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any, Final
 
+from mqd.adapters.alpaca.sdk import quietly
 from mqd.adapters.alpaca.socket_link import Revealed
 from mqd.adapters.alpaca.stream_wire import instant_ns
 from mqd.core.clock import NS_PER_S, iso
@@ -74,8 +74,7 @@ class AlpacaHistory:
         self.name, self.feed = f"alpaca ({feed})", feed
         self._clock = clock
         self._wait = wait or threading.Event().wait
-        with warnings.catch_warnings():  # the SDK imports what websockets deprecates
-            warnings.simplefilter("ignore", DeprecationWarning)
+        with quietly():
             from alpaca.data.historical import StockHistoricalDataClient
             from alpaca.data.historical.corporate_actions import CorporateActionsClient
         words: Row = {

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import warnings
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
@@ -24,6 +23,7 @@ from requests.auth import AuthBase
 from mqd.adapters.alpaca.budget import Budget
 from mqd.adapters.alpaca.errors import NotSent, VenueLies, VenueRefused, VenueUnreachable
 from mqd.adapters.alpaca.keys import SHOWN, Keys
+from mqd.adapters.alpaca.sdk import quietly
 from mqd.core.clock import NS_PER_S, WallClock
 from mqd.core.protocols import Clock
 from mqd.errors import UsageError
@@ -250,8 +250,7 @@ class AlpacaSession:
 
 def _tamed_client(url: str, keys: Keys) -> TradingClient:
     """Return alpaca-py's client: without its own retries, without proxies, without our keys."""
-    with warnings.catch_warnings():  # the SDK imports what websockets deprecates
-        warnings.simplefilter("ignore", DeprecationWarning)
+    with quietly():
         from alpaca.trading.client import TradingClient
     client = TradingClient(SHOWN, SHOWN, raw_data=True, url_override=url)
     client._retry = 0

@@ -22,7 +22,13 @@ ANSWER_S: Final = 10.0
 PING_S: Final = 10.0
 FRAME_BYTES_MAX: Final = 16 * 2**20
 GOOD_AFTER_NS: Final = 5 * NS_PER_S
-REFUSALS: Final = {402: True, 409: True, 411: True, 405: False, 406: False}
+REFUSALS: Final = {402: True, 405: True, 409: True, 411: True, 406: False}
+FREE_SYMBOLS: Final = 30
+ADVICE: Final = {
+    406: "another connection with this account's keys is open: end the other desk or notebook",
+    409: 'the plan of these keys does not have this feed: write feed = "iex", or take a plan that'
+    " has it",
+}
 _log = logging.getLogger("mqd.alpaca.socket")
 _log.setLevel(logging.WARNING)  # at DEBUG websockets writes frames, and our keys are in one
 
@@ -283,7 +289,7 @@ class DataLink(Link):
             messages = decode_data(await self._receive(socket))
             for message in messages:
                 if message.get("T") == "error":
-                    raise _refusal(message)
+                    raise self._refusal(message)
             self._hand_over(messages)
             if any(one.get("T") == kind and text in {None, one.get("msg")} for one in messages):
                 return
@@ -292,7 +298,7 @@ class DataLink(Link):
         messages = decode_data(frame)
         for message in messages:
             if message.get("T") == "error":
-                self.state.last_error = str(_refusal(message))
+                self.state.last_error = str(self._refusal(message))
         self._hand_over(messages)
 
     def _hand_over(self, messages: list[dict[str, Any]]) -> None:
@@ -306,8 +312,19 @@ class DataLink(Link):
             self.state.n_messages += len(data)
             self._call(self._on_data, data)
 
+    def _refusal(self, message: dict[str, Any]) -> StreamRefused:
+        """Return an error of the server's with what to do about it."""
+        code, final, advice = message.get("code"), False, ""
+        if isinstance(code, int):
+            final = REFUSALS.get(code, False)
+            advice = self._too_many() if code == 405 else ADVICE.get(code, "")
+        why = f"the server answered {code} ({message.get('msg')})"
+        return StreamRefused(f"{why}: {advice}" if advice else why, final=final)
 
-def _refusal(message: dict[str, Any]) -> StreamRefused:
-    code = message.get("code")
-    why = f"the server answered {code} ({message.get('msg')})"
-    return StreamRefused(why, final=REFUSALS.get(code, False) if isinstance(code, int) else False)
+    def _too_many(self) -> str:
+        wanted = {*self._wanted.get("trades", ()), *self._wanted.get("quotes", ())}
+        return (
+            f"we ask for trades and quotes of {len(wanted)} symbols, and the free plan of market"
+            f" data gives {FREE_SYMBOLS}: take symbols out of the configuration, or a plan without"
+            " that limit"
+        )

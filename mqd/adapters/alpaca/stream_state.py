@@ -39,9 +39,9 @@ class SocketState:
     ``last_alive_mono_ns`` of the last sign of life, a pong too (0: not connected); ``channels``
     are those that the server confirmed, while it listens; ``last_error``
     says why the last connection ended or was refused, "" while all is well; ``refused`` is True
-    after wrong keys or a missing right. ``n_connects`` counts connections that opened,
-    ``n_gaps`` those after the first that listen again, ``n_callback_errors`` callbacks that
-    raised and ``n_bad_frames`` frames that nobody can read.
+    after wrong keys, a missing right, or more symbols than the plan gives. ``n_connects`` counts
+    connections that opened, ``n_gaps`` those after the first that listen again,
+    ``n_callback_errors`` callbacks that raised and ``n_bad_frames`` frames that nobody can read.
     """
 
     kind: str
