@@ -300,7 +300,7 @@ def test_daily_bars_go_out_stamped_at_new_yorks_midnight():
     assert pd.Timestamp(bar["t"]) == pd.Timestamp("2024-03-04 05:00")
 
 
-def test_all_bars_of_a_step_go_out_at_its_close_in_one_call():
+def test_all_bars_and_bands_of_a_step_go_out_at_its_close_in_one_call():
     venue = venue_by_hand()
     sent = []
     venue.on_data(sent.append)
@@ -310,8 +310,9 @@ def test_all_bars_of_a_step_go_out_at_its_close_in_one_call():
     assert sent == []
     assert venue.close()["bars"] == 2
     assert [[(one["T"], one["S"]) for one in call] for call in sent] == [
-        [("b", "AAA"), ("b", "BBB")]
+        [("b", "AAA"), ("b", "BBB"), ("l", "AAA"), ("l", "BBB")]
     ]
+    assert [(one["u"], one["d"]) for one in sent[0][2:]] == [(105, 95), (52.5, 47.5)]
     assert pd.Timestamp(sent[0][0]["t"]) == pd.Timestamp("2024-03-04 14:30")
 
 
