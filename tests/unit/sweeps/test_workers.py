@@ -164,7 +164,8 @@ def test_a_killed_worker_costs_no_row_and_doubles_none(client, bars, tmp_path, n
     there = mqd.sweep(mortal(flags), bars, GRID, workers=client, **EVENT)
     assert not any(flags.iterdir())
     client.wait_for_workers(2, timeout=20)
-    assert len(before - set(client.run(os.getpid).values())) == n_killed
+    gone = before - set(client.run(os.getpid).values())
+    assert 1 <= len(gone) <= n_killed  # one that came after the first may be the second to die
     same(there, mqd.sweep(mortal(flags), bars, GRID, **EVENT))
 
 
