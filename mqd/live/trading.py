@@ -230,6 +230,7 @@ def _driven(
             ),
         )  # fmt: skip
         run = RealtimeRun(plan, address_of(config, keys), folder, books, terms)
+        dog.traded = lambda: run.session is not None
         with _stopped_by_signals(run):
             done = run.run()
         reason = "killed" if done.killed else "done"

@@ -29,6 +29,7 @@ from mqd.adapters.alpaca.session import AlpacaSession
 from mqd.core.clock import NS_PER_S, WallClock
 from mqd.errors import MqdError, StateFolderTaken
 from mqd.live.config import LiveConfig, read_config
+from mqd.live.errors import DeskRefused
 from mqd.live.folder import LATCHES, write_atomically
 from mqd.live.status import read_heartbeat
 from mqd.log_files import lock_folder
@@ -154,7 +155,10 @@ class Watchdog:
 
 
 class WatchdogProcess:
-    """The watchdog of a desk as a child process; ``environment`` holds its keys' variables."""
+    """The watchdog of a desk as a child process; ``environment`` holds its keys' variables.
+
+    ``traded()`` says whether the desk had begun its session when it died.
+    """
 
     def __init__(
         self, config: LiveConfig, environment: Mapping[str, str], *, rehearsal: bool
@@ -166,6 +170,7 @@ class WatchdogProcess:
             stdin=subprocess.PIPE, start_new_session=True, text=True, env=dict(environment),
         )  # fmt: skip
         self._clock, self._read_ns, self._said_ns = WallClock(), 0, 0
+        self.traded: Callable[[], bool] = lambda: False
 
     def silent_ns(self) -> int | None:
         """Return how long ago it last said that it lives, None before or once it has ended."""
@@ -206,8 +211,11 @@ class WatchdogProcess:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Tell it that the desk has ended; of one that died of an error it is told nothing."""
-        if kind is None:
+        """Tell it that the desk has ended; of one that died while it traded it is told nothing.
+
+        A start that was refused changed nothing at the venue, so there is nothing to undo.
+        """
+        if kind is None or issubclass(kind, DeskRefused) or not self.traded():
             self.close()
         elif self._process.stdin is not None:
             self._process.stdin.close()

@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 
 from mqd.errors import MqdError
+from mqd.live.errors import DeskRefused
 from mqd.live.watchdog import HANGS_NS, SILENT_NS, Watchdog, WatchdogProcess, opening_ids
 
 
@@ -176,8 +177,14 @@ def test_a_killed_desk_that_hangs_loses_all_its_orders(world):
     assert account.cancelled == [one["id"] for one in ORDERS]
 
 
-@pytest.mark.parametrize("error", [None, OSError("the disk is full")])
-def test_a_desk_that_died_of_an_error_is_not_done(error, monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("error", "traded", "told_done"),
+    [
+        (None, True, True), (OSError("the disk is full"), True, False),
+        (OSError("no route to the venue"), False, True), (DeskRefused("books differ"), True, True),
+    ],
+)  # fmt: skip
+def test_a_desk_that_died_of_an_error_is_not_done(error, traded, told_done, monkeypatch, tmp_path):
     """What the watchdog reads on its standard input: "done", or nothing at all."""
     echo = "import sys; open(sys.argv[-1], 'w').write(repr(sys.stdin.read()))"
     started = subprocess.Popen
@@ -189,11 +196,12 @@ def test_a_desk_that_died_of_an_error_is_not_done(error, monkeypatch, tmp_path):
     monkeypatch.setattr("mqd.live.watchdog.subprocess.Popen", start)
     config = type("Config", (), {"state": tmp_path, "file": tmp_path / "desk.toml"})
     dog = WatchdogProcess(config, {"PATH": ""}, rehearsal=True)
+    dog.traded = lambda: traded
     try:
         with dog:
             if error is not None:
                 raise error
-    except OSError:
+    except (OSError, DeskRefused):
         assert error is not None
     dog._process.wait(20)
-    assert told.read_text() == repr("" if error else "done")
+    assert told.read_text() == repr("done" if told_done else "")
