@@ -11,6 +11,11 @@ from mqd.cli import output
 if TYPE_CHECKING:
     from mqd.live.status import FolderStatus
 
+COUNTERS = (
+    ("bars", "steps"), ("n_passed", "passed as history"), ("late_bars", "bars late"),
+    ("n_late_taken", "taken late"), ("n_backfilled", "back-filled"),
+)  # fmt: skip
+
 
 def status(folder: Path, /, *, json: bool = False) -> int:
     """Show positions, open orders, latches, heartbeat and the last records of a state folder.
@@ -50,8 +55,12 @@ def _lines(found: FolderStatus) -> Iterator[str]:
     if beat is None:
         yield "Heartbeat: none"
     else:
-        state = "alive" if beat.alive else "NOT alive"
+        state = "alive" if beat.alive else "the desk has ended" if beat.stopped else "NOT alive"
         yield f"Heartbeat: {beat.age_ns / NS_PER_S:.1f} s ago, {state} (pid {beat.said.get('pid')})"
+        counted = [(words, beat.counted(name)) for name, words in COUNTERS]
+        told = [f"{words} {n:,}" for words, n in counted if n is not None]
+        if told:
+            yield f"Session: {', '.join(told)}"
     yield f"Positions: {len(found.positions)}"
     for symbol, held in found.positions.items():
         yield f"  {symbol:<8} {held['qty']:>12}  cost {held['cost']}  realized {held['realized']}"

@@ -40,16 +40,16 @@ class Heartbeat:
         self._log = logs.get_logger("heartbeat")
 
     def __call__(self, session: LiveSession) -> None:
-        """Write the heartbeat when it is due."""
+        """Write the heartbeat when it is due; at the end each time: what it says last stays."""
         now = self._wall.monotonic_ns()
-        if now < self._next_ns:
+        if now < self._next_ns and not session.ended:
             return
         self._next_ns = now + BEAT_NS
         parts = session.desk.parts
         try:
             self._folder.beat(
-                self._wall.now_ns(), state="running", bars=session.n_closed,
-                open_orders=parts.blotter.n_open(), late_bars=session.arrivals.late,
+                self._wall.now_ns(), state="running", open_orders=parts.blotter.n_open(),
+                **session.counters(),
             )  # fmt: skip
             self._look_at_room(parts.clock.now_ns())
         except (OSError, LatchNotDurable) as error:

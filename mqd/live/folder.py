@@ -19,9 +19,11 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Self
 
+from mqd.core.clock import WallClock
 from mqd.errors import RunFolderUnusable
 from mqd.live.errors import StateFolderUnsafe
 from mqd.log_files import SystemCalls, lock_folder
@@ -32,6 +34,7 @@ Mode = Literal["rehearsal", "paper", "live"]
 LATCHES: Final = "latches"
 ACCOUNT_FILE: Final = "account.json"
 HEARTBEAT_FILE: Final = "heartbeat.json"
+STOPPED: Final = "stopped"
 RESERVE_FILE: Final = "reserve"
 RESERVE_BYTES: Final = 16 << 20
 FREE_BYTES_MIN: Final = 1 << 30
@@ -65,6 +68,7 @@ class StateFolder:
         self.path = path
         self._lock_fd = lock_fd
         self._free_bytes = free_bytes
+        self._said: dict[str, Any] = {}
         self.latches = KillSwitch(path / LATCHES)
 
     @classmethod
@@ -133,13 +137,20 @@ class StateFolder:
         return ReserveCalls(self.free_reserve)
 
     def beat(self, now_ns: int, **words: Any) -> None:
-        """Say that the desk lives at ``now_ns`` (wall clock); ``words`` are shown by status."""
-        said = json.dumps({"now_ns": now_ns, "pid": os.getpid(), **words}, default=str)
+        """Say that the desk lives at ``now_ns`` (wall clock); ``words`` are shown by status.
+
+        What was said before stays until it is said anew.
+        """
+        self._said |= words
+        said = json.dumps({"now_ns": now_ns, "pid": os.getpid(), **self._said}, default=str)
         write_atomically(self.path / HEARTBEAT_FILE, said.encode(), durable=False)
 
     def close(self) -> None:
-        """Give the folder back. Idempotent."""
+        """Give the folder back; a desk that said that it lives says that it ended. Idempotent."""
         if self._lock_fd >= 0:
+            if self._said.get("state", STOPPED) != STOPPED:
+                with suppress(OSError):  # a full disk keeps no folder
+                    self.beat(WallClock().now_ns(), state=STOPPED)
             fd, self._lock_fd = self._lock_fd, -1
             os.close(fd)
 

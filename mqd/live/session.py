@@ -46,7 +46,8 @@ class LiveSession:
 
     ``chores`` run in their order at every turn of the loop (heartbeat, latches, reconciliation,
     queries of unknown orders). ``catching_up`` is told of the bars that a step lacks.
-    ``stopped`` says why the session ended; ``n_closed`` counts steps, ``n_passed`` those of them
+    ``stopped`` says why the session ended, ``ended`` that its last step is over and only late
+    reports are heard; ``n_closed`` counts steps, ``n_passed`` those of them
     that were taken as history, ``n_late_taken`` late bars that became history.
     """
 
@@ -69,7 +70,7 @@ class LiveSession:
         self._catching_up = catching_up
         self._carry_over = CarryOver()
         self._log = logs.get_logger("session")
-        self.stopped = ""
+        self.stopped, self.ended = "", False
         self._wanted_ns = 0
         self.n_closed = self.n_passed = self.n_late_taken = 0
 
@@ -91,6 +92,17 @@ class LiveSession:
                 break
             self._end(step)
         self.desk.stop()
+        self.ended = True
+
+    def counters(self) -> dict[str, int]:
+        """Return what status shows: steps, those passed as history, bars that came after their
+        step, those of them that became history, and bars that were asked for and filled in."""
+        catching_up = self._catching_up
+        return {
+            "bars": self.n_closed, "n_passed": self.n_passed, "late_bars": self.arrivals.late,
+            "n_late_taken": self.n_late_taken,
+            "n_backfilled": 0 if catching_up is None else catching_up.n_backfilled,
+        }  # fmt: skip
 
     def hear(self) -> None:
         """Take in what has arrived and do the chores that are due."""

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from mqd.core.clock import NS_PER_S
 from mqd.errors import LogDamaged, StoreFailed
 from mqd.live.errors import NoStateFolder
-from mqd.live.folder import ACCOUNT_FILE, HEARTBEAT_FILE, LATCHES
+from mqd.live.folder import ACCOUNT_FILE, HEARTBEAT_FILE, LATCHES, STOPPED
 from mqd.live.last_words import may_be_open, not_over
 from mqd.live.toml_file import TomlFile
 from mqd.log_files import SEGMENT_OPEN
@@ -48,8 +48,18 @@ class Heartbeat(NamedTuple):
 
     @property
     def alive(self) -> bool:
-        """True when it is at most a minute old."""
-        return self.age_ns <= ALIVE_NS
+        """True when it is at most a minute old and not the desk's last word."""
+        return self.age_ns <= ALIVE_NS and not self.stopped
+
+    @property
+    def stopped(self) -> bool:
+        """True when the desk said that it ended."""
+        return self.said.get("state") == STOPPED
+
+    def counted(self, name: str) -> int | None:
+        """Return a counter of the session, None where the desk did not say it."""
+        found = self.said.get(name)
+        return found if type(found) is int else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,8 @@ def test_a_day_with_a_stop_in_it_ends_with_equal_books(tmp_path):
     assert seen.count("run.resume") == 1
     said_last = json.loads((state / "heartbeat.json").read_text())
     assert said_last["state"] == "stopped"
+    assert 0 < said_last["bars"] < 391
+    assert {"n_passed", "late_bars", "n_late_taken", "n_backfilled"} <= said_last.keys()
     assert (state / "watchdog.json").exists()
 
 

@@ -124,6 +124,20 @@ def test_a_dead_heartbeat_is_said(made, capsys):
     assert "NOT alive" in run(capsys, "status", made.path)[1]
 
 
+def test_status_tells_what_the_session_counted_while_it_runs_and_after_its_end(made, capsys):
+    counts = {"bars": 1204, "n_passed": 2, "late_bars": 5, "n_late_taken": 3, "n_backfilled": 4}
+    words = "Session: steps 1,204, passed as history 2, bars late 5, taken late 3, back-filled 4"
+    made.held.beat(WallClock().now_ns(), state="running", **counts)
+    assert words in run(capsys, "status", made.path)[1].splitlines()
+    made.held.close()
+    out = run(capsys, "status", made.path)[1]
+    assert words in out.splitlines()
+    assert ", the desk has ended (pid" in out
+    told = json.loads(run(capsys, "status", made.path, "--json")[1])["heartbeat"]
+    assert (told["alive"], told["state"]) == (False, "stopped")
+    assert {name: told[name] for name in counts} == counts
+
+
 def test_status_of_a_damaged_log_still_shows_the_latches(made, records, capsys):
     made.add(upto(records, "fill"))
     made.held.latches.trip("by hand", 1)

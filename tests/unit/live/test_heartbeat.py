@@ -33,25 +33,36 @@ def world():
     parts = SimpleNamespace(
         blotter=SimpleNamespace(n_open=lambda: 2), clock=SimpleNamespace(now_ns=lambda: 7)
     )
-    arrivals = SimpleNamespace(late=3)
     session = SimpleNamespace(
-        desk=SimpleNamespace(parts=parts), n_closed=5, arrivals=arrivals
-    )  # fmt: skip
+        desk=SimpleNamespace(parts=parts), ended=False, counters=lambda: {"bars": 5, "n_passed": 3}
+    )
     heartbeat, clock = Heartbeat(folder), SimpleNamespace(ns=10**12)
     heartbeat._wall = SimpleNamespace(monotonic_ns=lambda: clock.ns, now_ns=lambda: clock.ns)
 
-    def turn():
-        clock.ns += BEAT_NS
+    def turn(ns=BEAT_NS):
+        clock.ns += ns
         heartbeat(session)
 
+    turn.session = session
     return folder, turn
 
 
 def test_it_says_what_status_shows_and_leaves_the_latches_alone(world):
     folder, turn = world
     turn()
-    assert folder.beats == [{"state": "running", "bars": 5, "open_orders": 2, "late_bars": 3}]
+    assert folder.beats == [{"state": "running", "open_orders": 2, "bars": 5, "n_passed": 3}]
     assert folder.latches.level is LatchLevel.CLEAR
+
+
+def test_at_the_end_it_waits_for_no_second(world):
+    folder, turn = world
+    turn()
+    turn(1)
+    assert len(folder.beats) == 1
+    turn.session.ended = True
+    turn.session.counters = lambda: {"bars": 6, "n_passed": 4}
+    turn(1)
+    assert folder.beats[1]["bars"] == 6
 
 
 def test_below_a_gibibyte_the_desk_may_only_reduce(world):

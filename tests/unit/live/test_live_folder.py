@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mqd.core.clock import WallClock
 from mqd.errors import LogWriteFailed, RunFolderUnusable, StateFolderTaken
 from mqd.live.errors import StateFolderUnsafe
 from mqd.live.folder import (
@@ -243,6 +244,21 @@ def test_the_heartbeat_tells_its_age(tmp_path):
         assert beat.said["pid"] == os.getpid()
         held.beat(2_000)
         assert read_heartbeat(held.path, 60_000_002_000).alive
+    assert not read_heartbeat(tmp_path / "state", 60_000_002_000).stopped
+
+
+def test_a_desk_that_gives_its_folder_back_has_ended_and_its_counts_stay(tmp_path):
+    held = opened(tmp_path / "state")
+    held.beat(1_000, state="running", bars=7)
+    held.beat(2_000, state="running", open_orders=1)
+    assert read_heartbeat(held.path, 2_000).alive
+    held.close()
+    now = WallClock().now_ns()
+    beat = read_heartbeat(held.path, now)
+    assert (beat.alive, beat.stopped) == (False, True)
+    assert 0 <= beat.age_ns < 60_000_000_000
+    assert (beat.counted("bars"), beat.counted("open_orders")) == (7, 1)
+    assert beat.counted("state") is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"now_ns": "soon"}'])

@@ -103,6 +103,8 @@ def test_a_late_bar_is_history_while_its_symbol_has_no_newer_one():
     assert world.decided() == [0, 1]
     assert world.minutes("BBB") == [0, 1]
     assert world.session.n_late_taken == world.arrivals.late == 1
+    counted = {"bars": 2, "n_passed": 0, "late_bars": 1, "n_late_taken": 1, "n_backfilled": 0}
+    assert world.session.counters() == counted
     assert world.market.known("BBB").close.tolist() == [20.0, 21.0]
 
 
@@ -246,7 +248,8 @@ def test_a_bar_that_the_stream_owes_completes_its_step():
     assert world.minutes("BBB") == [0, 1, 2]
     assert world.desk.told[after(2)] == ["AAA", "BBB"]
     assert elsewhere.questions[0] == (after(2) - 1, after(2))
-    assert world.catching_up.n_backfilled == 1
+    assert world.session.counters()["n_backfilled"] == 1
+    assert world.session.ended
 
 
 def test_no_answer_leaves_the_bars_owed_and_one_question_asks_for_all():
