@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -17,6 +18,8 @@ from mqd.log_files import GENESIS, SCHEMA, SEGMENT_OPEN, SIMULATION_KINDS, Syste
 _TAIL: Final = 19  # ,"crc":"01234567"} and the line feed
 _HASH: Final = 64
 _PREV: Final = 74  # ,"prev":"<64 hex digits>"
+_KIND: Final = b'"kind":"'
+_HEADER: Final = b'"kind":"%b"' % SEGMENT_OPEN.encode()
 
 
 class Record(NamedTuple):
@@ -31,6 +34,20 @@ class Record(NamedTuple):
     payload: dict[str, Any]
     line_sha256: str
     body: bytes
+
+
+class Passed(NamedTuple):
+    """A record whose line was verified and whose payload was not read."""
+
+    kind: str
+    body: bytes
+
+    @property
+    def ts_ns(self) -> int:
+        """The instant of the record."""
+        found = re.match(rb'"kind":"[^"]*","ts":(-?\d+)', self.body)
+        assert found is not None, self.body
+        return int(found[1])
 
 
 class Repair(NamedTuple):
@@ -80,8 +97,27 @@ class Verifier:
             raise LogDamaged(file, number, f"record {seq} follows record {self.seq}")
         self._check_header(file, number, kind, payload)
         self.seq, self.prev = seq, hashlib.sha256(line).hexdigest()
-        start = line.index(b'"kind":"')
+        start = line.index(_KIND)
         return Record(seq, kind, ts_ns, payload, self.prev, head[start:-_PREV])
+
+    def pass_over(self, file: str, number: int, line: bytes) -> Passed:
+        """Check a line as `check` does, and leave its payload unread."""
+        head = line[:-_TAIL]
+        start, end = line.find(_KIND), len(head) - _PREV
+        body = head[start:end]
+        stop = body.find(b'"', len(_KIND))
+        if (
+            number == 1
+            or stop < 0
+            or line[-_TAIL:] != b',"crc":"%08x"}\n' % crc32(head)
+            or not head.startswith(b'{"seq":%d,' % (self.seq + 1))
+            or head[end:] != b',"prev":"%b"' % self.prev.encode()
+            or body.startswith(_HEADER)
+        ):
+            record = self.check(file, number, line)  # a header, or it says what is wrong
+            return Passed(record.kind, record.body)
+        self.seq, self.prev = self.seq + 1, hashlib.sha256(line).hexdigest()
+        return Passed(body[len(_KIND) : stop].decode(), body)
 
     def _check_header(self, file: str, number: int, kind: str, payload: Any) -> None:
         if (number == 1) != (kind == SEGMENT_OPEN):
@@ -108,14 +144,28 @@ def read(folder: str | os.PathLike[str], verifier: Verifier | None = None) -> It
         yield check(name, number, line)
 
 
-def read_again(folder: str | os.PathLike[str]) -> Iterator[Record]:
-    """Yield the records of a log that this process has verified, and held since.
+def pass_over(folder: str | os.PathLike[str], verifier: Verifier) -> Iterator[Passed]:
+    """Yield kind and body of the log's records: verified as by `read`, and no payload is read."""
+    for name, number, line in _lines(Path(folder)):
+        yield verifier.pass_over(name, number, line)
 
-    Nothing is checked again; hash and body are left out.
+
+def read_again(folder: str | os.PathLike[str], after: int = 0) -> Iterator[Record]:
+    """Yield the records after number ``after`` of a log that this process verified, and held since.
+
+    Nothing is checked again; hash and body are left out. Segments before are not opened but for
+    their first line. Raises ``LogDamaged`` for a line that is no record.
     """
-    for _, _, line in _lines(Path(folder)):
-        fields = from_json(line)
-        yield Record(fields["seq"], fields["kind"], fields["ts"], fields["payload"], "", b"")
+    path = Path(folder)
+    for name, number, line in _lines(path, _segment_of(path, after + 1)):
+        try:
+            fields = from_json(line)
+            seq, kind, ts_ns = fields["seq"], fields["kind"], fields["ts"]
+            record = Record(seq, kind, ts_ns, fields["payload"], "", b"")
+        except (ValueError, KeyError, TypeError) as error:
+            raise LogDamaged(name, number, f"this is no record of a log ({error})") from error
+        if seq > after:
+            yield record
 
 
 def read_from(folder: str | os.PathLike[str], seq: int) -> Iterator[Record]:
@@ -133,9 +183,10 @@ def read_from(folder: str | os.PathLike[str], seq: int) -> Iterator[Record]:
         segments += number == 1
 
 
-def _lines(folder: Path) -> Iterator[tuple[str, int, bytes]]:
-    """Yield file, line number and line of all segments; a torn last line ends the reading."""
-    for segment in _segments(folder):
+def _lines(folder: Path, first: int = 0) -> Iterator[tuple[str, int, bytes]]:
+    """Yield file, line number and line of all segments from the one in place ``first`` on; a torn
+    last line ends the reading."""
+    for segment in _segments(folder)[first:]:
         name = str(segment.path)
         with segment.path.open("rb") as file:
             for number, line in enumerate(file, 1):
@@ -144,6 +195,18 @@ def _lines(folder: Path) -> Iterator[tuple[str, int, bytes]]:
                         return
                     raise LogDamaged(name, number, "the line is cut off")
                 yield name, number, line
+
+
+def _segment_of(folder: Path, seq: int) -> int:
+    """Return the place of the segment that holds record ``seq``, by the segments' first lines."""
+    place = 0
+    for at, segment in enumerate(_segments(folder)):
+        with segment.path.open("rb") as file:
+            found = re.match(rb'\{"seq":(\d+),', file.readline())
+        if found is None or int(found[1]) > seq:
+            break
+        place = at
+    return place
 
 
 def log_sha256(folder: str | os.PathLike[str]) -> str:

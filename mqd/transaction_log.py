@@ -38,7 +38,7 @@ from mqd.log_files import (
     new_run_folder,
     segment_name,
 )
-from mqd.log_reader import Record, Verifier, cut_torn_tail, read, repair
+from mqd.log_reader import Record, Verifier, cut_torn_tail, pass_over, read, repair
 
 __all__ = ["Record", "Tier", "TransactionLog", "new_run_folder", "read", "repair"]
 
@@ -347,10 +347,12 @@ class TransactionLog:
     def _take_over(self, folder: Path) -> None:
         """Continue seq, chain and hash where the log ends, on a durable ground."""
         verifier = Verifier()
-        for record in read(folder, verifier):
-            self._ts_ns = record.ts_ns
+        record = None
+        for record in pass_over(folder, verifier):
             if record.kind in SIMULATION_KINDS:
                 self._sha.update(record.body)
+        if record is not None:
+            self._ts_ns = record.ts_ns
         cut = cut_torn_tail(folder, self._io)
         self._seq, self._prev, self._segment = verifier.seq, verifier.prev, verifier.segment
         if self._segment:

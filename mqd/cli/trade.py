@@ -112,7 +112,8 @@ def _told(traded: Traded, *, json: bool) -> int:
     said = {
         "stopped": traded.stopped, "orders": len(parts.machine.states()),
         "denied": parts.gate.n_denied, "first_denial": parts.gate.first_denial,
-        "fills": len(parts.hearing.fills), "breaks": list(closing.breaks),
+        "fills": sum(len(state.fills) for state in parts.machine.states()),
+        "breaks": list(closing.breaks),
         "duplicates": closing.duplicates, "lost_fills": closing.lost_fills,
         "killed": traded.done.killed, "log_sha256": traded.log_sha256,
     }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from mqd.core.clock import NS_PER_S
@@ -80,6 +80,14 @@ class Protection:
         if slot in self._guards:
             self._guards[slot].ids.add(order.client_order_id)
             self._owner[order.client_order_id] = slot
+
+    def memory(self) -> list[Slot]:
+        """Return the positions that wait for their protective orders."""
+        return sorted(self._bare)
+
+    def remember(self, memory: Iterable[Sequence[str]]) -> None:
+        """Take back what `memory` returned."""
+        self._bare = {(strategy, symbol) for strategy, symbol in memory} & self._guards.keys()
 
     def recovered(self) -> None:
         """Leave positions alone whose protection still works; a single one covers all of them."""

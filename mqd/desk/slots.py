@@ -50,6 +50,15 @@ class Holding:
             self.entry_row = row
             self._peak, self._peak_row = px, row - 1
 
+    @property
+    def entry(self) -> tuple[int, float, int]:
+        """The bar of the entry (-1: none), the best price since, and the bars up to its own."""
+        return self.entry_row, self._peak, self._peak_row - self.entry_row
+
+    def remember(self, row: int, peak_px: float, bars: int) -> None:
+        """Take back what `entry` was; ``row`` is the entry's bar in the history of now."""
+        self.entry_row, self._peak, self._peak_row = row, peak_px, row + bars
+
     def split(self, ratio: float, row: int) -> None:
         """Carry the peak price up to ``row``, the last before, through a split of ``ratio``."""
         self.peak_px(row)

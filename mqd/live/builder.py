@@ -18,6 +18,7 @@ from mqd.desk.start_record import write_start
 from mqd.desk.wiring import Wiring
 from mqd.errors import UsageError
 from mqd.kernel.settings import Settings
+from mqd.live.checkpoints import Checkpoints
 from mqd.live.market import GrowingMarket
 from mqd.live.plan import MarketPlan
 from mqd.live.recovery import Recovered, Recovery
@@ -100,8 +101,13 @@ def write_first_records(plan: DeskPlan, journal: Journal) -> None:
     )  # fmt: skip
 
 
-def recover(desk: Desk, market: GrowingMarket, journal: Journal) -> Recovered:
+def recover(
+    desk: Desk, market: GrowingMarket, journal: Journal, *, checkpoints: bool = False
+) -> Recovered:
     """Rebuild a desk from the log of its folder; its market holds the history already.
+
+    With ``checkpoints`` only what follows the last one is read; the desk's list of fills then
+    begins there.
 
     The collector rests meanwhile and leaves out afterwards what was rebuilt: all of it stays, and
     looking through it again and again takes as long as the rebuilding.
@@ -110,6 +116,8 @@ def recover(desk: Desk, market: GrowingMarket, journal: Journal) -> Recovered:
     collects = gc.isenabled()
     gc.disable()
     try:
+        if checkpoints:
+            return Checkpoints(journal.log.folder).recover(desk, market, journal)
         return Recovery(desk, market).take(read_again(journal.log.folder))
     finally:
         gc.freeze()

@@ -36,7 +36,7 @@ class CarryOver:
         bases, unreached = desk.parts.risk.bases, open_targets(desk)
         if bases is not None and bases != self._bases:
             self._bases = bases
-            desk.parts.journal.write(BASE, _base(desk, bases))
+            desk.parts.journal.write(BASE, base_of(desk, bases))
         if unreached != self._open:
             self._open = unreached
             desk.parts.journal.write(OPEN, {"open": unreached})
@@ -48,7 +48,8 @@ def open_targets(desk: Desk) -> list[list[str]]:
     return [list(pair) for pair in sorted(parts.portfolio.resizing | parts.targets.waiting)]
 
 
-def _base(desk: Desk, bases: Bases) -> Payload:
+def base_of(desk: Desk, bases: Bases) -> Payload:
+    """Return the bases as a record says them."""
     quantum, high = desk.parts.valuation.quantum, bases.high_water_quanta
     return {
         "day": bases.day, "day_start": text(bases.day_start_quanta, quantum),

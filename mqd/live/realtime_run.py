@@ -50,11 +50,13 @@ class Terms:
     ``factor`` is the venue's speed; ``preload``: history since the market's first instant comes
     first; ``price_steps`` as the connector's; ``over`` is asked between steps. ``make_view``
     makes what the live controls read; a rehearsal has none, and is judged as a replay is.
+    ``checkpoints``: a restart reads what follows the last one, and lists no fills from before.
     """
 
     factor: float = 1.0
     preload: bool = True
     price_steps: bool = True
+    checkpoints: bool = False
     budget: Budget | None = None
     over: Callable[[], bool] = lambda: False
     make_view: Callable[[RealtimeRun, Reconciler], DeskView] | None = None
@@ -227,7 +229,9 @@ class RealtimeRun:
 
     def _resume(self, desk: Desk) -> Booked:
         """Rebuild a desk from its log; decisions from before are dead."""
-        found: Recovered = recover(desk, self.market, self._books.journal)
+        found: Recovered = recover(
+            desk, self.market, self._books.journal, checkpoints=self._terms.checkpoints
+        )
         desk.parts.journal.now_ns = self.clock.now_ns()
         words = {"open_orders": len(found.open_orders), "records": found.n_records}
         desk.parts.journal.write("run.resume", words)

@@ -110,6 +110,23 @@ class Recovery:
         self._charges: list[str] = []
         self._since_ns: int | None = None
         self._last_ns = 0
+        self._said: dict[tuple[str, str], float] = {}
+
+    def counters(self) -> dict[str, Any]:
+        """Return what was counted so far, and what each strategy said last."""
+        return {
+            "records": self._n, "charges": self._charges, "n_charges": self._n_charges,
+            "since_ns": self._since_ns, "last_ns": self._last_ns,
+            "said": [(*pair, weight) for pair, weight in self._said.items()],
+        }  # fmt: skip
+
+    def go_on_from(self, counters: Mapping[str, Any]) -> None:
+        """Take back what `counters` returned: the records before were taken in already."""
+        self._n, self._n_charges = counters["records"], counters["n_charges"]
+        self._charges = list(counters["charges"])
+        self._since_ns, self._last_ns = counters["since_ns"], counters["last_ns"]
+        for strategy, symbol, weight in counters["said"]:
+            self._say(strategy, symbol, weight)
 
     def take(self, records: Iterable[Record]) -> Recovered:
         """Take in all records, oldest first, and return what is open."""
@@ -162,7 +179,15 @@ class Recovery:
                 return
         self._last_ns = max(self._last_ns, ts_ns)
 
+    def _refuse_stranger(self, strategy: str) -> None:
+        if strategy not in self._parts.portfolio.strategies:
+            raise DeskRefused(
+                f"the log is of the strategy {strategy}, which the configuration does not name;"
+                " name it again, or trade the new one from a state folder of its own"
+            )
+
     def _intent(self, order: Order, ts_ns: int) -> None:
+        self._refuse_stranger(order.strategy)
         parts = self._parts
         parts.machine.open(order)
         sent = parts.machine.command(order.client_order_id, OrderCommand.SEND)
@@ -203,7 +228,13 @@ class Recovery:
     def _decision(self, payload: Mapping[str, Any]) -> None:
         strategy, symbol, weight = payload["strategy"], payload["symbol"], payload["weight"]
         scale_of(symbol, self._scales)
+        self._refuse_stranger(strategy)
         self._parts.portfolio.restore(strategy, symbol, weight)
+        self._say(strategy, symbol, weight)
+
+    def _say(self, strategy: str, symbol: str, weight: float) -> None:
+        """Let a strategy's runner know what it said last."""
+        self._said[strategy, symbol] = weight
         for trader in self._desk.traders:
             if trader.name == strategy and trader.runner is not None:
                 trader.runner.restore(symbol, weight)

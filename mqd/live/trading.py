@@ -223,7 +223,8 @@ def _driven(
     try:
         run: RealtimeRun
         terms = Terms(
-            factor=factor or 1.0, budget=Budget(WallClock()) if factor is None else None,
+            factor=factor or 1.0, checkpoints=True,
+            budget=Budget(WallClock()) if factor is None else None,
             over=lambda: until_close and run.closed_a_session,
             make_view=lambda run, reconciler: _view(
                 config, keys, run, reconciler, dog, rehearsal=factor is not None

@@ -8,6 +8,7 @@ adds up to.
 from __future__ import annotations
 
 from bisect import insort
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from mqd.core.execution_report import ExecutionReport, Fill, ReportKind
@@ -15,6 +16,8 @@ from mqd.orders.state import OrderState
 
 _VOIDS: Final = frozenset({ReportKind.BUST, ReportKind.CORRECT})
 _new = tuple.__new__
+Void = tuple[str, str, str, int, Fill | None]
+"""``(order id, execution id, id that replaces it, its lots, the execution)``."""
 
 
 class Booked(NamedTuple):
@@ -61,6 +64,23 @@ class Executions:
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], Fill] = {}
         self._tombs: dict[tuple[str, str], tuple[str, int]] = {}
+
+    def adopt(self, state: OrderState) -> None:
+        """Know the executions of an order that comes from a checkpoint."""
+        order_id = state.order.client_order_id
+        for fill in state.fills:
+            self._known[order_id, fill.execution_id] = fill
+
+    def memory(self) -> list[Void]:
+        """Return the tombstones, each with the execution that it made void, None if unseen."""
+        return [(*key, *tomb, self._known.get(key)) for key, tomb in self._tombs.items()]
+
+    def remember(self, memory: Iterable[Void]) -> None:
+        """Take back what `memory` returned."""
+        for order_id, ref, new_id, new_lots, dead in memory:
+            self._tombs[order_id, ref] = (new_id, new_lots)
+            if dead is not None:
+                self._known[order_id, ref] = Fill(*dead)
 
     def take(self, state: OrderState, report: ExecutionReport) -> Booked:
         """Return the sums after a PARTIAL_FILL, FILL, BUST or CORRECT."""

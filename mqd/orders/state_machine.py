@@ -17,7 +17,8 @@ reference, so a reader sees an order as it was before a report or after it, neve
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from mqd.core.execution_report import ExecutionReport, OrderCommand, ReportKind
 from mqd.core.order import TERMINAL, Order, OrderStatus, Pending
@@ -135,6 +136,26 @@ class OrderStateMachine:
         if symbol is None:
             return found
         return [state for state in found if state.order.symbol == symbol]
+
+    def adopt(self, states: Iterable[OrderState]) -> None:
+        """Take over snapshots from a checkpoint, oldest first; a later one of an order counts."""
+        for state in states:
+            name = state.order.client_order_id
+            self._states[name] = state
+            self._executions.adopt(state)
+            if state.status in TERMINAL:
+                self._working.pop(name, None)
+            else:
+                self._working[name] = None
+
+    def memory(self) -> dict[str, object]:
+        """Return what a checkpoint keeps beside the snapshots."""
+        return {"quarantined": sorted(self._quarantined), "voids": self._executions.memory()}
+
+    def remember(self, memory: Mapping[str, Any]) -> None:
+        """Take back what `memory` returned."""
+        self._quarantined = frozenset(memory["quarantined"])
+        self._executions.remember(memory["voids"])
 
     def open(self, order: Order) -> OrderState:
         """Register an order as INTENT; a known id returns what is there, unchanged."""

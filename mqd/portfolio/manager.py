@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from math import isfinite
+from typing import Any
 
 from mqd.core.clock import iso
 from mqd.core.money import MOST_QUANTA, Scale
@@ -225,6 +226,16 @@ class PortfolioManager:
         slot = self._slots[strategy, symbol]
         slot.weight = slot.raw = weight
         slot.blocked, slot.goal = HOLD, None
+
+    def memory(self) -> list[tuple[object, ...]]:
+        """Return each standing target: strategy, symbol, weight, raw, blocked weight, goal."""
+        return [(*s.key, s.weight, s.raw, s.blocked, s.goal) for s in self._slots.values()]
+
+    def remember(self, memory: Iterable[Sequence[Any]]) -> None:
+        """Take back what `memory` returned."""
+        for strategy, symbol, *standing in memory:
+            slot = self._slots[strategy, symbol]
+            slot.weight, slot.raw, slot.blocked, slot.goal = standing
 
     def on_remainder(self, symbol: str, strategies: Iterable[str]) -> None:
         """Note that orders of ``strategies`` were capped or expired: resized at the next plan.

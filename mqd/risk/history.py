@@ -7,12 +7,12 @@ refills, no window empties, because a clock went back.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
-from typing import NamedTuple
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from mqd.core.clock import NS_PER_DAY, NS_PER_MINUTE, NS_PER_S
 from mqd.core.money import Scale
-from mqd.core.order import Order, Side
+from mqd.core.order import Order, OrderType, Side
 from mqd.risk.limits import LimitValues
 from mqd.risk.views import Counters
 
@@ -43,6 +43,14 @@ class TokenBucket:
         self._tokens = self.tokens(now_ns) - 1.0
         self._last_ns = now_ns if self._last_ns is None else max(self._last_ns, now_ns)
 
+    def memory(self) -> tuple[float, int | None]:
+        """Return the tokens left, and when they were counted."""
+        return self._tokens, self._last_ns
+
+    def remember(self, tokens: float, last_ns: int | None) -> None:
+        """Take back what `memory` returned."""
+        self._tokens, self._last_ns = min(tokens, self.burst), last_ns
+
     def tighten(self, rate_s: float, burst: float) -> None:
         """Lower rate and burst; tokens above the new burst are gone."""
         self.rate_s, self.burst = rate_s, burst
@@ -69,6 +77,15 @@ class Window:
                 del counts[old]
         events.append((now_ns, key))
         counts[key] = counts.get(key, 0) + 1
+
+    def memory(self) -> list[tuple[int, Hashable]]:
+        """Return the events that are still inside, oldest first."""
+        return list(self._events)
+
+    def remember(self, events: Iterable[Sequence[Any]]) -> None:
+        """Take back what `memory` returned; lists in it become the tuples that keys are."""
+        for at_ns, key in events:
+            self.add(at_ns, tuple(key) if isinstance(key, list) else key)
 
     def count(self, now_ns: int, key: Hashable) -> int:
         """Return the events of ``key`` younger than the window's width; changes nothing."""
@@ -109,7 +126,7 @@ class History:
         self._fills_min = Window(NS_PER_MINUTE)
         self._messages_min = Window(NS_PER_MINUTE)
         self._ids: set[str] = set()
-        self._same: dict[Hashable, int] = {}
+        self._same: dict[_SameKey, int] = {}
         self._tripped: set[str] = set()
         self._messages_today = self._orders_today = self._fills_today = 0
         self._day_notional_quanta = 0
@@ -164,6 +181,41 @@ class History:
         self._messages_today = self._orders_today = self._fills_today = 0
         self._day_notional_quanta = 0
         self._forget_old()
+
+    def memory(self) -> dict[str, object]:
+        """Return what a checkpoint keeps; the ids of orders come back with the orders."""
+        return {
+            "now_ns": self._now_ns, "session": self.session,
+            "day_start_quanta": self.day_start_quanta, "high_water_quanta": self.high_water_quanta,
+            "bucket": self._bucket.memory(),
+            "windows": [window.memory() for window in self._windows],
+            "same": [(*key, at_ns) for key, at_ns in self._same.items()],
+            "tripped": sorted(self._tripped),
+            "today": [
+                self._messages_today, self._orders_today, self._fills_today,
+                self._day_notional_quanta,
+            ],
+        }  # fmt: skip
+
+    def remember(self, memory: Mapping[str, Any], ids: Iterable[str]) -> None:
+        """Take back what `memory` returned; ``ids`` are those of all orders sent."""
+        self._now_ns, self.session = memory["now_ns"], memory["session"]
+        self.day_start_quanta = memory["day_start_quanta"]
+        self.high_water_quanta = memory["high_water_quanta"]
+        self._bucket.remember(*memory["bucket"])
+        for window, events in zip(self._windows, memory["windows"], strict=True):
+            window.remember(events)
+        self._same = {_key_of(row[:-1]): row[-1] for row in memory["same"]}
+        self._tripped = set(memory["tripped"])
+        (
+            self._messages_today, self._orders_today, self._fills_today,
+            self._day_notional_quanta,
+        ) = memory["today"]  # fmt: skip
+        self._ids.update(ids)
+
+    @property
+    def _windows(self) -> tuple[Window, ...]:
+        return self._orders_s, self._orders_min, self._fills_min, self._messages_min
 
     @property
     def bases(self) -> Bases | None:
@@ -227,6 +279,14 @@ Lists = tuple[float, float, float]
 """``(allowed, denied, sector_known)`` of one symbol."""
 
 
-def _same_key(order: Order) -> Hashable:
+_SameKey = tuple[str, str, Side, int, int, int, OrderType]
+
+
+def _same_key(order: Order) -> _SameKey:
     return (order.strategy, order.symbol, order.side, order.lots, order.limit_ticks,
             order.stop_ticks, order.type)  # fmt: skip
+
+
+def _key_of(row: Sequence[Any]) -> _SameKey:
+    strategy, symbol, side, lots, limit_ticks, stop_ticks, kind = row
+    return strategy, symbol, Side(side), lots, limit_ticks, stop_ticks, OrderType(kind)

@@ -6,8 +6,9 @@ not run refuses the order with a code. There is no switch that leaves a rule out
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -166,6 +167,14 @@ class RiskManager:
     def restore(self, bases: Bases) -> None:
         """Take over the bases that a log tells of; counts of the day begin anew with its day."""
         self._history.restore(bases)
+
+    def memory(self) -> dict[str, object]:
+        """Return the counters and bases that a checkpoint keeps."""
+        return self._history.memory()
+
+    def remember(self, memory: Mapping[str, Any], ids: Iterable[str]) -> None:
+        """Take back what `memory` returned; ``ids`` are those of all orders sent."""
+        self._history.remember(memory, ids if self._counts else ())
 
     def flow(self, quanta: int) -> None:
         """Take a deposit (+) or withdrawal (-) out of daily loss and drawdown."""
