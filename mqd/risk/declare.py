@@ -18,6 +18,7 @@ class RuleSpec(NamedTuple):
     """What the decorator knows of a rule; ``control`` is its number in the catalogue, or 0.
 
     ``also``: further limits that the rule compares with; a refusal prints them beside ``limit``.
+    ``needs``: a limit, and the input that must reach it before the rule can compare anything.
     """
 
     name: str
@@ -27,6 +28,7 @@ class RuleSpec(NamedTuple):
     reducing_passes: bool = False
     code: RefusalCode = RefusalCode.USER_RULE
     also: tuple[str, ...] = ()
+    needs: tuple[str, Observer] | None = None
 
 
 def rule(
@@ -37,19 +39,21 @@ def rule(
     reducing_passes: bool = False,
     code: RefusalCode = RefusalCode.USER_RULE,
     also: tuple[str, ...] = (),
+    needs: tuple[str, Observer] | None = None,
 ) -> Callable[[R], R]:
     """Name what a rule's refusal prints.
 
     ``limit`` is the field of ``Limits`` that it compares with, ``observes(order, portfolio)`` the
     number that it compares; ``also`` names further limits to print. ``control`` is the
     catalogue's number if the rule implements one of its controls. ``reducing_passes=True`` lets
-    orders that only reduce risk pass.
+    orders that only reduce risk pass. ``needs`` names a limit with the input that must reach it
+    first; where that does not, a refusal prints these two.
     Without the decorator a refusal prints all inputs, and every order is bound.
     """
 
     def mark(function: R) -> R:
         name = getattr(function, "__name__", "rule")
-        spec = RuleSpec(name, limit, observes, control, reducing_passes, code, also)
+        spec = RuleSpec(name, limit, observes, control, reducing_passes, code, also, needs)
         function.risk_rule = spec  # type: ignore[attr-defined]
         return function
 

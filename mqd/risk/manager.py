@@ -317,6 +317,11 @@ def refusal_of(
     spec: RuleSpec, order: OrderView, portfolio: PortfolioView, limits: LimitValues
 ) -> Refusal:
     """Return what a rule's refusal prints; all inputs when it was not declared."""
+    if spec.needs is not None:
+        least, counted = spec.needs
+        if not counted(order, portfolio) >= getattr(limits, least):
+            text = f"{counted(order, portfolio):.10g}"
+            return Refusal(spec.code, f"{least} {getattr(limits, least):.10g}", text)
     named = [limit for limit in (spec.limit, *spec.also) if limit]
     values = [f"{limit} {getattr(limits, limit, float('nan')):.10g}" for limit in named]
     name = ", ".join(values) or spec.name

@@ -86,6 +86,7 @@ def fresh_price(order: OrderView, portfolio: PortfolioView, limits: LimitValues)
     reducing_passes=True,
     limit="bad_tick_frac_max",
     observes=lambda o, p: abs(p.ref_px - p.median_px) / p.median_px,
+    needs=("prices_min", lambda o, p: p.n_prices),
 )
 def believable_price(order: OrderView, portfolio: PortfolioView, limits: LimitValues) -> bool:
     """19: the price is near the median of the last closes, or confirmed by a second source."""

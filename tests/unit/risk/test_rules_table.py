@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mqd.risk import RefusalCode, rules
+from mqd.risk.manager import refusal_of
 from mqd.risk.rules import RULES, spec_of
 from mqd.testing import a_portfolio, an_order, some_limits
 
@@ -46,3 +47,21 @@ def test_a_rule_declares_control_and_binding_as_the_table(rule):
     (row,) = (row for row in rows("refusals.csv") if row["code"] == spec.code)
     assert spec.control == int(row["control"])
     assert spec.reducing_passes is (row["binds"] == "increasing")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "limit", "observed"),
+    [
+        ("n_prices=4", "prices_min 5", "4"),
+        ("n_prices=0 ref_px=150 median_px=100", "prices_min 5", "0"),
+        ("n_prices=nan", "prices_min 5", "nan"),
+        ("ref_px=150 median_px=100", "bad_tick_frac_max 0.2", "0.5"),
+        ("ref_px=50 median_px=100", "bad_tick_frac_max 0.2", "0.5"),
+    ],
+)
+def test_control_19_prints_the_number_that_it_refused_for(inputs, limit, observed):
+    portfolio = a_portfolio(**numbers(inputs))
+    limits = some_limits()
+    assert not rules.believable_price(an_order(), portfolio, limits)
+    refusal = refusal_of(spec_of(rules.believable_price), an_order(), portfolio, limits)
+    assert refusal == (RefusalCode.BAD_TICK, limit, observed)
