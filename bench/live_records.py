@@ -1,5 +1,7 @@
 """A log as a desk writes it, of any length: ``live_records.py FOLDER SYMBOLS RECORDS``.
 
+A FOLDER that holds one already gets as many records more.
+
 Every record is made by the functions that make a desk's own (`mqd.desk.records`) from an order,
 a report and the ledger's entry, and goes through the real log: numbered, chained, in segments.
 What is left out is the market, the risk and the syncs. Each symbol is bought and sold at one price,
@@ -23,6 +25,7 @@ from mqd.core.execution_report import ExecutionReport, OrderCommand, ReportKind
 from mqd.core.order import Order, OrderType, Side, TimeInForce
 from mqd.core.signal import Signal
 from mqd.desk import records
+from mqd.desk.journal import Journal
 from mqd.execution.engine import client_order_id
 from mqd.kernel.settings import settings_of
 from mqd.live.books import open_books
@@ -30,8 +33,9 @@ from mqd.live.builder import DeskPlan, plan_scales, write_first_records
 from mqd.live.folder import StateFolder, account_sha256
 from mqd.live.rehearsal import DataSpec, plan_desk
 from mqd.live.venue_process import ACCOUNT_ID
+from mqd.log_reader import read
 
-LOTS, STEP_NS = 10, 7_919
+LOTS, STEP_NS = 10, 90_000_000
 CANCELLED_EVERY = 8
 Line = tuple[str, dict[str, object]]
 
@@ -43,13 +47,16 @@ def plan_over(data: DataSpec) -> DeskPlan:
 
 
 class Writer:
-    """Makes the records of one order after the other; ``ledger`` is what they come to."""
+    """Makes the records of one order after the other; ``ledger`` is what they come to.
 
-    def __init__(self, plan: DeskPlan, ts_ns: int) -> None:
+    ``n`` orders were made before, the last at ``ts_ns``.
+    """
+
+    def __init__(self, plan: DeskPlan, ts_ns: int, n: int = 0) -> None:
         self._plan, self.ts_ns = plan, ts_ns
         self._strategy = plan.named[0][0]
         self._scales = plan_scales(plan.market)
-        self._n = 0
+        self._n = n
         self.ledger = Ledger()
 
     def order(self, symbol: str, *, cancelled: bool = False) -> Iterator[Line]:
@@ -100,26 +107,38 @@ class Writer:
 
 
 def write(state: Path, plan: DeskPlan, n_records: int) -> int:
-    """Write a log of at least ``n_records`` into a new state folder and return how many."""
+    """Write a log of at least ``n_records`` into a state folder, or add as many to the log that is
+    there; return how many it holds."""
     account = account_sha256(ACCOUNT_ID)
     with StateFolder.open(state, account=account, mode="rehearsal") as folder:
         books = open_books(folder, mode="rehearsal", account=account, config=plan.sha256)
-        journal = books.journal
-        write_first_records(plan, journal)
-        first_ns = journal.now_ns
-        journal.write("account.since", {"ns": first_ns + 1})
-        writer = Writer(plan, first_ns)
+        writer = went_on(state, plan) if books.resumed else begun(plan, books.journal)
         for kind, payload in writer.lines(n_records):
-            journal.log.append(kind, writer.ts_ns, payload)
-        n = journal.log.seq
+            books.journal.log.append(kind, writer.ts_ns, payload)
+        n = books.journal.log.seq
         books.close("failed")
     return n
+
+
+def begun(plan: DeskPlan, journal: Journal) -> Writer:
+    """Write a new log's first records."""
+    write_first_records(plan, journal)
+    first_ns = journal.now_ns
+    journal.write("account.since", {"ns": first_ns + 1})
+    return Writer(plan, first_ns)
+
+
+def went_on(state: Path, plan: DeskPlan) -> Writer:
+    """Return a writer that goes on behind the last order of a log."""
+    orders = [one.ts_ns for one in read(state) if one.kind == "intent"]
+    return Writer(plan, orders[-1], len(orders))
 
 
 def main() -> None:
     """Write bars and log into a folder; print one JSON line."""
     folder, n_symbols, n_records = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    data = live_minutes.write(folder, n_symbols)
+    spec = DataSpec(folder / "minutes.parquet", {"tick": "0.01"})
+    data = spec if spec.path.exists() else live_minutes.write(folder, n_symbols)
     start = time.perf_counter()
     n = write(folder / "state", plan_over(data), n_records)
     size = sum(file.stat().st_size for file in (folder / "state/log").iterdir())

@@ -1,8 +1,9 @@
 """A restart on a long log, as ``mqd paper`` makes it: ``live_restart.py FOLDER``; one JSON line.
 
-FOLDER holds what `live_records` wrote. The first opening finds an empty store and brings it level:
-a rebuild. The second is the restart that is measured: a real venue process on the same bars, a
-`RealtimeRun` that resumes, compares and ends. Each part is timed where the run itself calls it.
+FOLDER holds what `live_records` wrote. A first opening brings the empty store level. Then comes
+the restart that is measured: a real venue process on the same bars, a `RealtimeRun` that resumes,
+compares and ends. Each part is timed where the run itself calls it. Without a checkpoint it reads
+the whole log and writes one; run again on a longer log, it reads that and what follows.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from live_records import plan_over
 from mqd.live import books as live_books
 from mqd.live import realtime_run
 from mqd.live.books import open_books
+from mqd.live.checkpoints import FOLDER as CHECKPOINTS
 from mqd.live.control import Control
 from mqd.live.folder import StateFolder, account_sha256
 from mqd.live.link import Link
@@ -103,7 +105,7 @@ def restart(state: Path, data: DataSpec, parts: Parts) -> dict[str, Any]:
             begun, cpu = perf_counter(), thread_time()
             parts.run("first cash record sought", lambda: logged_deposit(state))
             books = open_books(folder, mode="rehearsal", account=ACCOUNT, config=plan.sha256)
-            terms = Terms(price_steps=False, over=lambda: True)
+            terms = Terms(price_steps=False, checkpoints=True, over=lambda: True)
             run = RealtimeRun(plan, local_address(venue), folder, books, terms)
             ended: list[tuple[float, float]] = []
             start = run._reconcile
@@ -130,7 +132,8 @@ def main() -> None:
     folder = Path(sys.argv[1])
     data = DataSpec(folder / "minutes.parquet", {"tick": "0.01"})
     parts = Parts()
-    rebuild(folder / "state", parts)
+    if not (folder / "state" / CHECKPOINTS).exists():
+        rebuild(folder / "state", parts)
     found = restart(folder / "state", data, parts)
     print(
         json.dumps(

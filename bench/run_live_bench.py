@@ -30,6 +30,8 @@ import requests
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 OUT = ROOT / "runs" / "bench_live.json"
+TAIL = 19_000
+"""Records since the last checkpoint: a start writes one when 20,000 have followed."""
 PACE, BARE_EVERY_S, RATE, FRAMES_S = 60.0, 0.25, 20_000, 200
 ORDER = {
     "symbol": "MSFT", "qty": "80", "side": "buy", "type": "market", "time_in_force": "day",
@@ -270,27 +272,41 @@ def show_session(found: Found) -> None:
 
 
 def restart(folder: Path, n_records: int) -> Found:
-    """Write a long log, then restart a desk on it."""
+    """Restart a desk on a long log without a checkpoint, then on a log that grew since."""
     made = program("live_records.py", folder, 50, n_records)
-    return {**program("live_restart.py", folder), "made": made}
+    first = program("live_restart.py", folder)
+    grown = program("live_records.py", folder, 50, TAIL)
+    return {
+        "first": {**first, "made": made},
+        "later": {**program("live_restart.py", folder), "made": grown},
+    }
 
 
 def show_restart(found: Found) -> None:
     """Print number 4."""
+    print("4 restart on a log that no checkpoint shortens; it writes one")
+    show_start(found["first"], "")
+    print(f"4 restart on a log that grew by {TAIL:,} records since")
+    show_start(found["later"], "goal 15 s for 1,000,000")
+
+
+def show_start(found: Found, goal: str) -> None:
+    """Print one restart."""
     made, seconds = found["made"], found["seconds"]
-    size = made["bytes"] / 2**20
-    print(f"4 restart: {made['records']:,} records, {size:.0f} MB, {found['orders']:,} orders")
-    line("(the log was made in)", f"{made['seconds']:.1f} s")
+    size = f"{made['bytes'] / 2**20:.0f} MB"
+    line("records, log, orders", f"{made['records']:,}, {size}, {found['orders']:,}")
     apart = {"store rebuilt from nothing", "reconciled"}
     ready = found["ready_s"] - seconds["reconciled"]
-    line("start to rebuilt desk", f"{ready:.1f} s", "goal 15 s for 1,000,000")
+    line("start to rebuilt desk", f"{ready:.1f} s", goal)
     line("  processor time of it", f"{found['ready_cpu_s'] - found['cpu_s']['reconciled']:.1f} s")
     for part, took in seconds.items():
         if part not in apart:
             cpu, peak = found["cpu_s"][part], found["peak_mb"][part]
             line(f"  {part}", f"{took:.2f} s, cpu {cpu:.2f}, {peak:.0f} MB")
     line("reconciled with the venue", f"{seconds['reconciled']:.2f} s", "goal 5 s")
-    line("a store rebuilt from nothing, beside", f"{seconds['store rebuilt from nothing']:.1f} s")
+    if "store rebuilt from nothing" in seconds:
+        rebuilt = seconds["store rebuilt from nothing"]
+        line("a store rebuilt from nothing, beside", f"{rebuilt:.1f} s")
     line("breaks", str(len(found["breaks"])), "goal 0")
 
 

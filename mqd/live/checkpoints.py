@@ -23,7 +23,6 @@ from mqd.live.desk_memory import Memory, Row, ground_of, memory_of, remember, ro
 from mqd.live.folder import write_atomically
 from mqd.live.market import GrowingMarket
 from mqd.live.recovery import Recovered, Recovery
-from mqd.log_files import encode
 from mqd.log_reader import read_again
 from mqd.orders.state import OrderState
 
@@ -115,7 +114,8 @@ class Checkpoints:
         }  # fmt: skip
         known = self._written
         rows = [row_of(s) for s in states if known.get(s.order.client_order_id) is not s]
-        data = b"\n".join([encode(header), *map(to_json, rows), b""])
+        head = to_json(header, inf_nan_mode="constants")  # what no limit binds is infinite
+        data = b"\n".join([head, *map(to_json, rows), b""])
         path = self._folder / FOLDER / _name(number)
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)

@@ -212,6 +212,23 @@ def test_a_file_that_the_log_does_not_vouch_for_is_passed_over(written, tmp_path
     assert again.desk.parts.valuation.ledger.cash == cash
 
 
+def test_limits_that_do_not_bind_are_kept_too(written, minutes, tmp_path):
+    folder = tmp_path / "run"
+    log = written.begin(folder)
+    written.add(log, 0, None)
+    log.close("stopped")
+    left = []
+    for _ in range(2):
+        log = TransactionLog.resume(folder, WORDS, durable=False)
+        built = build_stepwise(Exits(), minutes, **written.words)
+        built.growing.preload(minutes.between(None, iso(written.until_ns)))
+        built.desk.parts.journal.log = log
+        Checkpoints(folder, tail_min=1).recover(built.desk, built.growing, built.desk.parts.journal)
+        log.close("stopped")
+        left.append(built.desk.parts.risk._history._bucket.tokens(written.until_ns))
+    assert left == [float("inf")] * 2
+
+
 def test_another_ground_reads_the_whole_log(written, minutes, tmp_path):
     folder = tmp_path / "run"
     log = written.begin(folder)
