@@ -4,6 +4,8 @@ A trading desk writes them to its log when they change; a replay, whose log ends
 
 - ``risk.base``: the session, its start-of-day equity, the high water, and how often HALT had been
   rearmed by hand: a rearm after the record lets the high water start anew.
+- ``bars.taken``: the close of the last step whose bars were taken in, 0 before the first. A fill
+  that is heard while the next bars are late falls on them, whatever the clock says by then.
 - ``targets.open``: the strategies and symbols whose target was not reached: an increase that
   waits for a reduction, a remainder that the next close sizes anew.
 """
@@ -21,7 +23,7 @@ from mqd.risk.history import Bases
 from mqd.risk.kill_switch import LatchLevel
 
 Payload = dict[str, Any]
-BASE, OPEN = "risk.base", "targets.open"
+BASE, OPEN, TAKEN = "risk.base", "targets.open", "bars.taken"
 
 
 class CarryOver:
@@ -30,6 +32,13 @@ class CarryOver:
     def __init__(self) -> None:
         self._bases: Bases | None = None
         self._open: list[list[str]] = []
+        self._taken_ns = -1
+
+    def note_bars(self, desk: Desk, taken_ns: int) -> None:
+        """Write, before anything is heard, which step's bars are the last that are in."""
+        if taken_ns != self._taken_ns:
+            self._taken_ns = taken_ns
+            desk.parts.journal.write(TAKEN, {"ts_close": taken_ns})
 
     def note(self, desk: Desk) -> None:
         """Write the bases and the unreached targets of a desk, where they changed."""

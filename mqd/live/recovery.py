@@ -7,7 +7,7 @@ not over. Decisions from before are dead: working targets are cancelled and size
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -110,6 +110,7 @@ class Recovery:
         self._charges: list[str] = []
         self._since_ns: int | None = None
         self._last_ns = 0
+        self._taken_ns: int | None = None
         self._said: dict[tuple[str, str], float] = {}
 
     def counters(self) -> dict[str, Any]:
@@ -140,6 +141,9 @@ class Recovery:
             journal.muted = False
         self._parts.protection.recovered()
         self._parts.hearing.unfilled.clear()
+        self._taken_ns = None
+        for symbol in self._market.symbols:
+            self._seek(symbol, self._parts.clock.now_ns())
         return Recovered(
             self._n,
             self._n_charges,
@@ -175,6 +179,12 @@ class Recovery:
                 carry_over.take_base(self._desk, payload)
             case carry_over.OPEN:
                 carry_over.take_open(self._desk, payload)
+            case carry_over.TAKEN:
+                self._taken_ns = payload["ts_close"]
+                return  # nothing was heard by it
+            case "run.resume":
+                self._taken_ns = None
+                return
             case _:
                 return
         self._last_ns = max(self._last_ns, ts_ns)
@@ -209,9 +219,14 @@ class Recovery:
         self._parts.hearing.take([report])
 
     def _seek(self, symbol: str, ts_ns: int) -> None:
-        """Let a symbol's fills fall on the bar that was under way."""
+        """Let a symbol's fills fall on the bar that was under way: the next one after those that
+        were in, by the clock where the log does not say which were."""
         market = self._market
-        row = bisect_left(market.tapes[symbol].ts_close, ts_ns, 0, market.n_rows[symbol])
+        closes, n = market.tapes[symbol].ts_close, market.n_rows[symbol]
+        if self._taken_ns is None:
+            row = bisect_left(closes, ts_ns, 0, n)
+        else:
+            row = bisect_right(closes, self._taken_ns, 0, n)
         self._rows[self._places[symbol]] = row
         market.present_rows = self._rows
 

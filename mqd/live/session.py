@@ -107,6 +107,7 @@ class LiveSession:
     def hear(self) -> None:
         """Take in what has arrived and do the chores that are due."""
         self.desk.parts.journal.now_ns = self.clock.now_ns()
+        self._carry_over.note_bars(self.desk, self.market.taken_ns)
         self.desk.hear()
         for activity in self.broker.activities():
             self.desk.book(activity)
@@ -119,6 +120,7 @@ class LiveSession:
     def _begin(self) -> int:
         """Announce the bar that is under way."""
         step = self.market.announce(self._following(self.market.taken_ns))
+        self._carry_over.note_bars(self.desk, self.market.taken_ns)
         self.desk.begin(step)
         self._carry_over.note(self.desk)
         return step

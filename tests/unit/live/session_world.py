@@ -78,11 +78,12 @@ class NotedDesk:
     def __init__(self, market, broker):
         self.market, self.broker = market, broker
         self.parts = SimpleNamespace(
-            journal=SimpleNamespace(now_ns=0), risk=SimpleNamespace(bases=None),
+            journal=SimpleNamespace(now_ns=0, write=self._write), risk=SimpleNamespace(bases=None),
             portfolio=SimpleNamespace(resizing=set()), targets=SimpleNamespace(waiting=set()),
         )  # fmt: skip
         self.decided, self.passed, self.told = [], [], {}
         self.n_started = self.n_stopped = 0
+        self.written, self.heard_after = [], []
 
     def start(self):
         self.n_started += 1
@@ -90,11 +91,19 @@ class NotedDesk:
     def stop(self):
         self.n_stopped += 1
 
+    def _write(self, kind, payload):
+        self.written.append((kind, payload))
+
     def begin(self, step):
+        self._listen()
         self.market.begin(step)
 
     def hear(self):
-        return None
+        self._listen()
+
+    def _listen(self):
+        """Note which bars are in, and what the log says of it."""
+        self.heard_after.append((self.market.taken_ns, self.written[-1]))
 
     def book(self, _activity):
         raise AssertionError("no cash moves here")

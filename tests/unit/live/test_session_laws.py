@@ -12,6 +12,7 @@ from mqd.core.clock import NS_PER_DAY
 from mqd.errors import DataError, MqdError
 from mqd.live.catching_up import STEPS_MAX, CatchingUp
 from mqd.live.paced import bar_of
+from mqd.live.session import LiveSession
 from mqd.live.steps import GRACE_NS
 from tests.unit.live.session_world import (
     DAY0,
@@ -44,6 +45,20 @@ def test_every_step_of_a_feed_in_time_is_decided_on_its_own_bars():
     assert all(world.minutes(symbol) == [0, 1, 2, 3, 4] for symbol in SYMBOLS)
     assert (world.session.n_closed, world.session.n_passed, world.arrivals.late) == (5, 0, 0)
     assert (world.desk.n_started, world.desk.n_stopped) == (1, 1)
+
+
+def test_the_log_says_which_bars_are_in_before_anything_is_heard():
+    """The bars of a minute come a second late: what is heard meanwhile is heard before them."""
+    world = steady(World(after(6)), 5, delay_s=1.5).run()
+    told = [({"bars.taken"}, {"ts_close": taken}) for taken, _ in world.desk.heard_after]
+    assert [({kind}, said) for _, (kind, said) in world.desk.heard_after] == told
+    closes = [said["ts_close"] for _, said in world.desk.written]
+    assert closes == [0, *(after(minute) for minute in range(1, 6))]
+    again = LiveSession(
+        world.desk, world.market, world.broker, world.clock, world.arrivals, world.wake
+    )
+    again.hear()
+    assert world.desk.written[-2:] == [("bars.taken", {"ts_close": after(5)})] * 2
 
 
 def test_a_symbol_without_trades_is_waited_for_no_longer_than_the_grace():
