@@ -186,15 +186,16 @@ class LiveClock:
         self._told_mono_ns: int | None = None
         self.skew_ns = 0
 
-    def tell(self, venue_ns: int, *, adopt: bool = False) -> None:
+    def tell(self, venue_ns: int, *, age_ns: int = 0, adopt: bool = False) -> None:
         """Note the venue's clock; ``adopt`` starts from it, else the difference is kept.
 
-        ``skew_ns`` is then the venue's clock less ours.
+        ``age_ns`` is how long ago the venue said so, real time: half of what its answer took, and
+        what has passed since. ``skew_ns`` is then the venue's clock less ours.
         """
-        self._told_mono_ns = time.monotonic_ns()
+        self._told_mono_ns = time.monotonic_ns() - age_ns
         if adopt:
             self._base_ns, self._base_mono_ns = venue_ns, self._told_mono_ns
-        self.skew_ns = venue_ns - self.now_ns()
+        self.skew_ns = venue_ns + int(age_ns * self._factor) - self.now_ns()
 
     @property
     def age_ns(self) -> int | None:

@@ -172,15 +172,20 @@ class Reconciler:
             self._watcher.ask_snapshot()
         for snapshot in self._watcher.take():
             self.take(session.desk, snapshot)
-            self._follow_clock(session, snapshot.clock_ns)
+            self._follow_clock(session, snapshot)
 
-    def _follow_clock(self, session: LiveSession, venue_ns: int) -> None:
-        """Note the venue's clock; go forward to it when this machine slept."""
-        clock = session.clock
-        clock.tell(venue_ns)
-        if clock.skew_ns > BEHIND_NS * clock.factor:
+    def _follow_clock(self, session: LiveSession, snapshot: VenueSnapshot) -> None:
+        """Note the venue's clock; go forward to it when this machine slept.
+
+        The venue said it somewhere in the time that its answer took: only what is beyond half of
+        that is known to be a difference.
+        """
+        clock, half_ns = session.clock, snapshot.clock_took_ns // 2
+        age_ns = self._wall.monotonic_ns() - snapshot.told_mono_ns + half_ns
+        clock.tell(snapshot.clock_ns, age_ns=age_ns)
+        if clock.skew_ns > (BEHIND_NS + half_ns) * clock.factor:
             behind_s = clock.skew_ns / NS_PER_S
-            clock.tell(venue_ns, adopt=True)
+            clock.tell(snapshot.clock_ns, age_ns=age_ns, adopt=True)
             text = f"our clock was {behind_s:.1f} s behind the venue's, and follows it"
             session.desk.parts.journal.write("alert", {"text": text})
             logs.get_logger("clock").warning("clock_behind", text=text)

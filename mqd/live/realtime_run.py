@@ -41,6 +41,8 @@ START_ROUNDS = 30
 ROUND_S = 0.5
 REAL_GRACE_S = 0.25
 VENUE_GRACE_NS = 3 * NS_PER_S
+CLOCK_ATTEMPTS = 3
+CLOCK_TOOK_NS = NS_PER_S // 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +132,7 @@ class RealtimeRun:
         with ExitStack() as stack:
             stack.callback(self.link.close)
             stack.push(self._close_executor)
-            self.clock.tell(self.link.connector.clock_ns(), adopt=True)
+            self._set_clock()
             guarded = self._terms.make_view is not None
             self.link.open(
                 self._plan.market.symbols, self._plan.market.timeframe_ns, prints=guarded
@@ -156,6 +158,21 @@ class RealtimeRun:
             stats = self.executor.stats()
         latency = {"submit_p50": float(stats.p50_ns), "submit_p99": float(stats.p99_ns)}
         return PacedDone(desk, closing, latency, latches.killed)
+
+    def _set_clock(self) -> None:
+        """Start from the venue's clock, by the quickest of a few answers: a slow one says little
+        of when the venue said it."""
+        wall, answers = WallClock(), list[tuple[int, int, int]]()
+        for _ in range(CLOCK_ATTEMPTS):
+            asked = wall.monotonic_ns()
+            venue_ns = self.link.connector.clock_ns()
+            told = wall.monotonic_ns()
+            answers.append((told - asked, venue_ns, told))
+            if told - asked <= CLOCK_TOOK_NS:
+                break
+        took, venue_ns, told = min(answers)
+        age_ns = wall.monotonic_ns() - told + took // 2
+        self.clock.tell(venue_ns, age_ns=age_ns, adopt=True)
 
     def _close_executor(self, kind: type[BaseException] | None, *_: object) -> None:
         """End the executor; of a desk that died of an error no order leaves any more."""

@@ -22,6 +22,7 @@ from mqd.risk.live_state import UNKNOWN, sources_agree
 CLOCK_S: Final = 15.0
 BINDING_S: Final = 300.0
 ASSETS_S: Final = 6 * 3600.0
+SLOW_NS: Final = 2 * NS_PER_S
 
 
 class Hours(NamedTuple):
@@ -84,12 +85,19 @@ class Rounds:
         )  # fmt: skip
 
     def ask_clock(self) -> None:
-        """Ask for the venue's clock: its skew, and whether it names our session."""
+        """Ask for the venue's clock: its skew, and whether it names our session.
+
+        Of an answer that took longer than the skew allowed nobody knows when the venue said it:
+        where it cannot show a skew it shows nothing, and the last answer grows old.
+        """
         before_ns = self._ours.now_ns()
         said = self._connector.clock()
         after_ns = self._ours.now_ns()
         hours = hours_at(self._calendar, said.now_ns)
         skew_ns = max(before_ns - said.now_ns, said.now_ns - after_ns, 0)
+        if not skew_ns and after_ns - before_ns > SLOW_NS * self._factor:
+            logs.get_logger("rounds").warning("clock_too_slow", took_ns=after_ns - before_ns)
+            return
         self.skew_ns = int(skew_ns / self._factor)
         self.agree = sources_agree(
             said.is_open, said.next_open_ns, said.next_close_ns, hours.open_ns, hours.close_ns

@@ -31,7 +31,8 @@ class Errand(NamedTuple):
 
 class VenueSnapshot(NamedTuple):
     """The venue's side at one time. ``asked_mono_ns`` is when the first question went out,
-    ``told_mono_ns`` when the last answer had come."""
+    ``told_mono_ns`` when the last answer had come: that of the clock, which took
+    ``clock_took_ns``."""
 
     asked_mono_ns: int
     positions: dict[str, Position]
@@ -40,6 +41,7 @@ class VenueSnapshot(NamedTuple):
     activities: list[dict[str, Any]]
     clock_ns: int
     told_mono_ns: int
+    clock_took_ns: int = 0
 
 
 class SnapshotBroker:
@@ -156,12 +158,11 @@ class Watcher:
         """Ask for everything now, on the calling thread."""
         connector, asked = self._connector, self._clock.monotonic_ns()
         self._untold += self.account.new()
-        found = VenueSnapshot(
-            asked, connector.positions(), connector.open_orders(), connector.account(),
-            self._untold, connector.clock_ns(), self._clock.monotonic_ns(),
-        )  # fmt: skip
+        held = connector.positions(), connector.open_orders(), connector.account()
+        clock_asked, clock_ns = self._clock.monotonic_ns(), connector.clock_ns()
+        told, untold = self._clock.monotonic_ns(), self._untold
         self._untold = []
-        return found
+        return VenueSnapshot(asked, *held, untold, clock_ns, told, told - clock_asked)
 
     def _work(self) -> None:
         next_ns = self._clock.monotonic_ns()

@@ -43,14 +43,15 @@ class World:
             )
         )  # fmt: skip
         self.clock = SimpleNamespace(factor=1.0, skew_ns=0, tell=self._told)
-        self.told = []
+        self.told, self.ages = [], []
 
     def _compare(self, _books, _fills):
         self.compared.append(self.now)
         return self.verdict
 
-    def _told(self, venue_ns, *, adopt=False):
+    def _told(self, venue_ns, *, age_ns, adopt=False):
         self.told.append((venue_ns, adopt))
+        self.ages.append(age_ns)
 
     def ask_snapshot(self):
         self.asked.append(self.now)
@@ -129,3 +130,18 @@ def test_a_clock_that_slept_goes_forward_to_the_venues(world, behind_s, factor, 
     world.turn(tell=True)
     assert world.told == ([(0, False), (0, True)] if adopts else [(0, False)])
     assert [kind for kind, _ in world.written] == (["alert"] if adopts else [])
+
+
+@pytest.mark.parametrize(
+    ("behind_s", "took_s", "adopts"), [(3.0, 0.0, True), (3.0, 12.0, False), (9.0, 12.0, True)]
+)
+def test_a_slow_answer_moves_the_clock_only_by_what_it_proves(world, behind_s, took_s, adopts):
+    """An answer of twelve seconds was said any time in them: six either way prove nothing."""
+    world.clock.skew_ns = int(behind_s * NS_PER_S)
+    account, told_ns = SimpleNamespace(settled_quanta=0), world.now
+    world.snapshots = [
+        VenueSnapshot(told_ns, {}, [], account, [], 7, told_ns, int(took_s * NS_PER_S))
+    ]
+    world.turn(0.5)
+    assert world.told == ([(7, False), (7, True)] if adopts else [(7, False)])
+    assert set(world.ages) == {int((0.5 + took_s / 2) * NS_PER_S)}

@@ -76,6 +76,27 @@ def test_a_clock_ten_seconds_off_refuses_orders_by_name(off_s):
     assert "clock" in refusals(rounds, ours)
 
 
+@pytest.mark.parametrize(
+    ("off_s", "took_s", "skew_s"),
+    [(0, 1.5, 0), (0, 12, None), (10, 12, None), (-10, 12, 10), (25, 12, 13), (10, 0.5, 9.5)],
+)
+def test_a_slow_answer_neither_hides_a_skew_nor_makes_one_up(off_s, took_s, skew_s):
+    """The venue says its clock as the question comes in; the answer takes its time."""
+    ours = Ours(NOON)
+    venue = Venue(NOON + off_s * NS_PER_S, f"{HALF_DAY}T18:00")
+    told = venue.said
+
+    class Slow(type(venue)):
+        def clock(self):
+            ours.now += int(took_s * NS_PER_S)
+            return told
+
+    rounds = rounds_of(Slow(NOON, f"{HALF_DAY}T18:00"), ours)
+    rounds.ask_clock()
+    assert rounds.skew_ns == (UNKNOWN if skew_s is None else skew_s * NS_PER_S)
+    assert ("clock" in refusals(rounds, ours)) is (skew_s != 0)
+
+
 def test_a_clock_that_agrees_refuses_nothing():
     ours = Ours(NOON)
     rounds = rounds_of(Venue(NOON, f"{HALF_DAY}T18:00"), ours)
