@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mqd.core.bar import SymbolBars
 from mqd.core.money import Scale
 
-_LOTS_MAX = 2**62
+LOTS_MAX = 2**62
 
 
 class Tape(NamedTuple):
@@ -34,13 +34,13 @@ class Tape(NamedTuple):
     day: memoryview
 
 
-_GUARD = 1.0 + 2.0**-50  # 0.29 of 1,500 is 435, although the float product is a hair below
+CAPACITY_GUARD = 1.0 + 2.0**-50  # 0.29 of 1,500 is 435, although the float product is a hair below
 
 
 def capacity_lots(volume: NDArray[np.float64], frac: float, lot: Decimal) -> NDArray[np.int64]:
     """Return ``floor(volume x frac / lot)`` a bar, -1 where nothing traded; at most 2**62."""
-    share = np.floor(volume * frac / float(lot) * _GUARD)
-    lots = np.minimum(share, _LOTS_MAX).astype(np.int64)
+    share = np.floor(volume * frac / float(lot) * CAPACITY_GUARD)
+    lots = np.minimum(share, LOTS_MAX).astype(np.int64)
     lots[volume <= 0] = -1
     return lots
 
@@ -55,7 +55,7 @@ def tape_of(bars: SymbolBars, place: int, scale: Scale, participation_frac: floa
         return np.ascontiguousarray(values, dtype=np.int64).data
 
     if participation_frac is None:
-        capacity = np.full(len(bars), _LOTS_MAX, dtype=np.int64)
+        capacity = np.full(len(bars), LOTS_MAX, dtype=np.int64)
     else:
         capacity = capacity_lots(bars.volume, participation_frac, bars.lot)
     return Tape(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,29 +16,19 @@ from mqd.core.money import Scale
 from mqd.desk.market import RECENT_BARS, Market
 from mqd.errors import DataError
 from mqd.execution.tape import Tape, capacity_lots
-from mqd.live.bar_rules import close_of, located, refuse_outside, sound_prices
+from mqd.live.mean_volumes import MeanVolumes
+from mqd.live.placing import Placed, Placing, located
 from mqd.live.plan import LiveBar, MarketPlan
 from mqd.market_data.bars import Bars
 from mqd.market_data.calendar import TradingCalendar, calendar_for
 from mqd.market_data.feed import ReplayFeed, Steps
 from mqd.market_data.loading import on_grid
-from mqd.market_data.sessions import session_volumes
 
 ROOM_BARS = 2048
 _STAMPS = ("ts_open", "ts_close", "session")
 _PRICES = ("open", "high", "low", "close")
 _FLOATS = (*_PRICES, "volume", "session_index", "minutes_from_open", "minutes_to_close")
-_OPTIONAL = ("vwap", "trade_count")
-
-
-class _Placed(NamedTuple):
-    """A bar that is sound: its session (place in the calendar), stamps, and prices on ticks."""
-
-    bar: LiveBar
-    session: int
-    ts_open: int
-    ts_close: int
-    prices: Floats
+_ARRAYS = (*_STAMPS, *_FLOATS, "vwap", "trade_count")
 
 
 class GrowingMarket(Market):
@@ -51,6 +41,7 @@ class GrowingMarket(Market):
         self.plan, self._scales = plan, scales
         self.symbols = plan.symbols
         self.calendar: TradingCalendar = calendar_for(plan.calendar, plan.first_ns, plan.last_ns)
+        self._placing = Placing(self.calendar, plan)
         self.n_rows = dict.fromkeys(plan.symbols, 0)
         self._room = 0
         self._columns: dict[str, dict[str, NDArray[Any]]] = {s: {} for s in plan.symbols}
@@ -80,7 +71,7 @@ class GrowingMarket(Market):
         self.actions: dict[int, list[CorporateAction]] = {}
         self._action_list: list[int] = []
         self._session_first = -1
-        self._volume: dict[str, Sequence[int]] = {}
+        self._means = MeanVolumes(self.known)
         self.session_closes = self.calendar.closes.tolist()
         self.session_opens = self.calendar.opens.tolist()
         self.session_days = tuple(self.calendar.sessions.tolist())
@@ -124,12 +115,8 @@ class GrowingMarket(Market):
     def known(self, symbol: str) -> SymbolBars:
         """Return the bars of a symbol that have arrived."""
         n, series = self.n_rows[symbol], self._series[symbol]
-        cut: dict[str, Any] = {
-            field.name: value[:n]
-            for field in fields(series)
-            if isinstance(value := getattr(series, field.name), np.ndarray)
-        }
-        return replace(series, **cut)
+        named = ((name, getattr(series, name)) for name in _ARRAYS)
+        return replace(series, **{name: c[:n] for name, c in named if c is not None})
 
     @property
     def starts_ns(self) -> int:
@@ -212,11 +199,7 @@ class GrowingMarket(Market):
 
         Raises ``DataError`` for a bar that is no bar, repeats a row or lies in another step.
         """
-        row, opens, closes = self._located(arrived)
-        placed = [
-            self._placed(bar, int(row[at]), int(opens[at]), int(closes[at]))
-            for at, bar in enumerate(arrived)
-        ]
+        placed = [self._placing.placed(bar) for bar in arrived]
         for one in placed:
             self._refuse_step(one)
         _refuse_twice(arrived)
@@ -236,11 +219,7 @@ class GrowingMarket(Market):
         close on. A fill of the meantime counts its bars from the late one.
         Raises ``DataError`` for a bar that is no bar; nothing is added then.
         """
-        row, opens, closes = self._located(arrived)
-        placed = [
-            self._placed(bar, int(row[at]), int(opens[at]), int(closes[at]))
-            for at, bar in enumerate(arrived)
-        ]
+        placed = [self._placing.placed(bar) for bar in arrived]
         n_before = sum(self.n_rows.values())
         for one in sorted(placed, key=lambda one: one.ts_close):
             if self._last_close(one.bar.symbol) < one.ts_close < self._under_way_ns:
@@ -254,7 +233,7 @@ class GrowingMarket(Market):
         last = self._closes[-1] if self._closes else 0
         return last if last > self.taken_ns else self.taken_ns + 1
 
-    def _count_late(self, one: _Placed) -> None:
+    def _count_late(self, one: Placed) -> None:
         """Let the steps since a late row's close know it."""
         place = self.symbols.index(one.bar.symbol)
         for at in range(bisect_left(self._closes, one.ts_close), self.n_steps):
@@ -266,10 +245,7 @@ class GrowingMarket(Market):
 
     def check(self, bar: LiveBar) -> int:
         """Return when a feed's bar closes; raise ``DataError`` with why the run cannot take it."""
-        self._refuse_foreign(bar)
-        ts_close = close_of(self.calendar, self.plan.timeframe_ns, bar)
-        sound_prices(bar, self.plan.ticks[bar.symbol])
-        return ts_close
+        return self._placing.checked(bar).ts_close
 
     def has_closed(self, symbol: str, ts_close: int) -> bool:
         """Return whether a symbol has the row that closes at ``ts_close``, or a newer one."""
@@ -282,23 +258,7 @@ class GrowingMarket(Market):
     def _newest_rows(self) -> tuple[int, ...]:
         return tuple(self.n_rows[symbol] - 1 for symbol in self.symbols)
 
-    def _located(self, arrived: Sequence[LiveBar]) -> tuple[Ints, Ints, Ints]:
-        """Return each bar's session (place in the calendar), open and close."""
-        stamps = np.array([bar.ts_open for bar in arrived], dtype=np.int64)
-        found = located(self.calendar, self.plan.timeframe_ns, stamps)
-        refuse_outside(arrived, found[0])
-        return found
-
-    def _placed(self, bar: LiveBar, session: int, ts_open: int, ts_close: int) -> _Placed:
-        self._refuse_foreign(bar)
-        prices = sound_prices(bar, self.plan.ticks[bar.symbol])
-        return _Placed(bar, session, ts_open, ts_close, prices)
-
-    def _refuse_foreign(self, bar: LiveBar) -> None:
-        if bar.symbol not in self.n_rows:
-            raise DataError(f"A bar of {bar.symbol}, which is no symbol of this run.")
-
-    def _refuse_step(self, one: _Placed) -> None:
+    def _refuse_step(self, one: Placed) -> None:
         """Refuse a bar of another step than the announced one, and one that it has already."""
         symbol, opened = one.bar.symbol, iso(one.ts_open)
         if one.ts_close != self._closes[-1]:
@@ -306,16 +266,27 @@ class GrowingMarket(Market):
         if self.has_closed(symbol, one.ts_close):
             raise DataError(f"{symbol}: the bar of {opened} came twice.")
 
-    def _write(self, one: _Placed) -> int:
+    def _write(self, one: Placed) -> int:
         """Write one bar into the columns and return its row."""
-        bar = one.bar
-        if self.n_rows[bar.symbol] >= self._room:
+        bar, placing, symbol = one.bar, self._placing, one.bar.symbol
+        if self.n_rows[symbol] >= self._room:
             self._grow()
-        stamps = np.array([one.ts_open]), np.array([one.ts_close])
-        extras = {name: np.array([getattr(bar, name)], float) for name in self.plan.extras}
-        prices, volume = one.prices.reshape(4, 1), np.array([float(bar.volume)])
-        self._put(bar.symbol, np.array([one.session]), stamps, prices, volume, extras)
-        return self.n_rows[bar.symbol] - 1
+        columns, row = self._columns[symbol], self.n_rows[symbol]
+        for name, px in zip(_PRICES, one.prices, strict=True):
+            columns[name][row] = px
+            columns[f"{name}_ticks"][row] = placing.ticks(symbol, px)
+        columns["ts_open"][row], columns["ts_close"][row] = one.ts_open, one.ts_close
+        columns["session"][row] = placing.days[one.session]
+        columns["session_index"][row] = one.session - self._session_first
+        minutes = placing.minutes(one)
+        columns["minutes_from_open"][row], columns["minutes_to_close"][row] = minutes
+        columns["volume"][row] = bar.volume
+        columns["capacity"][row] = placing.capacity_lots(bar)
+        for name in self.plan.extras:
+            value = getattr(bar, name)
+            columns[name][row] = np.nan if value is None else value
+        self.n_rows[symbol] = row + 1
+        return row
 
     def _put(
         self, symbol: str, session: Ints, stamps: tuple[Ints, Ints], prices: Floats,
@@ -386,10 +357,7 @@ class GrowingMarket(Market):
 
     def average_volume_lots(self, symbol: str, row: int) -> int:
         """Return the mean volume in lots of the last 20 whole sessions, -1 without one."""
-        held = self._volume.get(symbol, ())
-        if len(held) <= row:
-            held = self._volume[symbol] = session_volumes(self.known(symbol)).tolist()
-        return held[row]
+        return self._means.at(symbol, row)
 
 
 def _refuse_twice(arrived: Sequence[LiveBar]) -> None:

@@ -79,7 +79,7 @@ class DiskIo:
     def exists(self, path: Path) -> bool:
         """Say whether ``path`` exists; only "no such file" counts as no."""
         try:
-            path.lstat()
+            os.lstat(path)
         except FileNotFoundError:
             return False
         return True
@@ -98,6 +98,7 @@ class KillSwitch:
         self._folder = None if folder is None else Path(folder)
         self._account = account
         self._io: LatchIo = DiskIo() if io is None else io
+        self._paths = {level: self._path(level) for level in LEVELS} if self._folder else {}
         self._set: dict[LatchLevel, str] = {}
         self._level = LatchLevel.CLEAR
         if self._folder is not None:
@@ -187,7 +188,7 @@ class KillSwitch:
             if level in self._set:
                 continue
             try:
-                found = self._io.exists(self._path(level))
+                found = self._io.exists(self._paths[level])
             except OSError as error:
                 self._note(LatchLevel.KILL, f"a latch cannot be read: {error}")
             else:
