@@ -54,6 +54,7 @@ class SimulatedBroker:
         self._now = self._sent_ns = self._opens_ns = 0
         self._step = self._executions = self._sequence = 0
         self.halted: set[str] = set()  # by hand; the model's halts come besides
+        self.ends_ns: dict[str, int] = {}  # orders to come whose end another rule has set
         self._opening = False
 
     def connect(self, account: VenueAccount) -> None:
@@ -370,10 +371,12 @@ class SimulatedBroker:
     def _rest(self, order: Order, *, held: bool, rank: int) -> None:
         extreme = order.extreme_ticks or self._marks.get(order.symbol, 0)
         self._sequence += 1
+        ends_ns = self.ends_ns.pop(order.client_order_id, 0)
+        ends_ns = ends_ns or self._doorman.expiry(order, self._sent_ns)
         resting = Resting(
             order, self._tapes[order.symbol].place, self._sequence, f"v{self._sequence}",
-            self._sent_ns + self._model.latency_ns, self._doorman.expiry(order, self._sent_ns),
-            self._step, held, extreme, trail_distance(order, extreme), rank,
+            self._sent_ns + self._model.latency_ns, ends_ns, self._step, held, extreme,
+            trail_distance(order, extreme), rank,
         )  # fmt: skip
         self._resting[order.client_order_id] = resting
         if order.group:
@@ -393,8 +396,5 @@ class SimulatedBroker:
         )  # fmt: skip
 
     def _say(self, kind: ReportKind, order: Order, *, text: str = "", venue_id: str = "") -> None:
-        self._out.append(
-            ExecutionReport(
-                kind, order.client_order_id, order.symbol, self._now, venue_id, text=text
-            )
-        )
+        head = (kind, order.client_order_id, order.symbol, self._now, venue_id)
+        self._out.append(ExecutionReport(*head, text=text))

@@ -8,15 +8,16 @@ from typing import Any
 
 from mqd.core.bar import ActionKind, CorporateAction
 from mqd.core.execution_report import ExecutionReport, ReportKind
-from mqd.core.order import Order, OrderClass, OrderType
+from mqd.core.order import Order, OrderClass, OrderType, TimeInForce
 from mqd.execution.simulated_broker import SimulatedBroker
 from mqd.execution.venue_account import CashActivity, SplitActivity
 from mqd.venue.activity import KINDS, cash_activity, fill_activity
 from mqd.venue.answer import AccountSpec
 from mqd.venue.errors import PhaseWrong
+from mqd.venue.hours import phase_of
 from mqd.venue.record import OrderRecord, order_json
 from mqd.venue.scene import Scene
-from mqd.venue.text import amount, stamp, ulid_of, uuid_of
+from mqd.venue.text import amount, stamp, stamp_or_none, ulid_of, uuid_of
 
 Tell = Callable[[str, dict[str, Any], int], None]
 _ENDS = {
@@ -73,7 +74,8 @@ class AccountBook:
         return uuid_of(self.spec.id, "order", self.n_orders)
 
     def add(self, record: OrderRecord) -> None:
-        """Keep an order that the simulator has taken."""
+        """Keep an order that goes to the simulator."""
+        self._time(record)
         record.number = len(self.orders)
         self.orders[record.id] = record
         self.by_client_id[record.client_order_id] = record
@@ -82,14 +84,39 @@ class AccountBook:
     def forget(self, record: OrderRecord) -> None:
         """Drop an order that the simulator has refused: it never was."""
         del self.orders[record.id], self.by_client_id[record.client_order_id]
+        self.broker.ends_ns.pop(record.id, None)
         self._working.pop(record.id, None)
+
+    def _time(self, record: OrderRecord) -> None:
+        """Tell the simulator when an order ends that ends by the venue's clock."""
+        if record.timed and record.id not in self.orders:
+            self.broker.ends_ns[record.id] = record.expires_ns
+
+    def end_due(self, until_ns: int) -> None:
+        """End the orders whose hour has come: GTC ones by a cancel of the venue's own.
+
+        The venue's clock stands at the last of those hours afterwards.
+        """
+        due = [one for one in self.working() if one.timed and one.expires_ns <= until_ns]
+        for record in sorted(due, key=lambda one: (one.expires_ns, one.number)):
+            if not record.is_open:  # it ended with its group
+                continue
+            self.scene.now_ns = record.expires_ns
+            if record.order.time_in_force is TimeInForce.GTC:
+                record.status, record.cancel_requested_ns = "pending_cancel", record.expires_ns
+                record.updated_ns = record.expires_ns
+                self.emit("pending_cancel", record)
+            self.broker.cancel(record.id)
+            self.hear()
 
     def replace(self, old: OrderRecord, new: OrderRecord) -> str:
         """Put ``new`` in the place of ``old`` and return why that was refused, "" when done."""
+        self._time(new)
         self.broker.replace(old.id, new.order)
         reports = self.broker.reports()
         for report in reports:
             if report.kind is ReportKind.REPLACE_REJECTED:
+                self.broker.ends_ns.pop(new.id, None)
                 return report.text
         new.status = "held" if old.status == "held" else "new"
         self.add(new)
@@ -151,13 +178,17 @@ class AccountBook:
             self.emit(record.status, record)
         elif record.parent is not None:
             record.status = "held"
-        elif self.scene.is_open:
+        elif self.scene.is_open or (record.extended and self._trades_now()):
             self.emit("pending_new", record)
             record.status = "new"
             self.emit("new", record)
         else:
             record.status = "accepted"
             self.emit("accepted", record)
+
+    def _trades_now(self) -> bool:
+        """Return True in a session and in the extended hours around it."""
+        return phase_of(self.scene, self.scene.now_ns)[0] != "closed"
 
     def wake(self) -> None:
         """Let the orders that came outside the session reach the market, now that it is open."""
@@ -195,8 +226,11 @@ class AccountBook:
 
     def _ended(self, record: OrderRecord, report: ExecutionReport) -> None:
         now = self.scene.now_ns
-        status = _ENDS[report.kind]
-        match report.kind:
+        kind = report.kind
+        if record.order.time_in_force is TimeInForce.DAY and record.timed:
+            kind = ReportKind.EXPIRED if now >= record.expires_ns else kind
+        status = _ENDS[kind]
+        match kind:
             case ReportKind.EXPIRED:
                 record.expired_ns = now
             case ReportKind.REPLACED:
@@ -235,7 +269,7 @@ class AccountBook:
             "timestamp": stamp(now), "order": order_json(record), "seq": number,
             "reason": "", **more,
         }  # fmt: skip
-        data["order"]["cancel_requested_at"] = None
+        data["order"]["cancel_requested_at"] = stamp_or_none(record.cancel_requested_ns)
         if event != "pending_new":
             data.setdefault("execution_id", uuid_of(self.spec.id, "event", number))
         self._tell(self.spec.id, {"stream": "trade_updates", "data": data}, number)

@@ -25,7 +25,7 @@ _LOADING = (
 )  # fmt: skip
 _KNOWN = frozenset(
     {*_LOADING, "data", "cash", "costs", "fills", "multiplier", "account", "pace", "accounts",
-     "control_token", "faults", "port", "buying_power", "rate_max", "plan"}
+     "control_token", "faults", "port", "buying_power", "rate_max", "plan", "hours"}
 )  # fmt: skip
 
 
@@ -33,7 +33,7 @@ _KNOWN = frozenset(
 class VenueConfig:
     """What the process runs. ``pace`` is "step", or simulated seconds a real second.
 
-    ``refuses_unpayable``, ``rate_max`` and ``plan``: see ``Venue``.
+    ``refuses_unpayable``, ``rate_max``, ``plan`` and ``keeps_hours``: see ``Venue``.
     """
 
     bars: Bars
@@ -46,6 +46,7 @@ class VenueConfig:
     refuses_unpayable: bool
     rate_max: int | None
     plan: str
+    keeps_hours: bool
 
 
 def read_config(path: Path) -> VenueConfig:
@@ -64,6 +65,9 @@ def read_config(path: Path) -> VenueConfig:
     buying_power = words.get("buying_power", "trim" if pace == "step" else "refuse")
     if buying_power not in ("trim", "refuse"):
         raise VenueConfigWrong("buying_power", f"is {buying_power!r}; write trim or refuse")
+    hours = words.get("hours", "replay" if pace == "step" else "alpaca")
+    if hours not in ("replay", "alpaca"):
+        raise VenueConfigWrong("hours", f"is {hours!r}; write replay or alpaca")
     plan = words.get("plan", "paid")
     if plan not in ("free", "paid"):
         raise VenueConfigWrong("plan", f"is {plan!r}; write free or paid")
@@ -74,7 +78,7 @@ def read_config(path: Path) -> VenueConfig:
         port=_whole(words.get("port", 0), "port", 65535),
         refuses_unpayable=buying_power == "refuse",
         rate_max=_rate(words.get("rate_max", None if pace == "step" else 200)),
-        plan=plan,
+        plan=plan, keeps_hours=hours == "alpaca",
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from mqd.venue.words import SIDES, TRAIL_RATE
 
 ID_LENGTH_MAX = 128
 AMOUNT_MAX = Decimal(10) ** 12
+EXTENDED = frozenset({TimeInForce.DAY, TimeInForce.GTC})
 Word = TypeVar("Word", OrderType, TimeInForce, OrderClass)
 
 
@@ -35,6 +36,7 @@ class Wanted(NamedTuple):
     loss_ticks: int
     loss_limit_ticks: int
     client_order_id: str
+    extended: bool
 
 
 def read_amount(body: Mapping[str, Any], name: str) -> Decimal | None:
@@ -111,9 +113,10 @@ def read_order(body: Mapping[str, Any], scale: Scale) -> Wanted:
         read_ticks(body, "limit_price", scale), read_ticks(body, "stop_price", scale),
         read_ticks(body, "trail_price", scale), _trail_units(body),
         *_legs(body, scale), read_client_id(body),
+        str(body.get("extended_hours", False)).lower() == "true",
     )  # fmt: skip
     _refuse_words(body, wanted)
-    _refuse_extended(body, wanted)
+    _refuse_extended(wanted)
     _refuse_prices(wanted)
     _refuse_groups(wanted)
     return wanted
@@ -154,12 +157,14 @@ def _refuse_words(body: Mapping[str, Any], wanted: Wanted) -> None:
         raise unprocessable("notional value must be limited to 2 decimal places")
 
 
-def _refuse_extended(body: Mapping[str, Any], wanted: Wanted) -> None:
-    if str(body.get("extended_hours", False)).lower() != "true":
+def _refuse_extended(wanted: Wanted) -> None:
+    """Refuse for extended hours all but simple limit orders, DAY or GTC (since August 2026)."""
+    if not wanted.extended:
         return
-    if wanted.type is not OrderType.LIMIT or wanted.time_in_force is not TimeInForce.DAY:
+    if wanted.type is not OrderType.LIMIT or wanted.time_in_force not in EXTENDED:
         raise unprocessable("extended hours order must be DAY limit orders", BAD_ORDER)
-    raise unprocessable("extended hours are not traded by this venue", BAD_ORDER)
+    if wanted.order_class is not OrderClass.SIMPLE:
+        raise unprocessable("extended hours orders must be simple", BAD_ORDER)
 
 
 def _refuse_prices(wanted: Wanted) -> None:

@@ -130,4 +130,8 @@ def operations() -> list[Operation]:
         one("GET", "/v2/calendar", "Sessions.", (200, 422),
             {"start": _TEXT, "end": _TEXT, "date_type": _TEXT}),
         one("GET", "/v2/clock", "The venue's clock.", (200,)),
+        one("GET", "/v3/clock", "The phase of each market.", (200,),
+            {"markets": _TEXT, "time": _TEXT}),
+        one("GET", "/v3/calendar/{market}", "Sessions of a market, extended hours too.", (200,),
+            {"start": _TEXT, "end": _TEXT, "timezone": _TEXT}),
     ]  # fmt: skip

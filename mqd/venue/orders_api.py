@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from mqd.core.money import INT64_MAX
-from mqd.core.order import Order, OrderType
+from mqd.core.order import Order, OrderType, TimeInForce
 from mqd.venue import query as read
 from mqd.venue.answer import Answer, Request
 from mqd.venue.book import AccountBook
 from mqd.venue.errors import BAD_ORDER, Refused, forbidden, not_found, unprocessable
-from mqd.venue.intake import read_amount, read_client_id, read_ticks, read_word
+from mqd.venue.intake import EXTENDED, read_amount, read_client_id, read_ticks, read_word
 from mqd.venue.record import OrderRecord, order_json
 from mqd.venue.submit import OrderDesk, mark_of, refuse_unpayable
 
@@ -90,7 +90,7 @@ class OrdersApi:
         return Answer(200, order_json(self._swap(book, old, order, name)))
 
     def _swap(self, book: AccountBook, old: OrderRecord, order: Order, name: str) -> OrderRecord:
-        new = self._desk.record(book, order, name)
+        new = self._desk.record(book, order, name, extended=old.extended)
         new.created_ns, new.parent, new.legs = old.created_ns, old.parent, old.legs
         why = book.replace(old, new)
         if why:
@@ -199,10 +199,10 @@ def _replaced(old: OrderRecord, body: Mapping[str, Any]) -> Order:
     terms = terms._replace(
         limit_ticks=limit or order.limit_ticks, stop_ticks=stop or order.stop_ticks
     )
-    return _retrailed(terms, body)._replace(
-        time_in_force=read_word(type(order.time_in_force), body, "time_in_force",
-                                order.time_in_force)
-    )  # fmt: skip
+    tif = read_word(TimeInForce, body, "time_in_force", order.time_in_force)
+    if old.extended and tif not in EXTENDED:
+        raise unprocessable("extended hours order must be DAY limit orders", BAD_ORDER)
+    return _retrailed(terms, body)._replace(time_in_force=tif)
 
 
 def _retrailed(terms: Order, body: Mapping[str, Any]) -> Order:

@@ -6,7 +6,7 @@ import asyncio
 
 from mqd.core.clock import NS_PER_S, WallClock
 from mqd.core.protocols import Clock
-from mqd.venue.venue import Venue
+from mqd.venue.venue import Venue, opens_of
 
 TICK_S = 0.25
 
@@ -33,11 +33,7 @@ async def walk(venue: Venue, factor: float, clock: Clock | None = None) -> None:
     course = _Course(venue.now_ns, factor, clock or WallClock())
     market = venue.market
     for step in range(market.n_steps):
-        opens = min(
-            tape.ts_open[row]
-            for tape, row in zip(market.tapes.values(), market.rows(step), strict=True)
-            if row >= 0
-        )
+        opens = opens_of(market, market.rows(step), market.ts_close[step])
         await _pass(venue, course, opens)
         venue.begin()
         venue.open()
@@ -56,4 +52,4 @@ async def _pass(venue: Venue, course: _Course, until_ns: int) -> None:
 async def _tick(venue: Venue, course: _Course, wait_s: float, most_ns: int | None = None) -> None:
     await asyncio.sleep(wait_s)
     now = course.now_ns()
-    venue.now_ns = now if most_ns is None else max(venue.now_ns, min(now, most_ns))
+    venue.pass_time(now if most_ns is None else max(venue.now_ns, min(now, most_ns)))

@@ -58,6 +58,7 @@ def venue_of(config: VenueConfig) -> Venue:
     return Venue(
         config.bars, config.settings, accounts=config.accounts, faults=config.faults,
         refuses_unpayable=config.refuses_unpayable, rate_max=config.rate_max,
+        keeps_hours=config.keeps_hours,
         plan=config.plan,
     )  # fmt: skip
 

@@ -16,8 +16,9 @@ class OrderRecord:
     """An order's terms (``order``, as the simulator has them) and its life so far.
 
     ``lots`` is what the order shows as its quantity: the rest of a group shrinks with what its
-    other members filled. ``lots_filled`` and ``ticks_filled`` (lots x ticks) sum its executions.
-    Instants are ns UTC, 0 for "not yet".
+    other members filled. ``extended`` orders may trade in extended hours; of ``timed`` ones the
+    venue itself ends the life at ``expires_ns``. ``lots_filled`` and ``ticks_filled`` (lots x
+    ticks) sum its executions. Instants are ns UTC, 0 for "not yet".
     """
 
     id: str
@@ -31,6 +32,8 @@ class OrderRecord:
     expires_ns: int
     lots: int
     status: str = "pending_new"
+    extended: bool = False
+    timed: bool = False
     intent: str = ""
     notional: Decimal | None = None
     filled_ns: int = 0
@@ -104,7 +107,7 @@ def order_json(record: OrderRecord, *, nested: bool = False) -> dict[str, Any]:
         "trail_price": _px(scale.px(order.trail_ticks)) if order.trail_ticks else None,
         "hwm": _px(scale.px(record.hwm_ticks)) if record.hwm_ticks else None,
         "status": record.status,
-        "extended_hours": False,
+        "extended_hours": record.extended,
         "legs": [order_json(leg) for leg in record.legs] if show_legs else None,
         "subtag": None,
         "source": None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mqd.venue import account_api, history_api, market_api
+from mqd.venue import account_api, history_api, market_api, markets_api
 from mqd.venue.answer import Answer, Request
 from mqd.venue.book import AccountBook
 from mqd.venue.errors import NOT_FOUND, Refused
@@ -48,6 +48,8 @@ class Routes:
             ("GET", "/v2/assets/{}"): market_api.get_asset,
             ("GET", "/v2/calendar"): market_api.get_calendar,
             ("GET", "/v2/clock"): market_api.get_clock,
+            ("GET", "/v3/clock"): markets_api.get_clock,
+            ("GET", "/v3/calendar/{}"): markets_api.get_calendar,
         }
         self._heads = [
             (method, path[:-2], handler)

@@ -8,11 +8,12 @@ from typing import Any
 
 from mqd.core.instrument import AssetClass
 from mqd.core.money import Scale
-from mqd.core.order import Order, OrderClass, OrderType, Reason, Side
+from mqd.core.order import Order, OrderClass, OrderType, Reason, Side, TimeInForce
 from mqd.execution.acceptance import PROTECTIVE, Acceptance
 from mqd.execution.capabilities import crosses, refusal
 from mqd.venue.book import AccountBook
 from mqd.venue.errors import BAD_ORDER, Refused, forbidden, unprocessable
+from mqd.venue.hours import extended_end_ns, gtc_end_ns, window_refusal
 from mqd.venue.intake import Wanted, lots_of, read_order, read_symbol
 from mqd.venue.record import OrderRecord
 from mqd.venue.scene import Scene
@@ -28,12 +29,16 @@ class OrderDesk:
     """Takes orders in for the accounts of one venue.
 
     ``refuses_unpayable``: an order beyond the buying power is refused, as at Alpaca; else it is
-    taken and trimmed when it fills, as in a replay.
+    taken and trimmed when it fills, as in a replay. ``keeps_hours``: OPG and CLS orders have
+    their windows and GTC orders end at 16:15, as at Alpaca; else they are taken and end as in a
+    replay, whose desk decides at closes.
     """
 
-    def __init__(self, scene: Scene, doorman: Acceptance, *, refuses_unpayable: bool) -> None:
+    def __init__(
+        self, scene: Scene, doorman: Acceptance, *, refuses_unpayable: bool, keeps_hours: bool
+    ) -> None:
         self._scene, self._doorman = scene, doorman
-        self._refuses_unpayable = refuses_unpayable
+        self._refuses_unpayable, self._keeps_hours = refuses_unpayable, keeps_hours
 
     def submit(self, book: AccountBook, body: Mapping[str, Any]) -> OrderRecord:
         """Take an order with its legs; raise ``Refused``."""
@@ -45,6 +50,7 @@ class OrderDesk:
         wanted = read_order({**body, "symbol": symbol}, scene.scales[symbol])
         if wanted.client_order_id in book.by_client_id:
             raise unprocessable("client_order_id must be unique")
+        self._refuse_hours(wanted)
         mark = mark_of(book, symbol)
         lots = lots_of(wanted, scene.scales[symbol], mark)
         if lots <= 0:
@@ -89,6 +95,15 @@ class OrderDesk:
                 stop._replace(parent="", reason=Reason.STOP_LOSS),
             ]
         return [entry, *legs]
+
+    def _refuse_hours(self, wanted: Wanted) -> None:
+        """Refuse an on-open or on-close order outside its window, and coins' extended hours."""
+        if wanted.extended and self._scene.crypto:
+            raise unprocessable("crypto orders take no extended_hours", BAD_ORDER)
+        if self._keeps_hours and not self._scene.crypto:
+            why = window_refusal(self._scene, wanted.time_in_force, self._scene.now_ns)
+            if why:
+                raise unprocessable(why, BAD_ORDER)
 
     def _refuse_bases(self, wanted: Wanted, mark: int) -> None:
         """Refuse legs of a bracket or oto on the wrong side of where the entry trades."""
@@ -141,7 +156,7 @@ class OrderDesk:
         records: list[OrderRecord] = []
         for place, order in enumerate(members):
             client_id = wanted.client_order_id if place == 0 else ""
-            record = self.record(book, order, client_id)
+            record = self.record(book, order, client_id, extended=wanted.extended)
             if place:
                 record.parent = records[0]
                 records[0].legs.append(record)
@@ -158,16 +173,26 @@ class OrderDesk:
             raise self.refusal(book, members[0], why)
         return records[0]
 
-    def record(self, book: AccountBook, order: Order, client_order_id: str) -> OrderRecord:
+    def record(
+        self, book: AccountBook, order: Order, client_order_id: str, *, extended: bool
+    ) -> OrderRecord:
         """Return the record of an order that is about to be sent."""
         held = book.broker.account_book.lots(order.symbol)
         closes = held * order.side < 0 or bool(order.parent)
         intent = f"{'buy' if order.side > 0 else 'sell'}_to_{'close' if closes else 'open'}"
-        expires = self._doorman.expiry(order, self._scene.now_ns)
-        record = book.record_of(order, client_order_id, expires_ns=expires, intent=intent)
+        own_ns = self._own_end_ns(order, extended=extended)
+        expires_ns = own_ns or self._doorman.expiry(order, self._scene.now_ns)
+        record = book.record_of(order, client_order_id, expires_ns=expires_ns, intent=intent)
+        record.extended, record.timed = extended, own_ns > 0
         if order.type is OrderType.TRAILING_STOP:
             record.hwm_ticks = order.extreme_ticks or mark_of(book, order.symbol)
         return record
+
+    def _own_end_ns(self, order: Order, *, extended: bool) -> int:
+        """Return when the venue's clock ends an order, 0 where the simulator's rule does."""
+        if order.time_in_force is TimeInForce.GTC:
+            return gtc_end_ns(self._scene.now_ns) if self._keeps_hours else 0
+        return extended_end_ns(self._scene, self._scene.now_ns) if extended else 0
 
     def refusal(
         self, book: AccountBook, order: Order, why: str, but: OrderRecord | None = None

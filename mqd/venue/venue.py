@@ -50,7 +50,8 @@ class Unanswered(Exception):
 class Venue:
     """An Alpaca-compatible venue over ``bars``.
 
-    ``accounts`` start with ``settings.cash`` each. ``refuses_unpayable``: see ``OrderDesk``.
+    ``accounts`` start with ``settings.cash`` each. ``refuses_unpayable``, ``keeps_hours``: see
+    ``OrderDesk``.
     ``rate_max``: requests a minute of the venue's time and account, None for no limit.
     ``plan`` of market data: "paid", or "free": no recent SIP data, 30 symbols of trades, quotes.
     Single-threaded: every call comes from one thread. Raises what ``scales_of`` raises.
@@ -66,6 +67,7 @@ class Venue:
         refuses_unpayable: bool = False,
         rate_max: int | None = None,
         plan: str = "paid",
+        keeps_hours: bool = False,
     ) -> None:
         scales, quantum = scales_of(bars, settings.cash)
         self.bars, self.settings = bars, settings
@@ -95,7 +97,9 @@ class Venue:
             self.market.tapes, AssetClass(self.scene.asset_class), self.market.session_closes,
             self.market.session_opens,
         )  # fmt: skip
-        desk = OrderDesk(self.scene, doorman, refuses_unpayable=refuses_unpayable)
+        desk = OrderDesk(
+            self.scene, doorman, refuses_unpayable=refuses_unpayable, keeps_hours=keeps_hours
+        )
         self._routes = Routes(self, desk, refuses_unpayable=refuses_unpayable)
 
     def _wake(self, broker: SimulatedBroker) -> None:
@@ -225,6 +229,7 @@ class Venue:
         market.begin(step)
         self.scene.enter(step)
         rows, last_rows = market.present_rows, market.last_rows(step)
+        self.pass_time(opens_of(market, rows, now))
         for book in self.books.values():
             if new_session:
                 book.broker.account_book.open_session(market.day[step])
@@ -237,6 +242,14 @@ class Venue:
         self.publish(self._halts.at(self.now_ns))
         self._misbehave()
         return {"done": False, "step": step, "ts_close": now, "opens_ns": self.now_ns, **self._told}
+
+    def pass_time(self, now_ns: int) -> None:
+        """Move the venue's clock between steps; end the orders whose own hour comes."""
+        before = self.now_ns
+        for book in self.books.values():
+            book.end_due(now_ns)
+            self.now_ns = before
+        self.now_ns = now_ns
 
     def open(self) -> dict[str, Any]:
         """Fill what fills at the open; may be asked again after more orders."""
@@ -326,13 +339,19 @@ class Venue:
 
     def _misbehave(self) -> None:
         """Do what the fault plan has for the beginning of this step."""
-        due = self.faults.step(self.step, stamp(self.now_ns))
+        due = self.faults.step(self.step, stamp(self.now_ns), self.now_ns)
         for frame in due.frames:
             self._send(self.first.spec.id, frame, self.first.n_updates)
         for request in due.requests:
             self._routes.answer(self.first, request.method, request.path, {}, request.body)
         if due.cut:
             self.cut_sockets()
+
+
+def opens_of(market: Market, rows: Sequence[int], closes_ns: int) -> int:
+    """Return when a step's first bar opens, ns UTC; ``closes_ns`` where it has none."""
+    tapes = zip(market.tapes.values(), rows, strict=True)
+    return min((tape.ts_open[row] for tape, row in tapes if row >= 0), default=closes_ns)
 
 
 UNAUTHORIZED = Refused(401, 40110000, "access key verification failed").body()

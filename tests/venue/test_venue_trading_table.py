@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.venue.venue_bench import (
@@ -49,7 +50,7 @@ class Scene:
     """One row's venue with what its setup has made."""
 
     def __init__(self, switch, port, row):
-        self.venue = switch.put(venue_by_hand())
+        self.venue = switch.put(venue_by_hand(keeps_hours="hours" in row["setup"].split()))
         self.book = self.venue.books[ACCOUNT]
         self.row = row
         self.names = {"asset": self.venue.scene.asset_id("AAA"), "order": "", "leg": ""}
@@ -74,6 +75,13 @@ class Scene:
         elif word == "night":
             while not step(self.venue)["ends_session"]:
                 continue
+        elif word.startswith(("at", "next")):
+            midnight = pd.Timestamp(self.venue.now_ns, tz="America/New_York").normalize()
+            days = pd.Timedelta(days=int(word.startswith("next")))
+            at = (
+                midnight + days + pd.Timedelta(word.removeprefix("at").removeprefix("next") + ":00")
+            )
+            self.venue.pass_time(at.value)
         elif word == "suspend":
             path = "/v2/account/configurations"
             assert self.client.patch(path, json={"suspend_trade": True}).status_code == 200
@@ -104,7 +112,9 @@ def shown(body, name):
     if name == "legs":
         return ",".join(leg["status"] for leg in body["legs"])
     place, _, key = name.rpartition(".")
-    return str((body[int(place)] if place else body)[key])
+    for part in place.split(".") if place else ():
+        body = body[int(part) if part.isdigit() else part]
+    return str(body[key])
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["case"])

@@ -49,7 +49,7 @@ def bars_by_hand():
 
 
 def venue_by_hand(*, bars=None, faults=None, refuses_unpayable=True, rate_max=None,
-                  plan="paid", **assumed):  # fmt: skip
+                  plan="paid", keeps_hours=False, **assumed):  # fmt: skip
     """Return a venue with two accounts of 100,000."""
     bars = bars if bars is not None else bars_by_hand()
     settings = settings_of(bars, **{**ASSUMED, **assumed})
@@ -59,7 +59,7 @@ def venue_by_hand(*, bars=None, faults=None, refuses_unpayable=True, rate_max=No
     ]
     return Venue(
         bars, settings, accounts=accounts, faults=faults, refuses_unpayable=refuses_unpayable,
-        rate_max=rate_max, plan=plan,
+        rate_max=rate_max, plan=plan, keeps_hours=keeps_hours,
     )  # fmt: skip
 
 
