@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Final
 
+from mqd.core.clock import NS_PER_S
 from mqd.errors import UsageError, did_you_mean
 
 ORDERS: Final = r"/v2/orders"
@@ -110,14 +112,15 @@ def _switches() -> list[Switch]:
 
 
 def _late_switches() -> list[Switch]:
-    """Return those that show an order late: "not found" meanwhile."""
+    """Return those that show an order late: "not found" meanwhile. They count the venue's time,
+    and act when a step begins."""
     return [
         Switch(42, "late_accept", "before", "The connection is cut, questions get 404, and some"
-               " steps later the order arrives and is taken.", "POST", ORDERS,
-               parameters={"steps": 2}),
+               " time later the order arrives and is taken.", "POST", ORDERS,
+               parameters={"seconds": 60}),
         Switch(43, "late_to_show", "before", "The connection is cut, the order lives; for some"
-               " steps questions by its client id get 404 and nothing is told of it.",
-               "POST", ORDERS, parameters={"steps": 2}),
+               " time questions by its client id get 404 and nothing is told of it.",
+               "POST", ORDERS, parameters={"seconds": 60}),
     ]  # fmt: skip
 
 
@@ -172,6 +175,11 @@ class Fault:
     def times(self) -> int:
         """How often it fires in a row."""
         return int(self.parameters.get("times", self.switch.times))
+
+    @property
+    def seconds_ns(self) -> int:
+        """Its parameter ``seconds`` in ns."""
+        return int(Decimal(str(self.value("seconds"))) * NS_PER_S)
 
     def value(self, name: str) -> Any:
         """Return a parameter, its default where the plan says nothing."""

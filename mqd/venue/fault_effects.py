@@ -38,6 +38,18 @@ class Request(NamedTuple):
     body: dict[str, Any] | None
 
 
+class Later(NamedTuple):
+    """A request to carry out when a step begins: not before ``step``, nor before ``at_ns``."""
+
+    step: int
+    at_ns: int
+    request: Request
+
+    def is_due(self, step: int, now_ns: int) -> bool:
+        """Return True when a step that begins at the venue's ``now_ns`` carries it out."""
+        return self.step <= step and self.at_ns <= now_ns
+
+
 class Due(NamedTuple):
     """What a step brings: requests to carry out, updates to send, and whether sockets are cut."""
 

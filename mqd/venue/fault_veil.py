@@ -7,15 +7,15 @@ from mqd.venue.fault_effects import Action, Frame, orders_in, refusal
 
 
 class Veil:
-    """Hides orders by client id, each until a step: their answers, their updates, themselves."""
+    """Hides orders by client id, each until an instant: their answers and updates, themselves."""
 
     def __init__(self) -> None:
         self._until: dict[str, int] = {}
         self._frames: list[Frame] = []
 
-    def hide(self, client_order_id: str, until: int) -> None:
-        """Hide an order until the step ``until`` begins."""
-        self._until[client_order_id] = until
+    def hide(self, client_order_id: str, until_ns: int) -> None:
+        """Hide an order until the venue's time ``until_ns``."""
+        self._until[client_order_id] = until_ns
 
     def answer(self, method: str, path: str, answer: Answer) -> Answer | Action:
         """Return what goes out in place of an answer: a POST of a hidden order gets none."""
@@ -36,8 +36,8 @@ class Veil:
             self._frames.append(frame)
         return hidden
 
-    def lift(self, step: int) -> list[Frame]:
+    def lift(self, now_ns: int) -> list[Frame]:
         """Show the orders whose time has come, and return what was kept back of them."""
-        self._until = {name: until for name, until in self._until.items() if until > step}
+        self._until = {name: until for name, until in self._until.items() if until > now_ns}
         frames, self._frames = self._frames, []
         return [frame for frame in frames if not self.keeps(frame)]

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
@@ -24,13 +24,13 @@ from mqd.errors import UsageError
 from mqd.venue import fault_effects as effects
 from mqd.venue.answer import Answer
 from mqd.venue.fault_catalogue import BY_NUMBER, Fault, Switch, fault_of
-from mqd.venue.fault_effects import Action, Due, Frame, Request
+from mqd.venue.fault_effects import Action, Due, Frame, Later, Request
 from mqd.venue.fault_veil import Veil
 
 __all__ = ["Action", "Due", "Fault", "FaultPlan", "Request"]
 OPEN: Final = frozenset({"new", "accepted", "partially_filled", "pending_new"})
 SPREAD: Final = {"before": 7, "after": 2, "updates": 2, "data": 9, "connect": 1, "step": 11}
-LAST: Final = 1 << 40
+LAST_NS: Final = 1 << 63
 NARROW: Final = frozenset({"POST", "DELETE", "PATCH"})  # a run has few of these
 
 
@@ -38,11 +38,6 @@ NARROW: Final = frozenset({"POST", "DELETE", "PATCH"})  # a run has few of these
 class _Held:
     passing: int
     frame: Frame
-
-
-class _Later(NamedTuple):
-    step: int
-    request: Request
 
 
 class FaultPlan:
@@ -58,7 +53,7 @@ class FaultPlan:
         self._step = 0
         self._orders: dict[str, dict[str, Any]] = {}
         self._stuck: dict[str, tuple[str, int]] = {}
-        self._later: list[_Later] = []
+        self._later: list[Later] = []
         self._held: list[_Held] = []
         self._quiet_updates = self._quiet_data = 0
         self._asleep = False
@@ -189,15 +184,16 @@ class FaultPlan:
                 self._asleep, self._quiet_updates = False, 0
             return None
 
-    def step(self, step: int, stamp: str = "") -> Due:
-        """Return what the beginning of a step brings; ``stamp`` dates the updates it makes."""
+    def step(self, step: int, stamp: str = "", now_ns: int = 0) -> Due:
+        """Return what the beginning of a step brings; ``stamp`` dates the updates it makes,
+        ``now_ns`` is the venue's time."""
         with self._lock:
             self._step = step
             frames = [held.frame for held in self._held]
             self._held = []
-            frames += self._veil.lift(step) + self._unstuck(stamp)
-            requests = [later.request for later in self._later if later.step <= step]
-            self._later = [later for later in self._later if later.step > step]
+            frames += self._veil.lift(now_ns) + self._unstuck(stamp)
+            requests = [one.request for one in self._later if one.is_due(step, now_ns)]
+            self._later = [one for one in self._later if not one.is_due(step, now_ns)]
             fault = self._due("step", self._can)
             if fault is not None:
                 requests += self._injected(fault)
@@ -207,7 +203,7 @@ class FaultPlan:
     def over(self) -> list[Frame]:
         """Return the updates that were kept back when the replay ended: now everything shows."""
         with self._lock:
-            return self._silenced(self._veil.lift(self._step + LAST))
+            return self._silenced(self._veil.lift(LAST_NS))
 
     def _due(self, hook: str, waits: Callable[[Fault], bool]) -> Fault | None:
         """Count an occasion for every fault that waits for it; return the first that is due."""
@@ -229,11 +225,11 @@ class FaultPlan:
     def _before(self, fault: Fault, request: Request, now_ns: int) -> Action | None:
         match fault.name:
             case "late_accept":
-                self._later.append(_Later(self._step + int(fault.value("steps")), request))
+                self._later.append(Later(self._step + 1, now_ns + fault.seconds_ns, request))
                 return Action("drop")
             case "late_to_show":
                 name = str((request.body or {}).get("client_order_id", ""))
-                self._veil.hide(name, self._step + int(fault.value("steps")))
+                self._veil.hide(name, now_ns + fault.seconds_ns)
                 return None
             case "hang":
                 return Action("hang", None, float(fault.value("seconds")))
@@ -325,7 +321,7 @@ class FaultPlan:
     def _put_off(self, cancel: Request, steps: int) -> None:
         """Carry a cancel out some steps later; until then the order says pending_cancel."""
         order_id = cancel.path.rsplit("/", 1)[-1]
-        self._later.append(_Later(self._step + steps, cancel))
+        self._later.append(Later(self._step + steps, 0, cancel))
         self._stuck[order_id] = ("pending_cancel", self._step + steps)
         order = self._orders.get(order_id, {})
         if order.get("status") in OPEN:

@@ -38,7 +38,7 @@ def storm(seed):
     dice = np.random.default_rng([seed, 2])
     lost = [(str(dice.choice(LOSSES)), int(dice.integers(1, 12)), {}) for _ in range(6)]
     mute = [(str(dice.choice(SILENCES)), int(dice.integers(1, 30)), {}) for _ in range(8)]
-    late = [("late_accept", int(dice.integers(1, 12)), {"steps": 1 + int(dice.integers(3))})]
+    late = [("late_accept", int(dice.integers(1, 12)), {"seconds": 60 * int(dice.integers(3))})]
     return FaultPlan(
         Fault(CATALOGUE[name].number, name, at=at, seed=seed, parameters=words)
         for name, at, words in (*lost, *mute, *late)
@@ -74,13 +74,13 @@ def test_no_call_finds_the_venue_beyond_what_the_desk_counts(first, tmp_path):
     assert unknown > 20
 
 
-@pytest.mark.parametrize(("steps", "given_up"), [(1, False), (2, False), (3, True)])
+@pytest.mark.parametrize(("seconds", "given_up"), [(0, False), (60, False), (120, True)])
 @pytest.mark.parametrize("name", ["late_accept", "late_to_show"])
-def test_not_found_is_believed_no_sooner_than_the_rule_allows(name, steps, given_up, tmp_path):
+def test_not_found_is_believed_no_sooner_than_the_rule_allows(name, seconds, given_up, tmp_path):
     """Bars are a minute long: asked for at 0, 60 and 120 s; only the third one may give up. What
     turns up after that is adopted and cancelled."""
     number = CATALOGUE[name].number
-    faults = FaultPlan([Fault(number, at=3, parameters={"steps": steps})])
+    faults = FaultPlan([Fault(number, at=3, parameters={"seconds": seconds})])
     laws, zeros = run_storm(0, tmp_path / "run", faults)
     assert faults.fired == {name: 1}
     assert (laws.broken, zeros) == ([], [])
