@@ -102,7 +102,8 @@ class TransactionLog:
         self._io, self._write, self._die = io, io.write, die
         self._segment_bytes_max = segment_bytes_max
         self._sha = hashlib.sha256()
-        self._seq = self._durable_seq = self._ts_ns = self._segment = self._size = 0
+        self._seq = self._durable_seq = self._grouped_seq = 0
+        self._ts_ns = self._segment = self._size = 0
         self._records = 0
         self._prev = GENESIS
         self._file = ""
@@ -110,7 +111,7 @@ class TransactionLog:
         self._failed: LogWriteFailed | None = None
         self._closed = False
         self._sync_lock = threading.Lock()
-        self._grouped, self._stop = threading.Event(), threading.Event()
+        self._stop = threading.Event()
         self._flusher: threading.Thread | None = None
 
     @classmethod
@@ -229,7 +230,6 @@ class TransactionLog:
             return
         self._closed = True
         self._stop.set()
-        self._grouped.set()
         if self._flusher is not None:
             self._flusher.join()
         try:
@@ -288,21 +288,19 @@ class TransactionLog:
     def _commit(self, tier: Tier) -> None:
         if tier is Tier.D0:
             return self._sync()
+        self._grouped_seq = self._seq
         if self._flusher is None:
             self._flusher = threading.Thread(target=self._flush_loop, name="log-flusher")
             self._flusher.daemon = True
             self._flusher.start()
-        self._grouped.set()
         return None
 
     def _flush_loop(self) -> None:
-        while True:
-            self._grouped.wait()
-            if self._stop.wait(GROUP_COMMIT_S):
-                return
-            self._grouped.clear()
+        """Look again and again: to wake a thread costs the writer more than a short record."""
+        while not self._stop.wait(GROUP_COMMIT_S):
             try:
-                self.flush()
+                if self._durable_seq < self._grouped_seq:
+                    self.flush()
             except LogWriteFailed:
                 return
 

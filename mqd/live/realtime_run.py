@@ -30,7 +30,7 @@ from mqd.live.paced_run import PacedDone
 from mqd.live.post_trade import PostTrade
 from mqd.live.realtime import RealtimeBroker
 from mqd.live.recovery import Recovered
-from mqd.live.session import LiveSession
+from mqd.live.session import Chore, LiveSession
 from mqd.live.sightings import Sightings
 from mqd.live.steps import Arrivals
 from mqd.live.view import DeskView
@@ -144,7 +144,7 @@ class RealtimeRun:
             latches = Latches(self._folder, self.watcher, self.link.connector.cancel_everything)
             self._catching_up.start()
             stack.callback(self._catching_up.stop)
-            session = self.session = self._session(desk, reconciler, latches)
+            session = self.session = self._session(desk, reconciler, latches, view)
             clean = self._reconcile(session, reconciler)
             if view is not None:
                 self._refuse_unclean(reconciler, clean=clean)
@@ -180,8 +180,12 @@ class RealtimeRun:
             self.executor.halt(f"the desk died of {kind.__name__}", 0.0)
         self.executor.close()
 
-    def _session(self, desk: Desk, reconciler: Reconciler, latches: Latches) -> LiveSession:
-        chores = (Heartbeat(self._folder), latches, reconciler, AskBack(self.doubts))
+    def _session(
+        self, desk: Desk, reconciler: Reconciler, latches: Latches, view: DeskView | None
+    ) -> LiveSession:
+        chores: list[Chore] = [Heartbeat(self._folder), latches, reconciler, AskBack(self.doubts)]
+        if view is not None:
+            chores.append(view.refresh)
         grace_ns = max(VENUE_GRACE_NS, int(REAL_GRACE_S * NS_PER_S * self._terms.factor))
         return LiveSession(
             desk, self.market, self.broker, self.clock, self._arrivals, self._wake, chores,

@@ -68,6 +68,10 @@ class DeskView:
             symbols=self._symbols(),
         )  # fmt: skip
 
+    def refresh(self, session: object) -> None:  # noqa: ARG002 - a chore of the session
+        """Look at the watchdog's file between reports, when that is due: no order waits for it."""
+        self.watchdog_ns()
+
     def _symbols(self) -> dict[str, SymbolLive]:
         watched = self._statuses_ns() >= 0
         compared = self.reconciler.last is not None
