@@ -20,6 +20,7 @@ from mqd.core.verdict import Approved
 from mqd.errors import NotDurable, UsageError
 from mqd.execution.capabilities import PX_STEPS
 
+ID_PREFIX: Final = "mq1-"
 _ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
 _PAIRS: Final = tuple(a + b for a in _ALPHABET for b in _ALPHABET)
 _SPARE_BITS: Final = 256 - 130  # 26 characters of 5 bits are kept
@@ -50,7 +51,7 @@ def client_order_id(
 ) -> str:
     """Return the id of a decision: the same decision gives the same id, in every process.
 
-    ``mq1-``, the first 4 characters of ``account_hash``, ``-``, and 26 lower-case base32
+    ``ID_PREFIX``, the first 4 characters of ``account_hash``, ``-``, and 26 lower-case base32
     characters (RFC 4648 alphabet) of the SHA-256 of the other arguments: 35 characters. A
     repeated decision so meets the venue's own refusal of a duplicate. ``leg`` names the part of
     a group ("" for a simple order); ``number`` tells decisions of one instant apart. Raise
@@ -61,7 +62,7 @@ def client_order_id(
     sign = "1" if side > 0 else "-1"
     text = f"{strategy}\x1f{version}\x1f{symbol}\x1f{sign}\x1f{decided_ns}\x1f{leg}\x1f{number}"
     bits = int.from_bytes(sha256(text.encode()).digest(), "big") >> _SPARE_BITS
-    return f"mq1-{account_hash[:4]}-{_base32(bits)}"
+    return f"{ID_PREFIX}{account_hash[:4]}-{_base32(bits)}"
 
 
 def collared(order: Order, ref_ticks: int, collar_units: int, *, equity: bool = False) -> Order:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from mqd.core.order import OrderStatus
 from mqd.core.protocols import Broker
 from mqd.desk.loop import Desk
+from mqd.execution.engine import ID_PREFIX
 from mqd.execution.reconciliation import Books, PositionReconciliation, WorkingOrder
 from mqd.orders.state import OrderState
 
@@ -19,8 +20,9 @@ _UNCONFIRMED = frozenset({OrderStatus.INTENT, OrderStatus.SUBMITTED, OrderStatus
 class Closing(NamedTuple):
     """What the comparison found: sentences for breaks, counts for the two worst things.
 
-    ``duplicates`` are filled orders that none of ours stands for, ``lost_fills`` orders of which
-    the venue filled more than our log holds.
+    ``duplicates`` are filled orders that carry an id of ours and that no order of the log stands
+    for, ``lost_fills`` orders of which the venue filled more than our log holds. What others
+    traded in the account is neither: it is among the breaks where it changed a position.
     """
 
     breaks: tuple[str, ...]
@@ -53,19 +55,42 @@ def _working(state: OrderState) -> WorkingOrder:
 
 
 def close_books(
-    desk: Desk, broker: Broker, activities: list[dict[str, Any]], name_of: Callable[[str], str]
+    desk: Desk,
+    broker: Broker,
+    activities: list[dict[str, Any]],
+    name_of: Callable[[str], str],
+    client_id: Callable[[str], str],
 ) -> Closing:
     """Compare at the end of a run: positions, orders and cash, then every execution.
 
-    ``name_of`` returns our id of an order of the venue's, "" when it is not ours.
+    ``name_of`` returns our id of an order of the venue's, "" when it is not known as ours;
+    ``client_id`` asks the venue for the client id of one.
     """
     compared = PositionReconciliation(broker).compare(books_of(desk))
     breaks = [f"{one.kind} {one.symbol}: {one.what}" for one in compared.breaks]
     told = told_quantities(activities, name_of)
-    foreign = told.pop("", {})
-    booked = booked_quantities(desk)
-    lost = sum(1 for name, parts in told.items() if booked.get(name, _NONE) < sum(parts.values()))
-    return Closing(tuple(breaks), len(foreign), lost)
+    return Closing(tuple(breaks), *worst_counts(told, booked_quantities(desk), client_id))
+
+
+def worst_counts(
+    told: dict[str, dict[str, Decimal]],
+    booked: Mapping[str, Decimal],
+    client_id: Callable[[str], str],
+) -> tuple[int, int]:
+    """Return how many filled orders are duplicates and how many have lost fills.
+
+    ``told`` is what `told_quantities` returned; of its orders without a name of ours the venue is
+    asked for the client id: one that the log holds is ours after all.
+    """
+    duplicates, ours = 0, {name: dict(parts) for name, parts in told.items() if name}
+    for venue_id, qty in told.get("", {}).items():
+        name = client_id(venue_id)
+        if name in booked:
+            ours.setdefault(name, {})[venue_id] = qty
+        elif name.startswith(ID_PREFIX):
+            duplicates += 1
+    lost = sum(1 for name, parts in ours.items() if booked.get(name, _NONE) < sum(parts.values()))
+    return duplicates, lost
 
 
 def booked_quantities(desk: Desk) -> dict[str, Decimal]:

@@ -77,7 +77,9 @@ class PacedRun:
             self._settle(desk)
             activities, connector = self._broker.all_activities(), self._link.connector
             closing = insist(
-                lambda: close_books(desk, connector, activities, connector.name_of),
+                lambda: close_books(
+                    desk, connector, activities, connector.name_of, connector.client_id
+                ),
                 self._patience_s,
             )
         return PacedDone(desk, closing, self._broker.latency_ns(), killed)

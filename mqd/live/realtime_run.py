@@ -154,7 +154,9 @@ class RealtimeRun:
             session.run(self._terms.over)
             self._finish(session, reconciler)
             connector = self.link.connector
-            closing = close_books(desk, connector, self.watcher.account.all(), connector.name_of)
+            closing = close_books(
+                desk, connector, self.watcher.account.all(), connector.name_of, connector.client_id
+            )
             stats = self.executor.stats()
         latency = {"submit_p50": float(stats.p50_ns), "submit_p99": float(stats.p99_ns)}
         return PacedDone(desk, closing, latency, latches.killed)

@@ -448,6 +448,9 @@ def test_an_order_placed_by_hand_is_foreign_until_it_is_gone(desk):
     assert (found.client_order_id, found.strategy) == (by_hand["client_order_id"], "")
     assert found.type is OrderType.LIMIT
     assert list(desk.connector.foreign) == [by_hand["id"]]
+    assert desk.connector.name_of(by_hand["id"]) == ""
+    assert desk.connector.client_id(by_hand["id"]) == by_hand["client_order_id"]
+    assert desk.connector.client_id("b5a3c1d2-0000-4000-8000-000000000000") == ""
     assert desk.hear() == []
     desk.connector.cancel_everything()
     assert desk.connector.open_orders() == []

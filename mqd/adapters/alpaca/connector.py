@@ -85,6 +85,10 @@ class AlpacaBrokerConnector:
         with self._news.lock:
             return self._news.orders.name_of_id(venue_order_id) or ""
 
+    def client_id(self, venue_order_id: str) -> str:
+        """Return the client id that the venue has of an order, ours or not; asked for."""
+        return self._reader.client_id(venue_order_id)
+
     # --- commands ----------------------------------------------------------------------------
 
     def adopt(self, order: Order, legs: Sequence[Order] = ()) -> None:

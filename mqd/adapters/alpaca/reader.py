@@ -123,6 +123,11 @@ class AccountReader:
             raise VenueLies("GET /v2/clock", "a clock without its instants")
         return VenueClock(stamps[0], is_open, stamps[1], stamps[2])
 
+    def client_id(self, venue_order_id: str) -> str:
+        """Return the client id of an order of the venue's, "" where it has none."""
+        record = self._session.asked(f"/v2/orders/{venue_order_id}").body
+        return str(record.get("client_order_id") or "") if isinstance(record, dict) else ""
+
     def asset(self, symbol: str) -> AssetFlags:
         """Return an asset's flags; one that is not listed, or not active, is not tradable."""
         path = f"/v2/assets/{quote(symbol, safe='')}"
