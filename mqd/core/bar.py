@@ -39,12 +39,22 @@ class Quote(NamedTuple):
 
 
 class Trade(NamedTuple):
-    """One print of the tape at ``ts_ns``."""
+    """One print of the tape at ``ts_ns``; ``id`` is its source's number for it, 0 without one."""
 
     symbol: str
     ts_ns: int
     px: Decimal
     qty: Decimal
+    id: int = 0
+
+
+class TradeChange(NamedTuple):
+    """A print taken back at ``ts_ns``: trade ``id`` is void, or ``corrected`` stands for it."""
+
+    symbol: str
+    ts_ns: int
+    id: int
+    corrected: Trade | None = None
 
 
 class ActionKind(StrEnum):

@@ -12,9 +12,17 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+from mqd.core.bar import TradeChange
 from mqd.core.clock import LiveClock
 from mqd.core.money import Scale
-from mqd.market_data.health import Unusable, decimal_of, quote_of, symbol_of, trade_of
+from mqd.market_data.health import (
+    Unusable,
+    change_of,
+    decimal_of,
+    quote_of,
+    symbol_of,
+    trade_of,
+)
 from mqd.risk.live_state import UNKNOWN, SymbolLive
 
 HALTS: Final = frozenset({"2", "H", "P"})
@@ -34,6 +42,7 @@ class _Sight:
     crossed_mono_ns: int = 0
     trade_ticks: int = UNKNOWN
     trade_mono_ns: int = 0
+    trade_id: int = 0
     halted: bool = False
     told_mono_ns: int = 0
     resumed_mono_ns: int = 0
@@ -83,7 +92,7 @@ class Sightings:
 
     def _one(self, message: dict[str, Any]) -> None:
         kind = message.get("T")
-        if kind not in ("q", "t", "s", "l"):
+        if kind not in ("q", "t", "s", "l", "c", "x"):
             return
         symbol = symbol_of(message)
         sight = self._sights.get(symbol)
@@ -94,7 +103,9 @@ class Sightings:
         elif kind == "t":
             trade = trade_of(message, self._clock.now_ns())
             sight.trade_ticks = self._ticks(symbol, trade.px)
-            sight.trade_mono_ns = self._since(trade.ts_ns)
+            sight.trade_mono_ns, sight.trade_id = self._since(trade.ts_ns), trade.id
+        elif kind in ("c", "x"):
+            self._change(sight, change_of(message, self._clock.now_ns()))
         elif kind == "s":
             self._status(sight, message)
         else:
@@ -119,6 +130,16 @@ class Sightings:
             sight.resumed_mono_ns = now
         sight.halted, sight.told_mono_ns = code in HALTS, now
         self._breaker = sight.halted and (self._breaker or reason.startswith(MARKET_WIDE))
+
+    def _change(self, sight: _Sight, change: TradeChange) -> None:
+        """Mend the last trade when it is the one taken back; without it nothing is known of it."""
+        if sight.trade_id != change.id:
+            return
+        if change.corrected is None:
+            sight.trade_ticks, sight.trade_mono_ns, sight.trade_id = UNKNOWN, 0, 0
+        else:
+            sight.trade_ticks = self._ticks(change.symbol, change.corrected.px)
+            sight.trade_id = change.corrected.id
 
     def _since(self, ts_ns: int) -> int:
         """Return the monotonic instant of ``ts_ns``: how late a message is counts into its age."""

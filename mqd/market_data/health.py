@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final
 
-from mqd.core.bar import Bar, Quote, Trade
+from mqd.core.bar import Bar, Quote, Trade, TradeChange
 from mqd.core.clock import NS_PER_MINUTE, NS_PER_S
 
 BAD_A_MINUTE_MAX: Final = 10
@@ -131,7 +131,26 @@ def quote_of(message: dict[str, Any], now_ns: int) -> Quote:
 
 def trade_of(message: dict[str, Any], now_ns: int) -> Trade:
     """Return a trade; raise ``Unusable``."""
+    number = message.get("i")
     return Trade(
         symbol_of(message), instant_of(message, now_ns), decimal_of(message, "p"),
-        decimal_of(message, "s"),
+        decimal_of(message, "s"), number if type(number) is int else 0,
     )  # fmt: skip
+
+
+def change_of(message: dict[str, Any], now_ns: int) -> TradeChange:
+    """Return a correction ("c") or a cancel ("x") of a trade; raise ``Unusable``."""
+    symbol, at = symbol_of(message), instant_of(message, now_ns)
+    if message.get("T") == "x":
+        return TradeChange(symbol, at, _id_of(message, "i"))
+    corrected = Trade(
+        symbol, at, decimal_of(message, "cp"), decimal_of(message, "cs"), _id_of(message, "ci")
+    )
+    return TradeChange(symbol, at, _id_of(message, "oi"), corrected)
+
+
+def _id_of(message: dict[str, Any], name: str) -> int:
+    number = message.get(name)
+    if type(number) is not int or number <= 0:
+        raise Unusable(f"{name} is no trade's number")
+    return number

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from mqd.core.bar import Bar, Quote, Trade
+from mqd.core.bar import Bar, Quote, Trade, TradeChange
 from mqd.core.clock import NS_PER_MINUTE, NS_PER_S
 from mqd.market_data.calendar import TradingCalendar
 
@@ -76,14 +76,34 @@ class _Growing:
     low: Decimal
     close: Decimal
     volume: Decimal
+    trades: list[Trade]
+
+    @classmethod
+    def begin(cls, start_ns: int, end_ns: int, trade: Trade) -> _Growing:
+        px, at = trade.px, trade.ts_ns
+        return cls(start_ns, end_ns, at, at, px, px, px, px, trade.qty, [trade])
 
     def add(self, trade: Trade) -> None:
+        self.trades.append(trade)
         if trade.ts_ns < self.first_ns:
             self.first_ns, self.open = trade.ts_ns, trade.px
         if trade.ts_ns >= self.last_ns:
             self.last_ns, self.close = trade.ts_ns, trade.px
         self.high, self.low = max(self.high, trade.px), min(self.low, trade.px)
         self.volume += trade.qty
+
+    def without(self, number: int, instead: Trade | None) -> _Growing | None:
+        """Return the bar anew without a trade, or with another in its place; None when empty."""
+        kept = [one for one in self.trades if one.id != number]
+        if instead is not None:
+            gone = next(one for one in self.trades if one.id == number)
+            kept.insert(self.trades.index(gone), instead._replace(ts_ns=gone.ts_ns))
+        if not kept:
+            return None
+        anew = _Growing.begin(self.start_ns, self.end_ns, kept[0])
+        for trade in kept[1:]:
+            anew.add(trade)
+        return anew
 
     def bar(self, symbol: str) -> Bar:
         prices = (float(self.open), float(self.high), float(self.low), float(self.close))
@@ -96,7 +116,8 @@ class QuoteAggregator:
     ``stale_ns`` is how old a quote may be (by its own time); ``bar_ns`` the width of the bars
     built from trades, cut along the sessions when there is a ``calendar`` (trades outside are
     counted in ``n_outside``), along the clock without one. ``n_late`` counts quotes older than
-    their source's last one (left out) and trades of bars that were closed already.
+    their source's last one (left out), trades of bars that were closed already, and trades taken
+    back that stand in no growing bar; ``n_changed`` those taken back in one.
     """
 
     def __init__(
@@ -107,7 +128,7 @@ class QuoteAggregator:
         calendar: TradingCalendar | None = None,
     ) -> None:
         self.stale_ns, self.bar_ns = stale_ns, bar_ns
-        self.n_late = self.n_outside = self.n_crossed = self.n_locked = 0
+        self.n_late = self.n_outside = self.n_crossed = self.n_locked = self.n_changed = 0
         self._calendar = calendar
         self._quotes: dict[str, dict[str, Quote]] = {}
         self._best: dict[str, Nbbo] = {}
@@ -155,9 +176,25 @@ class QuoteAggregator:
         if growing is not None and start_ns == growing.start_ns:
             growing.add(trade)
             return None
-        px, at = trade.px, trade.ts_ns
-        self._growing[trade.symbol] = _Growing(start_ns, end_ns, at, at, px, px, px, px, trade.qty)
+        self._growing[trade.symbol] = _Growing.begin(start_ns, end_ns, trade)
         return None if growing is None else self._close(trade.symbol, growing)
+
+    def on_change(self, change: TradeChange) -> bool:
+        """Build a growing bar anew without a trade that was taken back, or with its correction.
+
+        A bar that has closed stays as it is (False): its source sends the changed bar itself.
+        """
+        growing = self._growing.get(change.symbol)
+        if growing is None or all(one.id != change.id for one in growing.trades):
+            self.n_late += 1
+            return False
+        self.n_changed += 1
+        anew = growing.without(change.id, change.corrected)
+        if anew is None:
+            del self._growing[change.symbol]
+        else:
+            self._growing[change.symbol] = anew
+        return True
 
     def close_until(self, now_ns: int) -> list[Bar]:
         """Return and forget the growing bars that end at or before ``now_ns``, by symbol."""

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from mqd.core.bar import Bar, Trade
+from mqd.core.bar import Bar, Trade, TradeChange
 from mqd.core.clock import NS_PER_DAY, NS_PER_S
 from mqd.core.protocols import Clock
 from mqd.errors import MqdError, UsageError
@@ -80,9 +80,11 @@ class RealtimeDataHandler:
     """Live data of ``symbols`` on a calendar.
 
     ``on_bar(bar)`` gets each complete bar once, in order of time for its symbol; ``on_quote``
-    the best bid and offer, ``on_trade`` trades, ``on_gap`` stretches that history could not
-    fill, ``on_health`` each change of state. They run on the worker thread; one that raises is
-    counted. ``history`` fills gaps with ``timeframe`` bars; without it each gap is told.
+    the best bid and offer, ``on_trade`` trades, ``on_change`` trades corrected or cancelled
+    afterwards (bars that have gone through stay; growing ones of ``quotes`` follow), ``on_gap``
+    stretches that history could not fill, ``on_health`` each change of state. They run on the
+    worker thread; one that raises is counted. ``history`` fills gaps with ``timeframe`` bars;
+    without it each gap is told.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class RealtimeDataHandler:
         history: Provider | None = None,
         on_quote: Callable[[Nbbo], None] | None = None,
         on_trade: Callable[[Trade], None] | None = None,
+        on_change: Callable[[TradeChange], None] | None = None,
         on_gap: Callable[[Gap], None] | None = None,
         on_health: Callable[[Health], None] | None = None,
         watch: Watch | None = None,
@@ -110,7 +113,7 @@ class RealtimeDataHandler:
         self.gate = BarGate(int(self.watch.grace_s * NS_PER_S))
         self._clock, self._history = clock, history
         self._on_bar, self._on_quote, self._on_trade = on_bar, on_quote, on_trade
-        self._on_gap, self._on_health = on_gap, on_health
+        self._on_change, self._on_gap, self._on_health = on_change, on_gap, on_health
         self._width_ns = WIDTHS[timeframe]
         self._inbox: deque[list[dict[str, Any]] | None] = deque()  # None marks a gap
         self._wake, self._stopping = threading.Event(), threading.Event()
@@ -214,6 +217,10 @@ class RealtimeDataHandler:
                 self._call(self._on_quote, best)
             case "t":
                 self._call(self._on_trade, read.trade_of(message, now_ns))
+            case "c" | "x":
+                change = read.change_of(message, now_ns)
+                self.quotes.on_change(change)
+                self._call(self._on_change, change)
             case other:
                 self.counts[f"other {other}"] += 1
                 return

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
+SCOPES: Final = frozenset({"trading", "account:write", "data"})
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -26,8 +27,13 @@ class Request(NamedTuple):
 
 
 class AccountSpec(NamedTuple):
-    """One account of the venue: its id (a UUID), its number and its pairs of key and secret."""
+    """One account of the venue: its id (a UUID), its number and its pairs of key and secret.
+
+    ``scopes`` is what the keys may do beside reading the account, as of an OAuth application:
+    "trading" (orders and positions), "account:write" (the configuration), "data".
+    """
 
     id: str
     number: str
     keys: tuple[tuple[str, str], ...]
+    scopes: frozenset[str] = SCOPES

@@ -21,6 +21,7 @@ def app_of(venue: Venue, *, control_token: str = "", stepped: bool = True) -> Fa
     hub = DataHub(
         venue.account_id, plan=venue.data.plan, faults=venue.faults,
         prints=lambda: venue.data.prints_of(venue.market.present_rows),
+        entitled=lambda account_id: "data" in venue.books[account_id].spec.scopes,
         days=lambda: venue.data.days_of(venue.market.present_rows, venue.now_ns),
     )  # fmt: skip
     venue.on_data(hub.publish)

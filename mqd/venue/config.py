@@ -15,7 +15,7 @@ from mqd.execution.costs import Costs
 from mqd.execution.fill_model import FillModel
 from mqd.kernel.settings import Settings, settings_of
 from mqd.market_data.bars import Bars, load_bars
-from mqd.venue.answer import AccountSpec
+from mqd.venue.answer import SCOPES, AccountSpec
 from mqd.venue.errors import VenueConfigWrong
 from mqd.venue.faults import FaultPlan
 
@@ -149,6 +149,7 @@ def _accounts(given: object) -> tuple[AccountSpec, ...]:
             AccountSpec(
                 str(one["id"]), str(one["number"]),
                 tuple((str(key), str(secret)) for key, secret in one["keys"]),
+                _scopes(one.get("scopes")),
             )
             for one in given
         )  # fmt: skip
@@ -156,6 +157,14 @@ def _accounts(given: object) -> tuple[AccountSpec, ...]:
         raise VenueConfigWrong(
             "accounts", 'must be a list of {"id", "number", "keys": [[key id, secret]]}'
         ) from error
+
+
+def _scopes(given: object) -> frozenset[str]:
+    if given is None:
+        return SCOPES
+    if not isinstance(given, list) or not set(given) <= SCOPES:
+        raise VenueConfigWrong("accounts", f"has scopes {given!r}; known: {sorted(SCOPES)}")
+    return frozenset(given)
 
 
 def _whole(given: object, name: str, most: int) -> int:

@@ -33,6 +33,8 @@ def router(venue: Venue, token: str, *, stepped: bool) -> APIRouter:
     notices = Notices(venue)
     says: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
         "status": notices.status, "luld": notices.luld, "updated_bar": notices.updated_bar,
+        "correction": notices.correction, "trade_cancel": notices.trade_cancel,
+        "imbalance": notices.imbalance,
     }  # fmt: skip
     routes = APIRouter(include_in_schema=False)
 

@@ -21,12 +21,12 @@ from mqd.venue.text import stamp
 AUTH_S: Final = 10.0
 CHANNELS: Final = (
     "trades", "quotes", "bars", "updatedBars", "dailyBars", "statuses", "lulds", "corrections",
-    "cancelErrors",
+    "cancelErrors", "imbalances",
 )  # fmt: skip
 IMPLIED: Final = frozenset({"corrections", "cancelErrors"})
 CHANNEL_OF: Final = {
     "t": "trades", "q": "quotes", "b": "bars", "u": "updatedBars", "d": "dailyBars",
-    "s": "statuses", "l": "lulds", "c": "corrections", "x": "cancelErrors",
+    "s": "statuses", "l": "lulds", "c": "corrections", "x": "cancelErrors", "i": "imbalances",
 }  # fmt: skip
 ENDPOINTS: Final = frozenset({"iex", "sip", "test"})
 TEST_SYMBOL: Final = "FAKEPACA"
@@ -36,16 +36,19 @@ ERRORS: Final = {
     400: "invalid syntax", 401: "not authenticated", 402: "auth failed",
     403: "already authenticated", 404: "auth timeout", 405: "symbol limit exceeded",
     406: "connection limit exceeded", 407: "slow client", 409: "insufficient subscription",
-    410: "invalid subscribe action for this feed", 500: "internal error",
+    410: "invalid subscribe action for this feed", 411: "insufficient scope", 500: "internal error",
 }  # fmt: skip
-LAST_WORDS: Final = frozenset({402, 404, 406, 407, 409})
+LAST_WORDS: Final = frozenset({402, 404, 406, 407, 409, 411})
+EVERY: Final = "*"
+QUIET: Final = frozenset({"imbalances"})  # named in the answer only when subscribed to
 Message = dict[str, Any]
 
 
 class DataHub:
     """All market data connections of a venue.
 
-    ``authenticate(key, secret)`` returns an account id or None. ``plan`` is "free" or "paid".
+    ``authenticate(key, secret)`` returns an account id or None; ``entitled(id)`` whether that
+    account may have market data. ``plan`` is "free" or "paid".
     ``prints()`` returns the trades and quotes that belong before the bars that are published; it
     is asked only for bars, and while somebody subscribes to them. ``days()`` returns the day bars
     so far, which go out behind the bars to those who subscribe to dailyBars. Every method may be
@@ -60,8 +63,10 @@ class DataHub:
         faults: FaultPlan | None = None,
         prints: Callable[[], list[Message]] | None = None,
         days: Callable[[], list[Message]] | None = None,
+        entitled: Callable[[str], bool] | None = None,
     ) -> None:
         self.authenticate = authenticate
+        self.entitled = entitled or bool
         self._prints, self._days = prints, days
         self.plan = plan
         self.faults = faults or FaultPlan()
@@ -179,7 +184,7 @@ class DataSession:
 
     def _wants(self, message: Message) -> bool:
         wanted = self._lists.get(CHANNEL_OF.get(message["T"], ""), {})
-        return message["S"] in wanted or "*" in wanted
+        return message["S"] in wanted or EVERY in wanted
 
     def _auth(self, words: Mapping[str, Any]) -> None:
         if self.account_id:
@@ -188,6 +193,9 @@ class DataSession:
         account = self._hub.authenticate(str(words.get("key")), str(words.get("secret")))
         if account is None:
             self._error(402)
+            return
+        if not self._hub.entitled(account):
+            self._error(411)
             return
         self.account_id = account
         code = self._hub.join(self)
@@ -214,13 +222,14 @@ class DataSession:
                 else:
                     after[name].pop(symbol, None)
         counted = {*after["trades"], *after["quotes"]}
-        if self._hub.plan == "free" and len(counted) > FREE_SYMBOLS:
+        if self._hub.plan == "free" and (len(counted) > FREE_SYMBOLS or EVERY in counted):
             self._error(405)
             return
         for name in IMPLIED:
             after[name] = dict(after["trades"])
         self._lists = after
-        self._say({"T": "subscription", **{name: list(one) for name, one in after.items()}})
+        shown = {name: list(one) for name, one in after.items() if one or name not in QUIET}
+        self._say({"T": "subscription", **shown})
 
     def _error(self, code: int) -> None:
         self._say({"T": "error", "code": code, "msg": ERRORS[code]})

@@ -144,8 +144,17 @@ class MarketData:
         known = self._known(prints.t, now_ns)
         return _Series(prints.t[:known], lambda i: trade_of(prints, i))
 
+    def _last_trade(self, symbol: str, now_ns: int) -> Row | None:
+        """Return the newest trade that was not cancelled."""
+        trades = self._trades(symbol, now_ns)
+        for i in range(len(trades.t) - 1, -1, -1):
+            row = trades.write(i)
+            if row.get("u") != "canceled":
+                return _stamped([row])[0]
+        return None
+
     def _quotes(self, symbol: str, now_ns: int) -> _Series:
-        prints, tick = self.tape.prints(symbol), float(self._bars[symbol].tick)
+        prints, tick = self.tape.quoted(symbol), float(self._bars[symbol].tick)
         known = self._known(prints.t, now_ns)
         return _Series(prints.t[:known], lambda i: quote_of(prints, i, tick))
 
@@ -193,7 +202,7 @@ class MarketData:
         return {"bars": dict(self._latest(query, now_ns, lambda s: self._bar(s, MINUTE, now_ns)))}
 
     def _latest_trades(self, query: Mapping[str, str], now_ns: int) -> Row:
-        last = self._latest(query, now_ns, lambda s: _newest(self._trades(s, now_ns)))
+        last = self._latest(query, now_ns, lambda s: self._last_trade(s, now_ns))
         return {"trades": dict(last)}
 
     def _latest_quotes(self, query: Mapping[str, str], now_ns: int) -> Row:
@@ -223,7 +232,7 @@ class MarketData:
 
     def _snapshot(self, symbol: str, now_ns: int) -> Row | None:
         members = {
-            "latestTrade": _newest(self._trades(symbol, now_ns)),
+            "latestTrade": self._last_trade(symbol, now_ns),
             "latestQuote": _newest(self._quotes(symbol, now_ns)),
             "minuteBar": None if self.tape.daily else self._bar(symbol, MINUTE, now_ns),
             "dailyBar": self._bar(symbol, DAY, now_ns),

@@ -29,6 +29,7 @@ from mqd.venue.errors import Refused
 PARTS: Final = 4
 SPREAD_FRAC: Final = 1e-4
 EXCHANGE: Final = "V"
+TAPE: Final = "A"
 ROUND_LOT: Final = 100
 UNITS: Final = {
     "min": NS_PER_MINUTE, "t": NS_PER_MINUTE, "hour": 60 * NS_PER_MINUTE, "h": 60 * NS_PER_MINUTE,
@@ -36,6 +37,7 @@ UNITS: Final = {
 }  # fmt: skip
 LONG: Final = {"week": "W", "w": "W", "month": "M", "m": "M"}
 MOST: Final = {"min": 59, "t": 59, "hour": 23, "h": 23, "day": 1, "d": 1, "week": 1, "w": 1}
+UPDATES: Final = ("", "corrected", "canceled")
 MONTHS: Final = (1, 2, 3, 4, 6, 12)
 
 
@@ -62,12 +64,17 @@ class Columns(NamedTuple):
 
 
 class Prints(NamedTuple):
-    """Trades of one symbol in order: when, price, size, and the row of the bar they rebuild."""
+    """Trades of one symbol in order: when, price, size, and the row of the bar they rebuild.
+
+    ``id`` is their number; ``update`` 0, or the place in ``UPDATES`` of what became of them.
+    """
 
     t: Ints
     px: Floats
     size: Floats
     row: Ints
+    id: Ints
+    update: Ints
 
 
 class Timeframe(NamedTuple):
@@ -99,6 +106,7 @@ class MarketTape:
         self.daily = bars.timeframe_ns >= NS_PER_DAY
         self._base: dict[str, Columns] = {}
         self._prints: dict[str, Prints] = {}
+        self._quoted: dict[str, Prints] = {}
         self._frames: dict[tuple[str, Timeframe], Columns] = {}
 
     def base(self, symbol: str) -> Columns:
@@ -114,7 +122,7 @@ class MarketTape:
     def revise(self, symbol: str, row: int, **values: float) -> None:
         """Change a bar by late trades: every later answer shows the new values.
 
-        The trades that the venue shows stay those of the first version.
+        The trades that the venue shows stay as they are.
         """
         self.prints(symbol)
         base = self.base(symbol)
@@ -125,11 +133,34 @@ class MarketTape:
         self._frames = {key: one for key, one in self._frames.items() if key[0] != symbol}
 
     def prints(self, symbol: str) -> Prints:
-        """Return a symbol's trades."""
+        """Return a symbol's trades, as corrected so far."""
         if symbol not in self._prints:
             one = self.bars[symbol]
             self._prints[symbol] = _prints(one.ts_open, one.ts_close, self.base(symbol))
         return self._prints[symbol]
+
+    def quoted(self, symbol: str) -> Prints:
+        """Return a symbol's trades as they first were: quotes are never corrected."""
+        return self._quoted.get(symbol) or self.prints(symbol)
+
+    def amend(self, symbol: str, place: int, px: float, size: float) -> int:
+        """Correct a trade, or cancel it with a size of 0; return the number it has now.
+
+        Its bar is built anew from the trades that are left; one without any keeps its prices and
+        has no volume.
+        """
+        old = self.prints(symbol)
+        self._quoted.setdefault(symbol, old)
+        new = Prints._make(column.copy() for column in old)
+        new.update[place] = UPDATES.index("corrected" if size else "canceled")
+        if size:
+            new.px[place], new.size[place] = px, size
+            new.id[place] = old.id.max() + 1
+        self._prints[symbol] = new
+        row = int(new.row[place])
+        part = (new.row == row) & (new.update < UPDATES.index("canceled"))
+        self.revise(symbol, row, **_rebuilt(new.px[part], new.size[part]))
+        return int(new.id[place])
 
     def bars_of(self, symbol: str, timeframe: Timeframe, adjustment: str, now_ns: int) -> Columns:
         """Return a symbol's bars as known at ``now_ns``; a longer one may still be growing.
@@ -234,9 +265,23 @@ def _prints(ts_open: Ints, ts_close: Ints, base: Columns) -> Prints:
     t = ts_open[:, None] + (ts_close - ts_open)[:, None] // PARTS * np.arange(PARTS)
     rows = np.repeat(np.arange(len(ts_open)), PARTS)
     traded = base.volume[rows] > 0
+    t, size = t.ravel()[traded], _sizes(base.volume).ravel()[traded]
     return Prints(
-        t.ravel()[traded], px.ravel()[traded], _sizes(base.volume).ravel()[traded], rows[traded]
-    )
+        t, px.ravel()[traded], size, rows[traded], np.arange(1, len(t) + 1),
+        np.zeros(len(t), np.int64),
+    )  # fmt: skip
+
+
+def _rebuilt(px: Floats, size: Floats) -> dict[str, float]:
+    """Return the values of a bar of these trades, in order."""
+    if not len(px):
+        return {"volume": 0.0, "n": 0.0}
+    volume = float(size.sum())
+    return {
+        "open": float(px[0]), "high": float(px.max()), "low": float(px.min()),
+        "close": float(px[-1]), "volume": volume, "n": float(len(px)),
+        "vw": round(float((px * size).sum()) / volume, 6),
+    }  # fmt: skip
 
 
 def _grouped(base: Columns, starts: Ints) -> Columns:
@@ -286,9 +331,11 @@ def bar_of(columns: Columns, row: int) -> dict[str, Any]:
 
 def trade_of(prints: Prints, place: int) -> dict[str, Any]:
     """Return a trade as Alpaca writes it, ``t`` in int ns."""
+    update = UPDATES[prints.update[place]]
     return {
         "t": int(prints.t[place]), "x": EXCHANGE, "p": _number(prints.px[place]),
-        "s": _number(prints.size[place]), "c": ["@"], "i": place + 1, "z": "A",
+        "s": _number(prints.size[place]), "c": ["@"], "i": int(prints.id[place]), "z": TAPE,
+        **({"u": update} if update else {}),
     }  # fmt: skip
 
 

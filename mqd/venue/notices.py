@@ -1,11 +1,13 @@
-"""What a rehearsal makes the venue say: halts, price bands, bars that late trades have changed.
+"""What a rehearsal makes the venue say: halts, bands, changed bars, trades taken back, imbalances.
 
 A symbol halted by hand fills nothing for any account until it is told to trade again. Orders for
 it are taken and rest, cancels and replaces work; what can only trade at once (IOC, FOK, OPG) is
 cancelled, and CLS expires, as in any bar without a trade. Its bars still go out: they are the
 file's. (Alpaca's answer to an order for a halted symbol, 403 and 40310010, is not established;
 the fault ``halted_symbol`` gives it.) A symbol's band told by hand ends the venue's own bands for
-it. A changed bar is what the data API shows from then on; what has filled stays filled.
+it. A changed bar is what the data API shows from then on; what has filled stays filled. A trade
+taken back changes its bar, which is told too (Alpaca tells it half a minute later); of a corrected
+one the data API shows the correction alone.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
+import numpy as np
+
 from mqd.venue.errors import Refused
 from mqd.venue.intake import read_amount
-from mqd.venue.market_tape import bar_of
+from mqd.venue.market_tape import EXCHANGE, TAPE, UPDATES, bar_of, trade_of
 from mqd.venue.signs import HALTED, RESUMED, Message, band_of, status_of
 from mqd.venue.venue import Venue
 
@@ -86,6 +90,62 @@ class Notices:
                       | changed)  # fmt: skip
         tape.revise(symbol, row, **changed)
         return self._told({"T": "u", "S": symbol, **bar_of(tape.base(symbol), row)})
+
+    def correction(self, body: Mapping[str, Any]) -> Message:
+        """Correct a trade: {"symbol", "id", "price", "size"}; its bar follows as "u"."""
+        _refuse_unknown(body, ("symbol", "id", "price", "size"))
+        symbol, place = self._trade(body)
+        old = trade_of(self._venue.data.tape.prints(symbol), place)
+        px, size = float(_amount(body, "price")), float(_amount(body, "size"))
+        number = self._venue.data.tape.amend(symbol, place, px, size)
+        new = trade_of(self._venue.data.tape.prints(symbol), place)
+        return self._amended(symbol, place, {
+            "T": "c", "S": symbol, "x": EXCHANGE, "oi": old["i"], "op": old["p"], "os": old["s"],
+            "oc": old["c"], "ci": number, "cp": new["p"], "cs": new["s"], "cc": new["c"],
+            "z": TAPE, "t": self._venue.now_ns,
+        })  # fmt: skip
+
+    def trade_cancel(self, body: Mapping[str, Any]) -> Message:
+        """Cancel a trade: {"symbol", "id"}, "error": true for one that was never a trade."""
+        _refuse_unknown(body, ("symbol", "id", "error"))
+        symbol, place = self._trade(body)
+        error = body.get("error", False)
+        if not isinstance(error, bool):
+            raise _wrong(f"error is {error!r}: write true or false")
+        old = trade_of(self._venue.data.tape.prints(symbol), place)
+        self._venue.data.tape.amend(symbol, place, 0.0, 0.0)
+        return self._amended(symbol, place, {
+            "T": "x", "S": symbol, "i": old["i"], "x": EXCHANGE, "p": old["p"], "s": old["s"],
+            "a": "E" if error else "C", "z": TAPE, "t": self._venue.now_ns,
+        })  # fmt: skip
+
+    def imbalance(self, body: Mapping[str, Any]) -> Message:
+        """Tell the price at which an auction of a symbol would be even: {"symbol", "price"}."""
+        _refuse_unknown(body, ("symbol", "price"))
+        symbol, px = self._symbol(body), float(_amount(body, "price"))
+        message = {"T": "i", "S": symbol, "p": px, "z": TAPE, "t": self._venue.now_ns}
+        return self._told(message)
+
+    def _amended(self, symbol: str, place: int, message: Message) -> Message:
+        """Tell what became of a trade, and its bar anew where bars are shorter than a day."""
+        tape = self._venue.data.tape
+        row = int(tape.prints(symbol).row[place])
+        bar = [] if tape.daily else [{"T": "u", "S": symbol, **bar_of(tape.base(symbol), row)}]
+        self._venue.publish([message, *bar])
+        return message
+
+    def _trade(self, body: Mapping[str, Any]) -> tuple[str, int]:
+        """Return the symbol and the place of a trade that has been told and still stands."""
+        symbol, number = self._symbol(body), body.get("id")
+        prints = self._venue.data.tape.prints(symbol)
+        newest = self._venue.data.tape.newest(symbol, self._venue.now_ns)
+        places = np.flatnonzero(
+            (prints.id == (number if type(number) is int else 0)) & (prints.row <= newest)
+            & (prints.update < UPDATES.index("canceled"))
+        )  # fmt: skip
+        if not len(places):
+            raise Refused(404, 0, f"id is {number!r}: {symbol} has no such trade yet, or no more")
+        return symbol, int(places[0])
 
     def _symbol(self, body: Mapping[str, Any]) -> str:
         asked = body.get("symbol")

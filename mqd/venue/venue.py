@@ -18,9 +18,10 @@ from mqd.execution.acceptance import Acceptance
 from mqd.execution.simulated_broker import SimulatedBroker
 from mqd.kernel.settings import Settings, scales_of
 from mqd.market_data.bars import Bars
+from mqd.venue.access import FORBIDDEN, UNAUTHORIZED, accounts_of, credentials, scope_of
 from mqd.venue.answer import AccountSpec, Answer, Request
 from mqd.venue.book import AccountBook
-from mqd.venue.errors import PhaseWrong, Refused, VenueConfigWrong
+from mqd.venue.errors import PhaseWrong
 from mqd.venue.fault_effects import Action
 from mqd.venue.faults import FaultPlan
 from mqd.venue.limits import RateLimit
@@ -92,7 +93,7 @@ class Venue:
             self.books[spec.id] = AccountBook(
                 spec, broker, self.scene, settings.cash, self._tell
             )  # fmt: skip
-        self._keys = _keys(accounts)
+        self._keys = accounts_of(accounts)
         doorman = Acceptance(
             self.market.tapes, AssetClass(self.scene.asset_class), self.market.session_closes,
             self.market.session_opens,
@@ -198,7 +199,11 @@ class Venue:
         body: Mapping[str, Any] | None,
     ) -> Answer:
         if method == "GET" and path.startswith(("/v2/stocks/", "/v1/")):
+            if "data" not in book.spec.scopes:
+                return Answer(403, FORBIDDEN)
             return self.data.handle(path, query, self.now_ns)
+        if scope_of(method, path) not in book.spec.scopes | {""}:
+            return Answer(403, FORBIDDEN)
         return self._routes.answer(book, method, path, query, body)
 
     def _after(self, method: str, path: str, answer: Answer) -> Answer | Action:
@@ -352,28 +357,6 @@ def opens_of(market: Market, rows: Sequence[int], closes_ns: int) -> int:
     """Return when a step's first bar opens, ns UTC; ``closes_ns`` where it has none."""
     tapes = zip(market.tapes.values(), rows, strict=True)
     return min((tape.ts_open[row] for tape, row in tapes if row >= 0), default=closes_ns)
-
-
-UNAUTHORIZED = Refused(401, 40110000, "access key verification failed").body()
-
-
-def credentials(headers: Mapping[str, str]) -> tuple[str, str]:
-    """Return key and secret of a request, "" where they are absent."""
-    key_id = headers.get("apca-api-key-id") or headers.get("APCA-API-KEY-ID") or ""
-    return key_id, headers.get("apca-api-secret-key") or headers.get("APCA-API-SECRET-KEY") or ""
-
-
-def _keys(accounts: Sequence[AccountSpec]) -> dict[tuple[str, str], str]:
-    """Return the account of every pair of keys; refuse a pair that two accounts share."""
-    if not accounts:
-        raise VenueConfigWrong("accounts", "names none")
-    found: dict[tuple[str, str], str] = {}
-    for spec in accounts:
-        for key_id, secret in spec.keys:
-            if not key_id or not secret or (key_id, secret) in found:
-                raise VenueConfigWrong("accounts", f"has an empty or a doubled key in {spec.id}")
-            found[key_id, secret] = spec.id
-    return found
 
 
 __all__ = ["AccountSpec", "Answer", "Request", "Unanswered", "Venue"]

@@ -2,14 +2,21 @@
 
 import csv
 import json
+from base64 import b64encode
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from mqd.venue.answer import SCOPES
+from mqd.venue.notices import Notices
 from tests.venue.venue_bench import (
     ACCOUNT,
     HEADERS,
+    KEY,
+    OAUTH_TOKEN,
+    SECRET,
+    TOKEN,
     Switch,
     http,
     limit,
@@ -36,6 +43,7 @@ SETUPS = {
     "bracket": limit("95", order_class="bracket", **LEGS),
     "notional": {**market(symbol="BBB", notional="75"), "qty": None},
 }
+TOKENS = {"Bearer": OAUTH_TOKEN, "Basic": b64encode(f"{KEY}:{SECRET}".encode()).decode()}
 FILLED = {"long": market(), "short": market("sell", "50"), "longbbb": market(qty="2", symbol="BBB")}
 
 
@@ -50,13 +58,20 @@ class Scene:
     """One row's venue with what its setup has made."""
 
     def __init__(self, switch, port, row):
-        self.venue = switch.put(venue_by_hand(keeps_hours="hours" in row["setup"].split()))
+        words = row["setup"].split()
+        scopes = SCOPES - {word.removeprefix("no:") for word in words}
+        self.venue = switch.put(venue_by_hand(keeps_hours="hours" in words, scopes=scopes))
         self.book = self.venue.books[ACCOUNT]
         self.row = row
         self.names = {"asset": self.venue.scene.asset_id("AAA"), "order": "", "leg": ""}
         headers = dict(HEADERS)
         if "badkey" in row["setup"]:
             headers["APCA-API-SECRET-KEY"] = "wrong"
+        for word in ("Bearer", "Basic"):
+            if word in words:
+                headers = {"Authorization": f"{word} {TOKENS[word]}"}
+        if row["path"].startswith("/_control"):
+            headers = {"X-Control-Token": TOKEN}
         self.client = http(port, headers)
 
     def set_up(self):
@@ -82,6 +97,11 @@ class Scene:
                 midnight + days + pd.Timedelta(word.removeprefix("at").removeprefix("next") + ":00")
             )
             self.venue.pass_time(at.value)
+        elif word == "corrected":
+            body = {"symbol": "AAA", "id": 3, "price": "100.25", "size": 100}
+            assert Notices(self.venue).correction(body)["T"] == "c"
+        elif word == "voided":
+            assert Notices(self.venue).trade_cancel({"symbol": "AAA", "id": 2})["T"] == "x"
         elif word == "suspend":
             path = "/v2/account/configurations"
             assert self.client.patch(path, json={"suspend_trade": True}).status_code == 200

@@ -13,7 +13,7 @@ from mqd.execution.costs import Costs
 from mqd.execution.fill_model import FillModel
 from mqd.kernel.settings import settings_of
 from mqd.market_data.bars import Bars
-from mqd.venue.answer import AccountSpec
+from mqd.venue.answer import SCOPES, AccountSpec
 from mqd.venue.app import app_of
 from mqd.venue.process import server_of
 from mqd.venue.venue import Venue
@@ -23,6 +23,7 @@ OTHER_KEY, OTHER_SECRET = "PKOTHER", "other-secret"
 ACCOUNT = "8b6f1a52-6f6d-4c1e-9e0a-2f4f0f6b7c11"
 OTHER_ACCOUNT = "0d9ac2b7-1c55-4a0e-8a52-7a4f3f0c2b18"
 TOKEN = "control"
+OAUTH_TOKEN = "bench-token"
 HEADERS = {"APCA-API-KEY-ID": KEY, "APCA-API-SECRET-KEY": SECRET}
 MINUTES = ("09:30", "09:31", "09:32", "15:58", "15:59")
 AAA = ((100, 101, 99, 100), (100, 101, 99, 100), (100, 102, 98, 100), (100, 110, 90, 100),
@@ -49,12 +50,17 @@ def bars_by_hand():
 
 
 def venue_by_hand(*, bars=None, faults=None, refuses_unpayable=True, rate_max=None,
-                  plan="paid", keeps_hours=False, **assumed):  # fmt: skip
+                  plan="paid", keeps_hours=False, scopes=SCOPES, **assumed):  # fmt: skip
     """Return a venue with two accounts of 100,000."""
     bars = bars if bars is not None else bars_by_hand()
     settings = settings_of(bars, **{**ASSUMED, **assumed})
     accounts = [
-        AccountSpec(ACCOUNT, "PA0000001", ((KEY, SECRET), ("PKSECOND", "second-secret"))),
+        AccountSpec(
+            ACCOUNT,
+            "PA0000001",
+            ((KEY, SECRET), ("PKSECOND", "second-secret"), ("oauth", OAUTH_TOKEN)),
+            scopes,
+        ),
         AccountSpec(OTHER_ACCOUNT, "PA0000002", ((OTHER_KEY, OTHER_SECRET),)),
     ]
     return Venue(

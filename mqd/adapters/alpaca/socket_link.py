@@ -22,12 +22,21 @@ ANSWER_S: Final = 10.0
 PING_S: Final = 10.0
 FRAME_BYTES_MAX: Final = 16 * 2**20
 GOOD_AFTER_NS: Final = 5 * NS_PER_S
-REFUSALS: Final = {402: True, 405: True, 409: True, 411: True, 406: False}
+REFUSALS: Final = {
+    400: True, 401: False, 402: True, 403: False, 404: False, 405: True, 406: False, 407: False,
+    409: True, 410: True, 411: True, 412: True, 413: True, 500: False,
+}  # fmt: skip
+"""Every documented error of the data socket, and whether asking again with the same words and keys
+is in vain. An unknown one is not taken as final."""
 FREE_SYMBOLS: Final = 30
 ADVICE: Final = {
     406: "another connection with this account's keys is open: end the other desk or notebook",
     409: 'the plan of these keys does not have this feed: write feed = "iex", or take a plan that'
     " has it",
+    407: "this machine reads market data more slowly than they come: ask for fewer symbols or"
+    " leave quotes out",
+    411: "the token of these keys has no right to market data: give it the scope data, or take"
+    " keys of the account itself",
 }
 _log = logging.getLogger("mqd.alpaca.socket")
 _log.setLevel(logging.WARNING)  # at DEBUG websockets writes frames, and our keys are in one
@@ -323,8 +332,9 @@ class DataLink(Link):
 
     def _too_many(self) -> str:
         wanted = {*self._wanted.get("trades", ()), *self._wanted.get("quotes", ())}
+        many = "every symbol (*)" if "*" in wanted else f"{len(wanted)} symbols"
         return (
-            f"we ask for trades and quotes of {len(wanted)} symbols, and the free plan of market"
+            f"we ask for trades and quotes of {many}, and the free plan of market"
             f" data gives {FREE_SYMBOLS}: take symbols out of the configuration, or a plan without"
             " that limit"
         )
