@@ -18,7 +18,7 @@ from mqd.execution.engine import OrderExecutionEngine, collared
 from mqd.orders.blotter import Blotter
 from mqd.orders.state_machine import OrderStateMachine
 from mqd.risk.manager import RiskManager
-from mqd.risk.verdict import Refusal
+from mqd.risk.verdict import Refusal, Refused
 from mqd.risk.views import NO_LIMIT_TICKS, Snapshot, worst_lots
 from mqd.transaction_log import Tier
 
@@ -67,8 +67,7 @@ class OrderGate:
 
     def send(self, order: Order, legs: Sequence[Order] = ()) -> bool:
         """Send an order, or record why it is DENIED; return whether it went out."""
-        order = self._collared(order)
-        verdict = self._risk.check(order, legs, self._snapshot(order.symbol))
+        order, verdict = self.judge(order, legs)
         if not isinstance(verdict, Approved):
             self._deny(order, verdict.refusals)
             return False
@@ -82,6 +81,11 @@ class OrderGate:
             journal.publish(Topic.ORDER, each)
         self._engine.send(verdict, intent_seq=seq, durable_seq=journal.log.durable_seq)
         return True
+
+    def judge(self, order: Order, legs: Sequence[Order] = ()) -> tuple[Order, Approved | Refused]:
+        """Return an order as it would be sent, and the verdict on it; nothing comes of it."""
+        order = self._collared(order)
+        return order, self._risk.check(order, legs, self._snapshot(order.symbol))
 
     def _deny(self, order: Order, refusals: Sequence[Refusal]) -> None:
         self.n_denied += 1
@@ -111,8 +115,7 @@ class OrderGate:
 
     def replace(self, client_order_id: str, order: Order) -> bool:
         """Ask the venue to replace a working order by ``order``, judged like a new one."""
-        order = self._collared(order)
-        verdict = self._risk.check(order, (), self._snapshot(order.symbol))
+        order, verdict = self.judge(order)
         if not isinstance(verdict, Approved):
             self._deny(order, verdict.refusals)
             return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -34,12 +36,15 @@ from mqd.live.session import Chore, LiveSession
 from mqd.live.sightings import Sightings
 from mqd.live.steps import Arrivals
 from mqd.live.view import DeskView
+from mqd.live.warming import WarmUp
 from mqd.live.watcher import RECONCILE_S, Watcher
 from mqd.risk.kill_switch import KillSwitch
 
 START_ROUNDS = 30
 ROUND_S = 0.5
 REAL_GRACE_S = 0.25
+SWITCH_S = 0.0001
+"""How long a thread may hold the interpreter while another waits: a worker with an order does."""
 VENUE_GRACE_NS = 3 * NS_PER_S
 CLOCK_ATTEMPTS = 3
 CLOCK_TOOK_NS = NS_PER_S // 2
@@ -130,6 +135,8 @@ class RealtimeRun:
     def run(self) -> PacedDone:
         """Open, reconcile, go on until the end, compare the books."""
         with ExitStack() as stack:
+            stack.callback(sys.setswitchinterval, sys.getswitchinterval())
+            sys.setswitchinterval(SWITCH_S)
             stack.callback(self.link.close)
             stack.push(self._close_executor)
             self._set_clock()
@@ -189,9 +196,12 @@ class RealtimeRun:
         if view is not None:
             chores.append(view.refresh)
         grace_ns = max(VENUE_GRACE_NS, int(REAL_GRACE_S * NS_PER_S * self._terms.factor))
+        warm_up = WarmUp(desk, self.market)
+        warm_up.first()
+        gc.freeze()
         return LiveSession(
             desk, self.market, self.broker, self.clock, self._arrivals, self._wake, chores,
-            grace_ns=grace_ns, catching_up=self._catching_up,
+            grace_ns=grace_ns, catching_up=self._catching_up, warm_up=warm_up,
         )  # fmt: skip
 
     def _guard(self, desk: Desk, reconciler: Reconciler) -> DeskView | None:

@@ -96,7 +96,7 @@ class GrowingSlotRunner(SlotRunner):
         """Return the signals of a step whose bars have arrived."""
         for symbol, row in zip(self._growing.symbols, rows, strict=True):
             if row >= 0:
-                self._learn(symbol)
+                self._learn(symbol, self._growing.n_rows[symbol] - 1)
         found = super().signals(step, rows, equity)
         return self._changed(found, rows) if self._made.pure else found
 
@@ -104,8 +104,14 @@ class GrowingSlotRunner(SlotRunner):
         """Take a standing target that a log tells of for the last one said."""
         self._said[symbol] = float(np.round(weight * 1e6))
 
-    def _learn(self, symbol: str) -> None:
-        """Take in the bars of a symbol that are new since the last call."""
+    def take_past(self) -> None:
+        """Take in all bars so far: they are over, and nobody decides on them."""
+        for symbol, n_rows in self._growing.n_rows.items():
+            if n_rows:
+                self._learn(symbol, n_rows)
+
+    def _learn(self, symbol: str, n_past: int) -> None:
+        """Take in a symbol's bars that are new since the last call; ``n_past`` rows are over."""
         found = self._source.learn(symbol)
         nothing = (float("nan"),) * len(self._made.fields)
         for row in range(len(self._ready[symbol]), self._growing.n_rows[symbol]):
@@ -113,11 +119,7 @@ class GrowingSlotRunner(SlotRunner):
             values = self._source.values(symbol, found, self._made.fields, row) if ready else None
             self._ready[symbol].append(ready)
             self._values[symbol].append(nothing if values is None else values)
-            if (
-                values is not None
-                and self._made.has_state
-                and row < self._growing.n_rows[symbol] - 1
-            ):
+            if values is not None and self._made.has_state and row < n_past:
                 self._warm(symbol, values)
 
     def _warm(self, symbol: str, values: tuple[float, ...]) -> None:
@@ -215,6 +217,7 @@ class LateRunner:
 
     def __init__(self, build: Callable[[LastRow], Runner], source: LastRow) -> None:
         self._build, self._source = build, source
+        self._symbols = source.market.symbols
         self._runner: Runner | None = None
         self._standing: dict[str, float] = {}
 
@@ -226,15 +229,30 @@ class LateRunner:
 
     def signals(self, step: int, rows: Sequence[int], equity: Callable[[], int]) -> list[Signal]:
         """Return the signals of a step, none while no symbol has features."""
-        if self._runner is None:
-            market = self._source.market
-            present = [s for s, row in zip(market.symbols, rows, strict=True) if row >= 0]
-            if not any(self._source.learn(symbol) for symbol in present):
-                return []
-            self._runner = self._build(self._source)
-            for symbol, weight in self._standing.items():
-                self._runner.restore(symbol, weight)
-        return self._runner.signals(step, rows, equity)
+        present = [s for s, row in zip(self._symbols, rows, strict=True) if row >= 0]
+        runner = self._runner or self._built(present)
+        return [] if runner is None else runner.signals(step, rows, equity)
+
+    def get_ready(self) -> Program | None:
+        """Build the runner from the bars so far and take them in; None where they are too few."""
+        n_rows = self._source.market.n_rows
+        runner = self._runner or self._built([s for s in self._symbols if n_rows[s]])
+        if isinstance(runner, GrowingSlotRunner):
+            runner.take_past()
+        return None if runner is None else runner.program
+
+    def learn(self, symbol: str) -> None:
+        """Compute a symbol's features and forget them."""
+        self._source.learn(symbol)
+
+    def _built(self, present: Sequence[str]) -> Runner | None:
+        """Build the runner, if a symbol among ``present`` has features."""
+        if not any(self._source.learn(symbol) for symbol in present):
+            return None
+        self._runner = self._build(self._source)
+        for symbol, weight in self._standing.items():
+            self._runner.restore(symbol, weight)
+        return self._runner
 
     def restore(self, symbol: str, weight: float) -> None:
         """Take a standing target that a log tells of for the last one said."""

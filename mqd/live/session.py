@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from mqd import logs
-from mqd.core.clock import NS_PER_DAY, LiveClock, iso
+from mqd.core.clock import NS_PER_DAY, NS_PER_S, LiveClock, iso
 from mqd.desk.loop import Desk
 from mqd.live.carry_over import CarryOver
 from mqd.live.catching_up import CatchingUp
@@ -31,6 +31,8 @@ from mqd.live.realtime import RealtimeBroker
 from mqd.live.steps import GRACE_NS, Arrivals, is_complete, next_close, session_ends
 
 TICK_S = 0.02
+WARM_S, WARM_TICK_S = 0.1, 0.004
+"""How long before a close the way to an order is kept warm, and how often; real time."""
 
 
 class Chore(Protocol):
@@ -45,7 +47,8 @@ class LiveSession:
     """Drives one desk until ``stop`` or until its time is over.
 
     ``chores`` run in their order at every turn of the loop (heartbeat, latches, reconciliation,
-    queries of unknown orders). ``catching_up`` is told of the bars that a step lacks.
+    queries of unknown orders). ``catching_up`` is told of the bars that a step lacks;
+    ``warm_up`` goes the way of an order, without one, shortly before a bar.
     ``stopped`` says why the session ended, ``ended`` that its last step is over and only late
     reports are heard; ``n_closed`` counts steps, ``n_passed`` those of them
     that were taken as history, ``n_late_taken`` late bars that became history.
@@ -63,11 +66,12 @@ class LiveSession:
         *,
         grace_ns: int = GRACE_NS,
         catching_up: CatchingUp | None = None,
+        warm_up: Callable[[], None] | None = None,
     ) -> None:
         self.desk, self.market, self.broker, self.clock = desk, market, broker, clock
         self.arrivals, self.wake = arrivals, wake
         self._chores, self._grace_ns = tuple(chores), grace_ns
-        self._catching_up = catching_up
+        self._catching_up, self._warm_up = catching_up, warm_up
         self._carry_over = CarryOver()
         self._log = logs.get_logger("session")
         self.stopped, self.ended = "", False
@@ -143,8 +147,7 @@ class LiveSession:
             ts_close = self.market.ts_close[step]
             if not self._is_over(ts_close):
                 self._catch_up(ts_close)
-                self.wake.wait(TICK_S)
-                self.wake.clear()
+                self._rest(ts_close)
             elif self._gather(ts_close):
                 return not self.stopped
             elif over():
@@ -153,6 +156,19 @@ class LiveSession:
                 self.market.postpone(self._following(ts_close))
                 self.desk.begin(step)
         return False
+
+    def _rest(self, ts_close: int) -> None:
+        """Wait for what comes next, at most a tick; near a close the way to an order is kept warm.
+
+        Never past the close: a bar may have come before it.
+        """
+        left_s = (ts_close - self.clock.now_ns()) / NS_PER_S / self.clock.factor
+        pause_s = TICK_S
+        if self._warm_up is not None and left_s <= WARM_S:
+            self._warm_up()
+            pause_s = WARM_TICK_S
+        self.wake.wait(min(pause_s, left_s) if left_s > 0 else pause_s)
+        self.wake.clear()
 
     def _catch_up(self, ts_close: int) -> None:
         """Ask for what older steps lack, and this one too when half of the grace is over."""

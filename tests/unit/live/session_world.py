@@ -47,6 +47,8 @@ def message(symbol, minute, px=10.0, **changes):
 class ScriptedClock:
     """The venue's time, moved by hand."""
 
+    factor = 1.0
+
     def __init__(self, now_ns):
         self.now = now_ns
 
