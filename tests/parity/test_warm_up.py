@@ -73,7 +73,20 @@ def test_a_warmed_desk_writes_the_same_log(strategy, which, limited, tmp_path, r
     assert n_cold > 0
 
 
-@pytest.mark.parametrize("strategy", [Armed(), Exits(), resolve("sma_cross")()])
+class Counts(mqd.Strategy):
+    """Counts the bars that it was called at: one more or less shows for ever."""
+
+    state = {"n": 0.0}  # noqa: RUF012 - the form that strategies are written in
+
+    def features(self, bars):
+        return {"mean": mqd.indicators.sma(bars.close, 3)}
+
+    def decide(self, now, position, state):
+        state.n += 1.0
+        return 1.0 if state.n % 7.0 < 3.0 and now.mean > 0.0 else 0.0
+
+
+@pytest.mark.parametrize("strategy", [Armed(), Counts(), Exits(), resolve("sma_cross")()])
 def test_a_rule_that_got_ready_on_history_says_what_it_would_have_said(strategy, minutes):
     told = []
     for ready in (True, False):
