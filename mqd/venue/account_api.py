@@ -7,20 +7,14 @@ from typing import Any
 
 from mqd.core.money import INT64_MAX
 from mqd.venue import query as read
-from mqd.venue.activity import OTHERS, TRADES
+from mqd.venue.activity import KNOWN, OTHERS, TRADES
 from mqd.venue.answer import Answer, Request
 from mqd.venue.book import AccountBook
 from mqd.venue.errors import unprocessable
-from mqd.venue.submit import buying_power, reserved
+from mqd.venue.submit import buying_power, multiplier, reserved
 from mqd.venue.text import amount, day_of, stamp
 
 PAGE_MAX = 100
-_KNOWN = TRADES | OTHERS | {
-    "ACATC", "ACATS", "CFEE", "CSD", "CSW", "DIVCGL", "DIVCGS", "DIVFEE", "DIVFT", "DIVNRA",
-    "DIVROC", "DIVTW", "DIVTXEX", "INTNRA", "INTTW", "JNL", "JNLS", "MA", "MISC", "NC", "OPASN",
-    "OPCA", "OPCSH", "OPEXC", "OPEXP", "OPTRD", "OPXRC", "PTC", "PTR", "REORG", "SPIN", "SC",
-    "SSO", "SSP", "TRANS", "WH", "VOF", "FOPT", "EXTRD", "OCT", "DIVWH", "CIL", "MEM", "SWP",
-}  # fmt: skip
 
 
 def get_account(book: AccountBook, _: Request) -> Answer:
@@ -57,7 +51,7 @@ def account_json(book: AccountBook) -> dict[str, Any]:
         "portfolio_value": equity,
         "equity": equity,
         "last_equity": amount(book.last_equity),
-        "multiplier": str(ledger.multiplier),
+        "multiplier": str(multiplier(book)),
         "shorting_enabled": margin and book.scene.shortable,
         "long_market_value": amount(long_value),
         "short_market_value": amount(short_value),
@@ -136,7 +130,7 @@ def _kinds(request: Request) -> frozenset[str] | None:
     """Return the types asked for, None for all."""
     asked = [request.argument] if request.argument else read.words(request.query, "activity_types")
     for word in asked:
-        if word not in _KNOWN:
+        if word not in KNOWN:
             raise unprocessable(f"invalid activity type: {word}")
     category = request.query.get("category")
     if category and category not in ("trade_activity", "non_trade_activity"):

@@ -13,6 +13,12 @@ from mqd.venue.words import SIDE_WORDS
 
 TRADES = frozenset({"FILL"})
 OTHERS = frozenset({"FEE", "DIV", "INT", "JNLC", "SPLIT"})
+KNOWN = TRADES | OTHERS | {
+    "ACATC", "ACATS", "CFEE", "CSD", "CSW", "DIVCGL", "DIVCGS", "DIVFEE", "DIVFT", "DIVNRA",
+    "DIVROC", "DIVTW", "DIVTXEX", "INTNRA", "INTTW", "JNL", "JNLS", "MA", "MISC", "NC", "OPASN",
+    "OPCA", "OPCSH", "OPEXC", "OPEXP", "OPTRD", "OPXRC", "PTC", "PTR", "REORG", "SPIN", "SC",
+    "SSO", "SSP", "TRANS", "WH", "VOF", "FOPT", "EXTRD", "OCT", "DIVWH", "CIL", "MEM", "SWP",
+}  # fmt: skip
 KINDS = {"fees": ("FEE", ""), "dividends": ("DIV", "CDIV"), "borrow": ("INT", "BORROW")}
 
 

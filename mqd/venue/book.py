@@ -109,6 +109,26 @@ class AccountBook:
             self.broker.cancel(record.id)
             self.hear()
 
+    def tell(self, record: OrderRecord, event: str) -> None:
+        """Say of an open order what no rule of the venue says: ``TOLD`` has the events.
+
+        "rejected" ends it at the simulator too; the others change what is shown, not what trades.
+        """
+        now = self.scene.now_ns
+        record.updated_ns = now
+        if event == "rejected":
+            record.failed_ns = now
+            self.broker.cancel(record.id)
+            self.hear()
+            return
+        status = TOLD[event]
+        if event == "pending_cancel":
+            record.cancel_requested_ns = now
+        if status == "new":
+            status = "partially_filled" if record.lots_filled else "new"
+        record.status = status or record.status
+        self.emit(event, record)
+
     def replace(self, old: OrderRecord, new: OrderRecord) -> str:
         """Put ``new`` in the place of ``old`` and return why that was refused, "" when done."""
         self._time(new)
@@ -229,8 +249,10 @@ class AccountBook:
         kind = report.kind
         if record.order.time_in_force is TimeInForce.DAY and record.timed:
             kind = ReportKind.EXPIRED if now >= record.expires_ns else kind
-        status = _ENDS[kind]
+        status = "rejected" if record.failed_ns else _ENDS[kind]
         match kind:
+            case _ if record.failed_ns:
+                pass
             case ReportKind.EXPIRED:
                 record.expired_ns = now
             case ReportKind.REPLACED:
@@ -336,6 +358,13 @@ class AccountBook:
                 record.hwm_ticks = best(record.hwm_ticks, high if record.order.side < 0 else low)
 
 
+TOLD = {
+    "rejected": "rejected", "suspended": "suspended", "stopped": "stopped",
+    "calculated": "calculated", "done_for_day": "done_for_day", "restated": "",
+    "pending_cancel": "pending_cancel", "pending_replace": "pending_replace",
+    "order_cancel_rejected": "new", "order_replace_rejected": "new", "new": "new",
+}  # fmt: skip
+"""What may be said of an order by hand, and the status it has then ("": the one it had)."""
 CONFIGURATIONS = {
     "dtbp_check": None,
     "fractional_trading": True,

@@ -34,7 +34,7 @@ def router(venue: Venue, token: str, *, stepped: bool) -> APIRouter:
     says: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
         "status": notices.status, "luld": notices.luld, "updated_bar": notices.updated_bar,
         "correction": notices.correction, "trade_cancel": notices.trade_cancel,
-        "imbalance": notices.imbalance,
+        "imbalance": notices.imbalance, "asset": notices.asset, "order": notices.order,
     }  # fmt: skip
     routes = APIRouter(include_in_schema=False)
 
@@ -70,7 +70,9 @@ def _said(say: Callable[[dict[str, Any]], dict[str, Any]], body: dict[str, Any])
         message = say(body)
     except Refused as refused:
         return Answer(refused.status, refused.body())
-    return Answer(200, {**message, "t": stamp(message["t"])})
+    if "t" in message:
+        message = {**message, "t": stamp(message["t"])}
+    return Answer(200, message)
 
 
 def _knows(request: HttpRequest, token: str) -> bool:

@@ -149,10 +149,12 @@ def _legs(body: Mapping[str, Any], scale: Scale) -> tuple[int, int, int]:
 
 
 def _refuse_words(body: Mapping[str, Any], wanted: Wanted) -> None:
-    """Refuse an intent of the other side, and a notional finer than cents."""
+    """Refuse an intent of the other side, advanced routing, and a notional finer than cents."""
     intent, side = body.get("position_intent"), body["side"]
     if intent not in (None, "", f"{side}_to_open", f"{side}_to_close"):
         raise unprocessable(f"invalid position_intent {intent} for side {side}")
+    if body.get("advanced_instructions"):
+        raise unprocessable("advanced_instructions are not enabled for this account", BAD_ORDER)
     if wanted.notional is not None and wanted.notional != round(wanted.notional, 2):
         raise unprocessable("notional value must be limited to 2 decimal places")
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
+from mqd.market_data.calendar import day_number
 from mqd.venue import query as read
 from mqd.venue.answer import Answer, Request
 from mqd.venue.book import AccountBook
@@ -27,10 +30,16 @@ def get_clock(book: AccountBook, _: Request) -> Answer:
 
 
 def get_calendar(book: AccountBook, request: Request) -> Answer:
-    """GET /v2/calendar: the sessions from ``start`` to ``end``, both included."""
+    """GET /v2/calendar: the sessions from ``start`` to ``end``, both included.
+
+    With ``date_type`` SETTLEMENT those are the days on which a session's trades settle.
+    """
     query, market = request.query, book.scene.market
-    read.one_of(query, "date_type", ("TRADING", "SETTLEMENT"))
-    days = market.session_days
+    by = read.one_of(query, "date_type", ("TRADING", "SETTLEMENT"))
+    days: Sequence[int] = market.session_days
+    if by == "SETTLEMENT":
+        days = [day_number(date.fromisoformat(book.scene.settles(at)))
+                for at in market.session_opens]  # fmt: skip
     start, end = read.day(query, "start"), read.day(query, "end")
     first = 0 if start is None else bisect_left(days, start)
     last = len(days) if end is None else bisect_right(days, end)

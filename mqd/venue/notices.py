@@ -1,4 +1,5 @@
-"""What a rehearsal makes the venue say: halts, bands, changed bars, trades taken back, imbalances.
+"""What a rehearsal makes the venue say: halts, bands, changed bars, trades taken back, imbalances,
+assets that may no longer be traded, and events of orders that no rule of the venue makes.
 
 A symbol halted by hand fills nothing for any account until it is told to trade again. Orders for
 it are taken and rest, cancels and replaces work; what can only trade at once (IOC, FOK, OPG) is
@@ -19,9 +20,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from mqd.venue.book import TOLD
 from mqd.venue.errors import Refused
 from mqd.venue.intake import read_amount
 from mqd.venue.market_tape import EXCHANGE, TAPE, UPDATES, bar_of, trade_of
+from mqd.venue.record import order_json
 from mqd.venue.signs import HALTED, RESUMED, Message, band_of, status_of
 from mqd.venue.venue import Venue
 
@@ -29,6 +32,7 @@ REASON: Final = re.compile(r"[A-Z0-9]{0,8}")
 PAUSED: Final = {"sc": "P", "sm": "Volatility Trading Pause", "rm": "Volatility Trading Pause"}
 VOLATILITY: Final = "LUDP"
 BREAKER: Final = "MWC"
+FLAGS: Final = ("tradable", "shortable", "fractionable")
 PRICES: Final = ("open", "high", "low", "close")
 
 
@@ -125,6 +129,28 @@ class Notices:
         symbol, px = self._symbol(body), float(_amount(body, "price"))
         message = {"T": "i", "S": symbol, "p": px, "z": TAPE, "t": self._venue.now_ns}
         return self._told(message)
+
+    def asset(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Change an asset: {"symbol"} and any of tradable, shortable, fractionable; return it."""
+        _refuse_unknown(body, ("symbol", *FLAGS))
+        symbol = self._symbol(body)
+        flags = {name: body[name] for name in FLAGS if name in body}
+        if not flags or not all(isinstance(value, bool) for value in flags.values()):
+            raise _wrong(f"write true or false for any of {', '.join(FLAGS)}")
+        self._venue.scene.flags.setdefault(symbol, {}).update(flags)
+        return self._venue.scene.asset(symbol)
+
+    def order(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Say of an open order of the first account: {"client_order_id", "event"}; return it."""
+        _refuse_unknown(body, ("client_order_id", "event"))
+        book, name, event = self._venue.first, body.get("client_order_id"), body.get("event")
+        record = book.by_client_id.get(name) if isinstance(name, str) else None
+        if record is None or not record.is_open:
+            raise Refused(404, 0, f"client_order_id is {name!r}: no such order is open")
+        if not isinstance(event, str) or event not in TOLD:
+            raise _wrong(f"event is {event!r}: write one of {', '.join(TOLD)}")
+        book.tell(record, event)
+        return order_json(record)
 
     def _amended(self, symbol: str, place: int, message: Message) -> Message:
         """Tell what became of a trade, and its bar anew where bars are shorter than a day."""

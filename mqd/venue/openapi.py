@@ -98,7 +98,7 @@ _HISTORY = {
 
 
 def operations() -> list[Operation]:
-    """Return the trading routes."""
+    """Return the trading routes and those of market data."""
     one = _operation
     return [
         one("GET", "/v2/account", "The account.", (200,)),
@@ -134,4 +134,35 @@ def operations() -> list[Operation]:
             {"markets": _TEXT, "time": _TEXT}),
         one("GET", "/v3/calendar/{market}", "Sessions of a market, extended hours too.", (200,),
             {"start": _TEXT, "end": _TEXT, "timezone": _TEXT}),
+        *_data_operations(),
     ]  # fmt: skip
+
+
+_PAGES = {
+    "symbols": _TEXT, "start": _TEXT, "end": _TEXT, "limit": {"type": "integer"}, "feed": _TEXT,
+    "asof": _TEXT, "currency": _TEXT, "page_token": _TEXT, "sort": {"enum": ["asc", "desc"]},
+}  # fmt: skip
+_LATEST = {"symbols": _TEXT, "feed": _TEXT, "currency": _TEXT}
+_ACTIONS = {
+    "symbols": _TEXT, "cusips": _TEXT, "types": _TEXT, "region": _TEXT, "start": _TEXT,
+    "end": _TEXT, "ids": _TEXT, "limit": {"type": "integer"}, "page_token": _TEXT,
+    "sort": {"enum": ["asc", "desc"]}, "data_quality": _TEXT,
+}  # fmt: skip
+
+
+def _data_operations() -> list[Operation]:
+    """Return the market data routes."""
+    bars = {**_PAGES, "timeframe": _TEXT, "adjustment": _TEXT}
+    return [
+        _operation("GET", path, summary, (200, 403), query)
+        for path, summary, query in (
+            ("/v2/stocks/bars", "Bars, in pages.", bars),
+            ("/v2/stocks/quotes", "Quotes, in pages.", _PAGES),
+            ("/v2/stocks/trades", "Trades, in pages.", _PAGES),
+            ("/v2/stocks/bars/latest", "The newest bars.", _LATEST),
+            ("/v2/stocks/quotes/latest", "The newest quotes.", _LATEST),
+            ("/v2/stocks/trades/latest", "The newest trades.", _LATEST),
+            ("/v2/stocks/snapshots", "What is newest of each symbol.", _LATEST),
+            ("/v1/corporate-actions", "Splits and dividends.", _ACTIONS),
+        )
+    ]

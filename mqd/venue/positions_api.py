@@ -16,6 +16,8 @@ from mqd.venue.submit import OrderDesk
 from mqd.venue.text import amount, rounded
 from mqd.venue.words import SHARE_RATE
 
+PLACES_MAX = 9
+
 
 class PositionsApi:
     """The position routes of all accounts."""
@@ -36,6 +38,9 @@ class PositionsApi:
         position = held(book, request.argument)
         qty = read.positive(request.query, "qty")
         share = read.positive(request.query, SHARE_RATE)
+        for name, value in (("qty", qty), (SHARE_RATE, share)):
+            if value is not None and value != round(value, PLACES_MAX):
+                raise unprocessable(f"{name} must have at most {PLACES_MAX} decimal places")
         if qty is not None and share is not None:
             raise unprocessable(f"only one of qty or {SHARE_RATE} is accepted")
         whole = abs(position.qty)

@@ -41,6 +41,7 @@ class OrderRecord:
     canceled_ns: int = 0
     replaced_ns: int = 0
     cancel_requested_ns: int = 0
+    failed_ns: int = 0
     number: int = 0
     lots_filled: int = 0
     ticks_filled: int = 0
@@ -84,7 +85,7 @@ def order_json(record: OrderRecord, *, nested: bool = False) -> dict[str, Any]:
         "expired_at": stamp_or_none(record.expired_ns),
         "expires_at": stamp_or_none(record.expires_ns),
         "canceled_at": stamp_or_none(record.canceled_ns),
-        "failed_at": None,
+        "failed_at": stamp_or_none(record.failed_ns),
         "replaced_at": stamp_or_none(record.replaced_ns),
         "replaced_by": record.replaced_by,
         "replaces": record.replaces,

@@ -30,6 +30,7 @@ class Scene:
         self._symbols = {asset: symbol for symbol, asset in self._ids.items()}
         self._settle: dict[int, str] = {}
         self.seen: set[str] = set()
+        self.flags: dict[str, dict[str, bool]] = {}  # of assets, by hand
         self._day = -1
         self._closes: dict[str, int] = {}
         self._before: dict[str, int] = {}
@@ -128,10 +129,13 @@ class Scene:
             "maintenance_margin_requirement": 30,
             "margin_requirement_long": "30",
             "margin_requirement_short": "30",
-            "attributes": [],
+            "attributes": ["fractional_eh_enabled"] if scale.lot < 1 and not self.crypto else [],
         }
         if self.crypto:
             step = amount(scale.lot)
             shown |= {"price_increment": amount(scale.tick), "min_order_size": step,
                       "min_trade_increment": step}  # fmt: skip
+        shown |= self.flags.get(symbol, {})
+        if not shown["shortable"]:
+            shown |= {"borrow_status": "not_available", "easy_to_borrow": False}
         return shown

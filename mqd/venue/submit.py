@@ -11,7 +11,7 @@ from mqd.core.money import Scale
 from mqd.core.order import Order, OrderClass, OrderType, Reason, Side, TimeInForce
 from mqd.execution.acceptance import PROTECTIVE, Acceptance
 from mqd.execution.capabilities import crosses, refusal
-from mqd.venue.book import AccountBook
+from mqd.venue.book import CONFIGURATIONS, AccountBook
 from mqd.venue.errors import BAD_ORDER, Refused, forbidden, unprocessable
 from mqd.venue.hours import extended_end_ns, gtc_end_ns, window_refusal
 from mqd.venue.intake import Wanted, lots_of, read_order, read_symbol
@@ -56,6 +56,7 @@ class OrderDesk:
         if lots <= 0:
             raise forbidden("cost basis must be >= minimal amount of order 1")
         members = self._orders(book, wanted, lots)
+        self._refuse_asset(book, wanted, members[0])
         self._refuse_bases(wanted, mark)
         self._refuse_unavailable(book, members[0])
         self._refuse_shape(members[0])
@@ -104,6 +105,25 @@ class OrderDesk:
             why = window_refusal(self._scene, wanted.time_in_force, self._scene.now_ns)
             if why:
                 raise unprocessable(why, BAD_ORDER)
+
+    def _refuse_asset(self, book: AccountBook, wanted: Wanted, order: Order) -> None:
+        """Refuse what the asset, or the account's configuration, does not let trade."""
+        shown, conf = self._scene.asset(order.symbol), book.configurations
+        if not shown["tradable"]:
+            raise unprocessable(f'asset "{order.symbol}" is not tradable', BAD_ORDER)
+        whole = wanted.notional is None and wanted.qty == int(wanted.qty or 0)
+        if not whole and not self._scene.crypto:
+            if not shown["fractionable"]:
+                raise forbidden(f'asset "{order.symbol}" is not fractionable')
+            if not conf["fractional_trading"]:
+                raise forbidden("account is not allowed to trade fractional shares")
+        held = book.broker.account_book.lots(order.symbol)
+        if order.side > 0 or held > 0 or order.order_class is OrderClass.OCO:
+            return
+        if conf["no_shorting"]:
+            raise forbidden("account is not allowed to short")
+        if not shown["shortable"] and self._scene.shortable:
+            raise unprocessable(f'asset "{order.symbol}" cannot be sold short', BAD_ORDER)
 
     def _refuse_bases(self, wanted: Wanted, mark: int) -> None:
         """Refuse legs of a bracket or oto on the wrong side of where the entry trades."""
@@ -307,8 +327,15 @@ def buying_power(book: AccountBook) -> Decimal:
     account, ledger = book.broker.account(), book.broker.account_book
     if ledger.kind == "cash":
         return account.settled_quanta * account.quantum
-    room = account.equity_quanta * ledger.multiplier - account.gross_quanta
+    room = account.equity_quanta * multiplier(book) - account.gross_quanta
     return max(room, 0) * account.quantum
+
+
+def multiplier(book: AccountBook) -> int:
+    """Return how often an account's equity may be held, as its owner lowered it."""
+    lowered = str(book.configurations["max_margin_multiplier"])
+    most = book.broker.account_book.multiplier
+    return most if lowered == CONFIGURATIONS["max_margin_multiplier"] else min(most, int(lowered))
 
 
 def reserved(book: AccountBook, but: OrderRecord | None = None) -> Decimal:

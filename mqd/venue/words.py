@@ -22,7 +22,7 @@ CLASS_WORDS: Final = {
 
 OPEN: Final = frozenset(
     {"new", "accepted", "pending_new", "partially_filled", "held", "pending_cancel",
-     "pending_replace"}
+     "pending_replace", "done_for_day", "stopped", "suspended", "calculated"}
 )  # fmt: skip
 """The statuses in which an order still works, or waits to."""
 TERMINAL: Final = frozenset({"filled", "canceled", "expired", "replaced", "rejected"})

@@ -44,6 +44,10 @@ SETUPS = {
     "notional": {**market(symbol="BBB", notional="75"), "qty": None},
 }
 TOKENS = {"Bearer": OAUTH_TOKEN, "Basic": b64encode(f"{KEY}:{SECRET}".encode()).decode()}
+CONFIGURED = {
+    "suspend": {"suspend_trade": True}, "noshort": {"no_shorting": True},
+    "whole": {"fractional_trading": False}, "once": {"max_margin_multiplier": "1"},
+}  # fmt: skip
 FILLED = {"long": market(), "short": market("sell", "50"), "longbbb": market(qty="2", symbol="BBB")}
 
 
@@ -71,7 +75,7 @@ class Scene:
             if word in words:
                 headers = {"Authorization": f"{word} {TOKENS[word]}"}
         if row["path"].startswith("/_control"):
-            headers = {"X-Control-Token": TOKEN}
+            headers["X-Control-Token"] = TOKEN
         self.client = http(port, headers)
 
     def set_up(self):
@@ -102,9 +106,15 @@ class Scene:
             assert Notices(self.venue).correction(body)["T"] == "c"
         elif word == "voided":
             assert Notices(self.venue).trade_cancel({"symbol": "AAA", "id": 2})["T"] == "x"
-        elif word == "suspend":
+        elif word in CONFIGURED:
             path = "/v2/account/configurations"
-            assert self.client.patch(path, json={"suspend_trade": True}).status_code == 200
+            assert self.client.patch(path, json=CONFIGURED[word]).status_code == 200
+        elif word.startswith("told:"):
+            body = {"client_order_id": "resting", "event": word.removeprefix("told:")}
+            assert Notices(self.venue).order(body)["client_order_id"] == "resting"
+        elif word.startswith("un"):
+            body = {"symbol": "BBB", word.removeprefix("un"): False}
+            assert Notices(self.venue).asset(body)["symbol"] == "BBB"
 
     def _post(self, body):
         answer = self.client.post("/v2/orders", json=body)
@@ -134,7 +144,7 @@ def shown(body, name):
     place, _, key = name.rpartition(".")
     for part in place.split(".") if place else ():
         body = body[int(part) if part.isdigit() else part]
-    return str(body[key])
+    return str(body[int(key)] if isinstance(body, list) else body[key])
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["case"])
