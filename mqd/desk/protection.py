@@ -93,12 +93,17 @@ class Protection:
         """Leave positions alone whose protection still works; a single one covers all of them."""
         self._bare = {slot for slot in self._bare if not self._guards[slot].ids}
 
-    def release(self, strategy: str, symbol: str) -> bool:
+    def covers(self, strategy: str, symbol: str) -> bool:
+        """Return True while a protective order of a slot may still fill."""
+        guard = self._guards.get((strategy, symbol))
+        return guard is not None and bool(guard.ids)
+
+    def release(self, strategy: str, symbol: str, now_ns: int) -> bool:
         """Ask to cancel a slot's protective orders; return True when there were any."""
         guard = self._guards.get((strategy, symbol))
         if guard is None or not guard.ids:
             return False
-        self._gate.cancel(min(guard.ids))
+        self._cancel(guard, now_ns)
         self._bare.add((strategy, symbol))
         return True
 

@@ -33,11 +33,21 @@ class Decided(NamedTuple):
 Waiting = tuple[OrderPlan, Decided]
 
 
+class Held(NamedTuple):
+    """A planned order that waits for the cancel of what protects its position; ``lots`` is the
+    position that it was planned on."""
+
+    plan: OrderPlan
+    decided: Decided
+    lots: int
+
+
 class Targets:
     """The orders that bring positions to their targets.
 
     ``working`` are those that may still fill; ``waiting`` are increases whose reductions have
-    not filled yet; crosses wait for the next open.
+    not filled yet; crosses wait for the next open. Where a venue takes its time to cancel a
+    protective order, orders are held until it is off: both could fill.
     """
 
     def __init__(
@@ -62,6 +72,7 @@ class Targets:
         self._alone = len(portfolio.strategies) == 1
         self.working: dict[str, Order] = {}
         self._waiting: list[Waiting] = []
+        self._held: list[Held] = []
         self._reductions: set[str] = set()
         self._crosses: list[tuple[str, Allocation]] = []
         self.n_zero_sizes = 0
@@ -69,24 +80,26 @@ class Targets:
     @property
     def busy(self) -> bool:
         """True when something waits for the next step."""
-        return bool(self._waiting or self._crosses)
+        return bool(self._waiting or self._held or self._crosses)
 
     @property
     def waiting(self) -> set[tuple[str, str]]:
-        """The strategies and symbols whose increases wait for a reduction."""
-        plans = [plan for plan, _ in self._waiting]
+        """The strategies and symbols whose orders wait: for a reduction, or to be sent at all."""
+        plans = [plan for plan, _ in self._waiting] + [held.plan for held in self._held]
         return {(name, plan.symbol) for plan in plans for name, _ in plan.allocation}
 
     def reduces(self, symbol: str) -> bool:
         """Return True when an order that reduces the account's position may still fill."""
         self._prune()
+        if any(held.plan.symbol == symbol and held.plan.reducing for held in self._held):
+            return True
         return any(order.symbol == symbol and order.reducing for order in self.working.values())
 
     # --- at a close --------------------------------------------------------------------------
 
     def clear(self, signals: Sequence[Signal], standing: Sequence[float]) -> None:
         """Give up orders, working and waiting, of the symbols whose target changes."""
-        if not (self.working or self._waiting):
+        if not (self.working or self._waiting or self._held):
             return
         self._prune()
         changed = {
@@ -96,7 +109,7 @@ class Targets:
         }
         self._cancel([order for order in self.working.values() if order.symbol in changed])
         self._reductions &= self.working.keys()
-        self._drop_waiting([pair for pair in self._waiting if pair[0].symbol in changed])
+        self._drop(changed)
 
     def send(self, plan: Plan) -> None:
         """Send a plan: protection makes room first, increases wait for their reductions."""
@@ -109,12 +122,14 @@ class Targets:
         self._supersede(plan)
         pairs = ((name, order.symbol) for order in plan.orders for name, _ in order.allocation)
         for slot in dict.fromkeys(pairs):
-            self._protection.release(*slot)
+            self._protection.release(*slot, self._clock.now_ns())
         self._hearing.listen()
         decided = Decided(self._clock.now_ns(), self._valuation.equity())
         for order in plan.orders:
             if order.after_reductions:
                 self._waiting.append((order, decided))
+            elif self._is_covered(order):
+                self._held.append(Held(order, decided, self._valuation.lots(order.symbol)))
             else:
                 self._send_one(order, decided)
         self._hearing.listen()
@@ -136,11 +151,13 @@ class Targets:
     # --- at an open --------------------------------------------------------------------------
 
     def follow_up(self) -> bool:
-        """Send the increases whose reductions have filled; drop them when one cannot fill."""
+        """Send what was held and is free now, and the increases whose reductions have filled; drop
+        these when one cannot fill."""
         self._prune()
         self._give_up()
-        if self._reductions or not self._waiting:
-            return False
+        sent = self._send_held()
+        if self._held or self._reductions or not self._waiting:
+            return sent
         waiting, self._waiting = self._waiting, []
         for plan, decided in waiting:
             self._send_one(plan, decided)
@@ -162,6 +179,7 @@ class Targets:
         """
         shared = [p for p in self._waiting if p[0].symbol == symbol and len(p[0].allocation) > 1]
         self._drop_waiting(shared)
+        self._drop_held([held for held in self._held if held.plan.symbol == symbol])
         waiting, self._waiting = self._waiting, []
         for plan, decided in waiting:
             if plan.symbol != symbol:
@@ -199,6 +217,23 @@ class Targets:
         )  # fmt: skip
         self._gate.equity_decided = None
 
+    def _is_covered(self, plan: OrderPlan) -> bool:
+        """Return True while a protective order of a plan's position may still fill."""
+        return any(self._protection.covers(name, plan.symbol) for name, _ in plan.allocation)
+
+    def _send_held(self) -> bool:
+        """Send held orders whose position is free; one whose position changed meanwhile (its stop
+        filled) is given up, with what waits for it, and sized anew."""
+        ready = [held for held in self._held if not self._is_covered(held.plan)]
+        for held in ready:
+            if self._valuation.lots(held.plan.symbol) == held.lots:
+                self._held.remove(held)
+                self._send_one(held.plan, held.decided)
+            else:
+                self._drop_held([held])
+                self._drop_waiting(list(self._waiting))
+        return bool(ready)
+
     def _send(self, order: Order) -> None:
         name = order.client_order_id
         if order.allocation:
@@ -223,7 +258,7 @@ class Targets:
         symbols = {order.symbol for order in plan.orders}
         self._cancel([order for order in self.working.values() if order.symbol in symbols])
         self._reductions &= self.working.keys()
-        self._drop_waiting([pair for pair in self._waiting if pair[0].symbol in symbols])
+        self._drop(symbols)
         for order in plan.orders:
             for strategy, _ in order.allocation:
                 self._portfolio.resizing.discard((strategy, order.symbol))
@@ -233,6 +268,17 @@ class Targets:
         if not self._reductions <= self.working.keys():
             self._reductions &= self.working.keys()
             self._drop_waiting(list(self._waiting))
+
+    def _drop(self, symbols: set[str]) -> None:
+        """Give up all that waits or is held on some symbols."""
+        self._drop_waiting([pair for pair in self._waiting if pair[0].symbol in symbols])
+        self._drop_held([held for held in self._held if held.plan.symbol in symbols])
+
+    def _drop_held(self, dropped: Sequence[Held]) -> None:
+        for held in dropped:
+            self._held.remove(held)
+            names = [name for name, _ in held.plan.allocation]
+            self._portfolio.on_remainder(held.plan.symbol, names)
 
     def _drop_waiting(self, pairs: Sequence[Waiting]) -> None:
         for pair in pairs:
