@@ -340,17 +340,24 @@ class PacedBroker:
         self._silent_in_a_row += 1
         for name in sorted(self._open):
             self._connector.query(name)
-        try:
-            fills = self._connector.activities(self._fills_id)
-        except MqdError:
+        if not self.ask_fills():
             return  # the next silence asks again
-        self._connector.take_activities(fills)
-        if fills:
-            self._fills_id = fills[-1]["id"]
         self._connector.n_updates = max(self._connector.n_updates, updates)
         if self._silent_in_a_row >= MUTE_AFTER:
             self._silent_in_a_row = 0
             self._reconnect("trading", "the venue told more trade updates than came")
+
+    def ask_fills(self) -> bool:
+        """Take the fills that the account's activities tell of since the last question; False when
+        the venue does not answer."""
+        try:
+            fills = self._connector.activities(self._fills_id)
+        except MqdError:
+            return False
+        self._connector.take_activities(fills)
+        if fills:
+            self._fills_id = fills[-1]["id"]
+        return True
 
     def _charges(self) -> list[CashActivity]:
         """Return the changes of cash among the activities that are new."""

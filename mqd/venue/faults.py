@@ -25,6 +25,7 @@ from mqd.venue import fault_effects as effects
 from mqd.venue.answer import Answer
 from mqd.venue.fault_catalogue import BY_NUMBER, Fault, Switch, fault_of
 from mqd.venue.fault_effects import Action, Due, Frame, Later, Request
+from mqd.venue.fault_halves import Halves
 from mqd.venue.fault_veil import Veil
 
 __all__ = ["Action", "Due", "Fault", "FaultPlan", "Request"]
@@ -57,7 +58,7 @@ class FaultPlan:
         self._held: list[_Held] = []
         self._quiet_updates = self._quiet_data = 0
         self._asleep = False
-        self._veil = Veil()
+        self._veil, self._halves = Veil(), Halves()
 
     @staticmethod
     def from_dict(words: Mapping[str, Any] | None) -> FaultPlan:
@@ -147,7 +148,7 @@ class FaultPlan:
             fault = self._due("after", lambda one: one.switch.asked_by(method, path))
             if fault is not None:
                 return self._after(fault, answer)
-            return self._overlaid(answer)
+            return self._halves.answer(path, self._overlaid(answer))
 
     def updates(self, frame: Frame) -> list[Frame]:
         """Return the trade updates that go out now in place of one."""
@@ -287,7 +288,7 @@ class FaultPlan:
             case "large_frame":
                 return [effects.large(frame, int(fault.value("n_bytes")))]
             case "partial_fill":
-                return effects.in_two(frame)
+                return self._halves.told(frame)
             case "unknown_enum":
                 return [effects.unknown_event(frame), frame]
             case "missing_field":

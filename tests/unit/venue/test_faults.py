@@ -172,6 +172,32 @@ def test_a_fill_in_two_parts_adds_up():
     assert rest["data"]["order"]["filled_qty"] == "10"
 
 
+def test_the_activities_tell_a_split_fill_as_the_stream_did():
+    one = plan("partial_fill")
+    whole = fill(qty="7", filled="10")
+    [[part, rest]] = frames(one, whole)
+    entry = {
+        "id": "a1", "activity_type": "FILL", "type": "fill", "qty": "7", "cum_qty": "10",
+        "leaves_qty": "2", "order_id": whole["data"]["order"]["id"], "order_status": "filled",
+        "commission": "0.02", "price": "100.01",
+    }  # fmt: skip
+    other = {**entry, "id": "a0", "qty": "3", "cum_qty": "3", "leaves_qty": "9"}
+    cash = {"id": "c1", "activity_type": "FEE", "net_amount": "-0.01"}
+    path = "/v2/account/activities"
+    told = one.rest_after("GET", path, Answer(200, [other, entry, cash], {})).body
+    assert [told[0], told[3]] == [other, cash]
+    for activity, update in zip(told[1:3], (part, rest), strict=True):
+        data = update["data"]
+        assert activity["qty"] == data["qty"]
+        assert activity["cum_qty"] == data["order"]["filled_qty"]
+        assert activity["type"] == data["event"]
+        assert activity.get("commission") == data.get("commission")
+    assert [one["leaves_qty"] for one in told[1:3]] == ["5", "2"]
+    assert told[1]["id"] != told[2]["id"] == "a1"
+    orders = one.rest_after("GET", "/v2/orders", Answer(200, [entry], {})).body
+    assert len(orders) == 1
+
+
 def test_a_fill_of_one_share_waits_for_a_larger_one():
     one = plan("partial_fill")
     assert [len(part) for part in frames(one, fill(qty="1"), fill(qty="2"))] == [1, 2]
