@@ -42,7 +42,7 @@ def app_of(venue: Venue, *, control_token: str = "", stepped: bool = True) -> Fa
             responses=one.responses,
         )  # fmt: skip
     app.include_router(listeners.router())
-    app.include_router(data_socket.router(hub))
+    app.include_router(data_socket.router(hub, venue.denials))
     app.include_router(control.router(venue, control_token, stepped=stepped))
     app.add_api_route(
         "/{path:path}", answer, methods=["GET", "POST", "PATCH", "PUT", "DELETE"],

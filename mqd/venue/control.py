@@ -35,6 +35,7 @@ def router(venue: Venue, token: str, *, stepped: bool) -> APIRouter:
         "status": notices.status, "luld": notices.luld, "updated_bar": notices.updated_bar,
         "correction": notices.correction, "trade_cancel": notices.trade_cancel,
         "imbalance": notices.imbalance, "asset": notices.asset, "order": notices.order,
+        "handshake": notices.handshake,
     }  # fmt: skip
     routes = APIRouter(include_in_schema=False)
 

@@ -1,5 +1,5 @@
-"""What a rehearsal makes the venue say: halts, bands, changed bars, trades taken back, imbalances,
-assets that may no longer be traded, and events of orders that no rule of the venue makes.
+"""What a rehearsal makes the venue say: halts, bands, changed bars, trades taken back, imbalances;
+assets that may no longer be traded, denied handshakes, and events of orders that no rule makes.
 
 A symbol halted by hand fills nothing for any account until it is told to trade again. Orders for
 it are taken and rest, cancels and replaces work; what can only trade at once (IOC, FOK, OPG) is
@@ -32,6 +32,8 @@ REASON: Final = re.compile(r"[A-Z0-9]{0,8}")
 PAUSED: Final = {"sc": "P", "sm": "Volatility Trading Pause", "rm": "Volatility Trading Pause"}
 VOLATILITY: Final = "LUDP"
 BREAKER: Final = "MWC"
+DENIALS: Final = frozenset({404, 429, 502})
+DENIALS_MAX: Final = 100
 FLAGS: Final = ("tradable", "shortable", "fractionable")
 PRICES: Final = ("open", "high", "low", "close")
 
@@ -151,6 +153,15 @@ class Notices:
             raise _wrong(f"event is {event!r}: write one of {', '.join(TOLD)}")
         book.tell(record, event)
         return order_json(record)
+
+    def handshake(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Deny the next handshakes of either socket: {"status": 404, 429 or 502, "times"}."""
+        _refuse_unknown(body, ("status", "times"))
+        status, times = body.get("status"), body.get("times", 1)
+        if status not in DENIALS or type(times) is not int or not 0 < times <= DENIALS_MAX:
+            raise _wrong(f"write a status of {sorted(DENIALS)} and times from 1 to {DENIALS_MAX}")
+        self._venue.denials.extend([status] * times)
+        return {"waiting": list(self._venue.denials)}
 
     def _amended(self, symbol: str, place: int, message: Message) -> Message:
         """Tell what became of a trade, and its bar anew where bars are shorter than a day."""

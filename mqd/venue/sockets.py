@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from starlette.responses import Response
 
 from mqd.venue.book import AccountBook
 from mqd.venue.venue import Venue
@@ -114,6 +115,10 @@ class Listeners:
 
         @router.websocket("/stream")
         async def stream(socket: WebSocket) -> None:
+            if self._venue.denials:
+                status = self._venue.denials.pop(0)
+                await socket.send_denial_response(Response(status_code=status))
+                return
             await socket.accept()
             listener = Listener(self._venue, socket)
             self._all.add(listener)

@@ -79,6 +79,7 @@ class Venue:
         self.step = -1
         self.n_bars = self._n_requests = 0
         self.banded: set[str] = set()  # their price bands are told by hand
+        self.denials: list[int] = []  # HTTP statuses of the sockets' next handshakes
         self.cut_sockets: Callable[[], None] = lambda: None
         self._phase = "close"
         self._on_update: list[OnUpdate] = []
