@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from mqd.core.clock import NS_PER_S
 from mqd.errors import LogDamaged, StoreFailed
+from mqd.live.carry_over import BASE, TAKEN
 from mqd.live.errors import NoStateFolder
 from mqd.live.folder import ACCOUNT_FILE, HEARTBEAT_FILE, LATCHES, STOPPED
 from mqd.live.last_words import may_be_open, not_over
@@ -26,6 +27,8 @@ from mqd.positions.store import FILE_NAME, PositionStore
 from mqd.risk.kill_switch import LEVELS, LatchLevel
 
 RECORDS_SHOWN: Final = 10
+BOOKKEEPING: Final = frozenset({BASE, TAKEN})
+"""Kinds that a restart needs and that tell a person nothing."""
 LOCK_FILE: Final = "lock"
 LOCKS: Final = Path("/proc/locks")
 ALIVE_NS: Final = 60 * NS_PER_S
@@ -227,9 +230,12 @@ def _read_book(folder: Path) -> tuple[dict[str, Any], _Book]:
     if not any((folder / "log").glob("*.ndjson")):
         return header, _Book(0, {}, (), ())
     last: deque[Record] = deque(maxlen=RECORDS_SHOWN)
+    seq = 0
     for record in tail(folder, 2**63):
         header = record.payload if record.kind == SEGMENT_OPEN else header
-        last.append(record)
+        seq = record.seq
+        if record.kind not in BOOKKEEPING:
+            last.append(record)
     with _book_of(folder) as store:
         held = {
             symbol: {
@@ -244,7 +250,7 @@ def _read_book(folder: Path) -> tuple[dict[str, Any], _Book]:
     shown = tuple(
         {"seq": r.seq, "kind": r.kind, "ts_ns": r.ts_ns, "payload": r.payload} for r in last
     )
-    return header, _Book(last[-1].seq if last else 0, held, orders, shown)
+    return header, _Book(seq, held, orders, shown)
 
 
 @contextmanager

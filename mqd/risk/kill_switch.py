@@ -193,7 +193,15 @@ class KillSwitch:
                 self._note(LatchLevel.KILL, f"a latch cannot be read: {error}")
             else:
                 if found:
-                    self._note(level, "set on disk")
+                    self._note(level, self._written(level))
+
+    def _written(self, level: LatchLevel) -> str:
+        """Return the reason that another process wrote; what cannot be read is set all the same."""
+        try:
+            text = self._paths[level].read_text(errors="replace")
+        except OSError:
+            text = ""
+        return text.partition(" ")[2].strip() or "set on disk"
 
     def _note(self, level: LatchLevel, reason: str) -> None:
         self._set.setdefault(level, reason)

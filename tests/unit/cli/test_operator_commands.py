@@ -138,6 +138,15 @@ def test_status_tells_what_the_session_counted_while_it_runs_and_after_its_end(m
     assert {name: told[name] for name in counts} == counts
 
 
+def test_status_shows_no_records_that_only_a_restart_reads(made, records, capsys):
+    made.add(upto(records, "fill"))
+    for step in range(12):
+        made.log.append("bars.taken", step, {"ts_close": step})
+    told = json.loads(run(capsys, "status", made.path, "--json")[1])
+    assert told["seq"] == made.log.seq
+    assert told["records"][-1]["kind"] == "fill"
+
+
 def test_status_of_a_damaged_log_still_shows_the_latches(made, records, capsys):
     made.add(upto(records, "fill"))
     made.held.latches.trip("by hand", 1)

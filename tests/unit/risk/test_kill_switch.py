@@ -30,6 +30,16 @@ def test_another_process_can_set_it(tmp_path):
     assert switch.tripped
 
 
+def test_the_reason_that_another_process_wrote_is_told(tmp_path):
+    ours, theirs = KillSwitch(tmp_path), KillSwitch(tmp_path)
+    theirs.trip("fills that nobody ordered", 1_700_000_000_000_000_000)
+    (tmp_path / "halt.latch").write_bytes(b"\xff")
+    assert ours.level is LatchLevel.KILL
+    assert ours.reasons == {
+        LatchLevel.KILL: "fills that nobody ordered", LatchLevel.HALT: "set on disk",
+    }  # fmt: skip
+
+
 def test_a_latch_survives_power_loss():
     disk = MemoryDisk()
     KillSwitch("latches", io=disk).trip("operator", 1)
