@@ -35,6 +35,10 @@ WARM_S, WARM_TICK_S = 0.1, 0.004
 """How long before a close the way to an order is kept warm, and how often; real time."""
 
 
+LET_GO_S = 0.001
+"""How long the desk stands back after it decided: workers that send orders go first."""
+
+
 class Chore(Protocol):
     """Something that the session does between reports, on its own thread; cheap when not due."""
 
@@ -74,6 +78,7 @@ class LiveSession:
         self._catching_up, self._warm_up = catching_up, warm_up
         self._carry_over = CarryOver()
         self._log = logs.get_logger("session")
+        self._pause = threading.Event()
         self.stopped, self.ended = "", False
         self._wanted_ns = 0
         self.n_closed = self.n_passed = self.n_late_taken = 0
@@ -241,6 +246,7 @@ class LiveSession:
             self._log.warning("step_passed", step=iso(ts_close), n_bars=len(taken))
         else:
             self.desk.end(step)
+            self._pause.wait(LET_GO_S)
         self._carry_over.note(self.desk)
         self.arrivals.done(ts_close, taken)
         self.n_closed += 1

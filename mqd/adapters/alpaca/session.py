@@ -106,7 +106,8 @@ class AlpacaSession:
             )
         self.url, self.key_id = url, keys.key_id
         self._keys, self._clock, self._budget = keys, clock, budget
-        self._client = _tamed_client(url, keys)
+        self._client, self._sign = _tamed_client(url), _Signed(keys)
+        self._prepared: dict[str, requests.PreparedRequest] = {}
         self._transport = transport or self._over_http
         stamina.instrumentation.set_on_retry_hooks([])  # a retry is no news; the last failure is
         for name in QUIET:
@@ -222,13 +223,31 @@ class AlpacaSession:
         body: bytes | None,
         headers: Mapping[str, str],
     ) -> tuple[int, str, Mapping[str, str]]:
-        own = {**self._client._get_default_headers(), "Content-Type": "application/json", **headers}
         url = f"{self.url}{path}" + (f"?{urlencode(query)}" if query else "")
-        with self._client._session.request(
-            method, url, data=body, headers=own, timeout=TIMEOUT_S, allow_redirects=False,
-            stream=True,
-        ) as answer:  # fmt: skip
+        request = self._sign(self._request(method, url, body, headers))
+        with self._client._session.send(
+            request, timeout=TIMEOUT_S, allow_redirects=False, stream=True
+        ) as answer:
             return answer.status_code, _whole_text(answer), answer.headers
+
+    def _request(
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> requests.PreparedRequest:
+        """Return a request that is not signed yet. What all POSTs to a URL share is prepared once:
+        it takes longer than all the rest, and an order waits for it."""
+        session = self._client._session
+        alike = method == "POST" and not headers and not session.cookies
+        prepared = self._prepared.get(url) if alike else None
+        if prepared is None:
+            own = self._client._get_default_headers() | {"Content-Type": "application/json"}
+            prepared = session.prepare_request(
+                requests.Request(method, url, headers={**own, **headers}, auth=_unsigned)
+            )
+            if alike:
+                self._prepared[url] = prepared
+        request = prepared.copy()
+        request.prepare_body(body, None)
+        return request
 
     def _redacted(self, text: str) -> str:
         """Return an answer without our keys: a page of errors may repeat what was sent."""
@@ -248,14 +267,17 @@ class AlpacaSession:
         self._budget.hold(min(max(reset_ns - now_ns, NS_PER_S), HOLD_NS_MAX))
 
 
-def _tamed_client(url: str, keys: Keys) -> TradingClient:
+def _unsigned(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _tamed_client(url: str) -> TradingClient:
     """Return alpaca-py's client: without its own retries, without proxies, without our keys."""
     with quietly():
         from alpaca.trading.client import TradingClient
     client = TradingClient(SHOWN, SHOWN, raw_data=True, url_override=url)
     client._retry = 0
     client._session.trust_env = False
-    client._session.auth = _Signed(keys)
     return client
 
 
