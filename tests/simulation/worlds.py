@@ -76,13 +76,14 @@ def fates_of(seed: int):
     return [*(Fate(at, after=after) for at, after in drawn), Fate()]
 
 
-def run_world(seed: int, folder: Path) -> Outcome:
-    """Run a seed to its end in ``folder`` (not there yet) and compare both sides."""
+def run_world(seed: int, folder: Path, faults: FaultPlan | None = None) -> Outcome:
+    """Run a seed, or its world with other faults, to its end in ``folder`` (not there yet) and
+    compare both sides."""
     bars = bars_of(1 + seed % 3, seed % 16)
     settings = settings_of(bars, multiplier=1 + seed % 2)
     strategy = KINDS[seed // 3 % len(KINDS)]()
     plan = plan_desk(name_strategies(strategy), bars, settings)
-    faults = FaultPlan.random(seed)
+    faults = FaultPlan.random(seed) if faults is None else faults
     memory = MemoryVenue(bars, settings, faults)
     desks = MemoryDesks(plan, memory, folder)
     for fate in fates_of(seed):
