@@ -87,12 +87,8 @@ class SimulatedBroker:
         resting = self._resting.get(client_order_id)
         if resting is None:
             symbol = self._known.get(client_order_id, next(iter(self._tapes)))
-            self._out.append(
-                ExecutionReport(
-                    ReportKind.CANCEL_REJECTED, client_order_id, symbol, self._now,
-                    text="order is not cancelable",
-                )
-            )  # fmt: skip
+            head = (ReportKind.CANCEL_REJECTED, client_order_id, symbol, self._now)
+            self._out.append(ExecutionReport(*head, text="order is not cancelable"))
             return
         self._drop(resting, ReportKind.CANCELED, "")
         self._cancel_group(resting)
@@ -106,11 +102,8 @@ class SimulatedBroker:
             else self._doorman.refusal(order, self.account_book, self._resting, resting)
         )
         if resting is None or why:
-            self._out.append(
-                ExecutionReport(
-                    ReportKind.REPLACE_REJECTED, client_order_id, order.symbol, self._now, text=why
-                )
-            )
+            head = (ReportKind.REPLACE_REJECTED, client_order_id, order.symbol, self._now)
+            self._out.append(ExecutionReport(*head, text=why))
             return
         self._known[order.client_order_id] = order.symbol
         self._drop(resting, ReportKind.REPLACED, "", replaced_by=order.client_order_id)
@@ -169,6 +162,10 @@ class SimulatedBroker:
         for resting in list(self._resting.values()):
             if resting.expires_ns <= opens_ns:
                 self._drop(resting, ReportKind.EXPIRED, "")
+
+    def wait(self, now_ns: int) -> None:
+        """Let time pass outside the sessions: orders sent from here on come then."""
+        self._sent_ns = max(self._sent_ns, now_ns)
 
     def match_open(self) -> None:
         """Fill what fills at this step's open: reductions first, then symbol order."""

@@ -158,8 +158,10 @@ class Notices:
         """Deny the next handshakes of either socket: {"status": 404, 429 or 502, "times"}."""
         _refuse_unknown(body, ("status", "times"))
         status, times = body.get("status"), body.get("times", 1)
-        if status not in DENIALS or type(times) is not int or not 0 < times <= DENIALS_MAX:
-            raise _wrong(f"write a status of {sorted(DENIALS)} and times from 1 to {DENIALS_MAX}")
+        if not isinstance(status, int) or status not in DENIALS:
+            raise _wrong(f"status is {status!r}: write one of {sorted(DENIALS)}")
+        if type(times) is not int or not 0 < times <= DENIALS_MAX:
+            raise _wrong(f"times is {times!r}: write 1 to {DENIALS_MAX}")
         self._venue.denials.extend([status] * times)
         return {"waiting": list(self._venue.denials)}
 

@@ -256,6 +256,9 @@ class Venue:
             book.end_due(now_ns)
             self.now_ns = before
         self.now_ns = now_ns
+        if not self.scene.is_open:
+            for book in self.books.values():
+                book.broker.wait(now_ns)
 
     def open(self) -> dict[str, Any]:
         """Fill what fills at the open; may be asked again after more orders."""

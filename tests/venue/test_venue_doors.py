@@ -62,6 +62,7 @@ def test_a_denied_handshake_is_told_and_tried_again(status):
         {"status": 429, "times": 0},
         {"status": 429, "times": True},
         {"status": 429, "for": 1},
+        {"status": [429]},
     ],
 )
 def test_a_denial_that_makes_no_sense_is_refused(body):

@@ -98,6 +98,60 @@ def test_the_exits_of_a_group_end_on_their_hour_too():
     assert not venue.first.broker.open_orders()
 
 
+# --- windows -------------------------------------------------------------------------------------
+
+
+def test_on_a_half_day_the_window_of_cls_closes_ten_minutes_before_its_close():
+    """2024-07-03 closed at 13:00; OPG of the next session, on the 5th, waits until 19:00."""
+    at = pd.to_datetime(["2024-07-03 09:30", "2024-07-03 12:58", "2024-07-05 09:30"])
+    frame = pd.DataFrame(
+        {"symbol": "AAA", "timestamp": at.tz_localize("America/New_York"), "open": 100.0,
+         "high": 101.0, "low": 99.0, "close": 100.0, "volume": 10_000.0}
+    )  # fmt: skip
+    venue = venue_by_hand(bars=Bars.from_pandas(frame, timeframe="1min"), keeps_hours=True)
+    step(venue)
+    found = []
+    for time, tif in (("12:49", "cls"), ("12:50", "cls"), ("18:59", "opg"), ("19:00", "opg")):
+        venue.pass_time(ns_of(f"2024-07-03 {time}"))
+        answer = ask(venue, "POST", "/v2/orders", limit("95", time_in_force=tif))
+        found.append((answer.status, answer.body.get("message", "")[:42]))
+        if time == "12:50":
+            step(venue)
+    assert found == [
+        (200, ""), (422, "cls orders are rejected from 12:50 until 1"),
+        (422, "opg orders are rejected from 09:28 until 1"), (200, ""),
+    ]  # fmt: skip
+
+
+def test_a_day_without_a_session_has_no_windows():
+    """Saturday 2024-03-09, noon."""
+    venue = venue_by_hand(bars=daily(10), keeps_hours=True)
+    for _ in range(5):
+        step(venue)
+    venue.pass_time(ns_of("2024-03-09 12:00"))
+    for tif in ("opg", "cls"):
+        assert ask(venue, "POST", "/v2/orders", limit("95", time_in_force=tif)).status == 200
+
+
+def test_what_came_in_the_evening_fills_at_the_open_and_at_the_close():
+    venue = venue_by_hand(keeps_hours=True)
+    while not step(venue)["ends_session"]:
+        continue
+    venue.pass_time(ns_of("2024-03-04 19:00"))
+    for name, tif, px in (("opg", "opg", "101"), ("low", "opg", "50"), ("cls", "cls", "101")):
+        body = limit(px, time_in_force=tif, client_order_id=name)
+        assert ask(venue, "POST", "/v2/orders", body).status == 200
+    while not step(venue)["ends_session"]:
+        continue
+    orders = venue.first.by_client_id
+    assert {name: one.status for name, one in orders.items()} == {
+        "opg": "filled", "low": "canceled", "cls": "filled",
+    }  # fmt: skip
+    assert [orders[name].filled_ns for name in ("opg", "cls")] == [
+        ns_of("2024-03-05 09:30"), ns_of("2024-03-05 16:00"),
+    ]  # fmt: skip
+
+
 # --- extended hours ------------------------------------------------------------------------------
 
 

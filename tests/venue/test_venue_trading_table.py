@@ -64,7 +64,9 @@ class Scene:
     def __init__(self, switch, port, row):
         words = row["setup"].split()
         scopes = SCOPES - {word.removeprefix("no:") for word in words}
-        self.venue = switch.put(venue_by_hand(keeps_hours="hours" in words, scopes=scopes))
+        self.venue = switch.put(venue_by_hand(
+            keeps_hours="hours" in words, scopes=scopes, plan="free" if "free" in words else "paid",
+        ))  # fmt: skip
         self.book = self.venue.books[ACCOUNT]
         self.row = row
         self.names = {"asset": self.venue.scene.asset_id("AAA"), "order": "", "leg": ""}
