@@ -20,6 +20,7 @@ from mqd.execution.reconciliation import FillActivity
 from mqd.execution.venue_account import CashActivity
 
 Entry = dict[str, Any]
+SPLITS: Final = frozenset({"SPLIT", "SSP"})
 FLOWS: Final = frozenset({"CSD", "CSW", "TRANS", "JNLC", "JNL", "ACATC"})
 TRADES, OTHERS = "trade_activity", "non_trade_activity"
 AGAIN_NS: Final = {TRADES: 10 * NS_PER_MINUTE, OTHERS: 7 * NS_PER_DAY}
@@ -90,6 +91,11 @@ def instant_of(entry: Mapping[str, Any]) -> int:
     return stamp or _day_ns(str(entry.get("date") or ""))
 
 
+def ex_ns_of(entry: Mapping[str, Any]) -> int:
+    """Return when an entry's day begins in New York, ns UTC: a split's prices are new from it."""
+    return _day_ns(str(entry.get("date") or "")) or instant_of(entry)
+
+
 def is_since(entry: Mapping[str, Any], since_ns: int | None) -> bool:
     """Return whether an entry belongs to a desk that began at ``since_ns``; one that names its day
     alone does from that day on."""
@@ -134,6 +140,11 @@ class Booked:
     def __init__(self, ids: Sequence[str] = (), n_unnamed: int = 0, *, flows: bool = True) -> None:
         self._ids, self._n_unnamed, self._flows = set(ids), n_unnamed, flows
         self._log = logs.get_logger("activities")
+        self.splits: list[Entry] = []
+
+    def knows(self, entry: Entry) -> bool:
+        """Return whether an entry is settled by the log, a fill that a person adopted too."""
+        return str(entry["id"]) in self._ids
 
     def new_charges(self, entries: Sequence[Entry], quantum: Decimal) -> list[CashActivity]:
         """Return the changes of cash that nobody has booked, and know them from now on."""
@@ -143,6 +154,9 @@ class Booked:
             if entry.get("activity_type") == "FILL" or name in self._ids:
                 continue
             self._ids.add(name)
+            if entry.get("activity_type") in SPLITS:
+                self.splits.append(entry)
+                continue
             charge = self._charge(entry, quantum)
             if charge is not None and self._n_unnamed:
                 self._n_unnamed -= 1

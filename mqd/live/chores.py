@@ -19,6 +19,7 @@ from mqd.live.doubts import Doubts
 from mqd.live.folder import StateFolder
 from mqd.live.realtime import RealtimeBroker
 from mqd.live.session import LiveSession
+from mqd.live.split_booking import SplitBooking
 from mqd.live.watcher import SnapshotBroker, VenueSnapshot, Watcher
 from mqd.risk.kill_switch import LatchLevel
 
@@ -154,6 +155,7 @@ class Reconciler:
         self._watcher, self._connector, self._broker = watcher, connector, broker
         self._folder, self._quantum = folder, quantum
         self._booked = Booked() if booked is None else booked
+        self._splits = SplitBooking()
         self._differed = False
         self._seen = SnapshotBroker()
         self._reconciliation = PositionReconciliation(cast(Broker, self._seen))
@@ -192,19 +194,23 @@ class Reconciler:
 
     def take(self, desk: Desk, snapshot: VenueSnapshot) -> None:
         """Book what a snapshot tells of, and compare."""
-        self._broker.charged += self._booked.new_charges(snapshot.activities, self._quantum)
+        told = [one for one in snapshot.activities if not self._booked.knows(one)]
+        self._broker.charged += self._booked.new_charges(told, self._quantum)
         self._broker.account_book.settled_quanta = snapshot.account_.settled_quanta
         for activity in self._broker.activities():
             desk.book(activity)
-        self._connector.take_activities(snapshot.activities)
+        self._connector.take_activities(told)
         desk.parts.hearing.listen()
         self._notice(desk)
         if snapshot.asked_mono_ns <= self._changed_ns:
             self._ask_again()  # it shows a time before the last order or fill
             return
         self._seen.snapshot = snapshot
-        fills = fills_of(snapshot.activities, self._connector.fill_activity)
-        found = self._reconciliation.compare(books_of(desk), fills)
+        while self._booked.splits:
+            self._splits.hear(self._booked.splits.pop(0))
+        self._splits.book(desk, snapshot.positions)
+        fills = fills_of(told, self._connector.fill_activity)
+        found = self._splits.named(self._reconciliation.compare(books_of(desk), fills))
         self.last, self.last_mono_ns = found, snapshot.asked_mono_ns
         if found.ok:
             self._differed, self.frozen, self._told = False, frozenset(), ([], False)

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from mqd.core.bar import CorporateAction, Floats, Ints, SymbolBars
 from mqd.core.clock import iso
 from mqd.core.money import Scale
-from mqd.desk.market import RECENT_BARS, Market
+from mqd.desk.market import RECENT_BARS
 from mqd.errors import DataError
 from mqd.execution.tape import Tape, capacity_lots
 from mqd.live.mean_volumes import MeanVolumes
 from mqd.live.placing import Placed, Placing, located
 from mqd.live.plan import LiveBar, MarketPlan
+from mqd.live.split_marks import SplitMarks
 from mqd.market_data.bars import Bars
 from mqd.market_data.calendar import TradingCalendar, calendar_for
 from mqd.market_data.feed import ReplayFeed, Steps
@@ -31,7 +32,7 @@ _FLOATS = (*_PRICES, "volume", "session_index", "minutes_from_open", "minutes_to
 _ARRAYS = (*_STAMPS, *_FLOATS, "vwap", "trade_count")
 
 
-class GrowingMarket(Market):
+class GrowingMarket(SplitMarks):
     """A ``Market`` that grows: ``announce`` a step, then ``take`` its bars at its close.
 
     Columns are kept with room for more rows; only rows that arrived are ever read.
@@ -67,7 +68,7 @@ class GrowingMarket(Market):
         self.n_steps = self.step = 0
         self.present_rows = [-1] * n
         self._known_rows = [-1] * n
-        self._restated: dict[str, int] = {}
+        self._restated, self._splits = {}, {}
         self.actions: dict[int, list[CorporateAction]] = {}
         self._action_list: list[int] = []
         self._session_first = -1

@@ -17,7 +17,7 @@ from mqd.core.money import Scale, to_units
 from mqd.core.order import Order, OrderClass, OrderType, Reason, Side, TimeInForce
 from mqd.desk.loop import Desk
 from mqd.desk.protection import REASONS
-from mqd.live import carry_over
+from mqd.live import carry_over, split_booking
 from mqd.live.errors import DeskRefused
 from mqd.live.market import GrowingMarket
 from mqd.log_reader import Record
@@ -171,6 +171,8 @@ class Recovery:
                 self._hear(fill_of(payload, ts_ns, scale), ts_ns)
             case "cash":
                 self._cash(payload)
+            case "action":
+                self._action(payload, ts_ns)
             case "decision":
                 self._decision(payload)
             case "account.since":
@@ -239,6 +241,15 @@ class Recovery:
         self._n_charges += 1
         if "activity" in payload:
             self._charges.append(payload["activity"])
+
+    def _action(self, payload: Mapping[str, Any], ts_ns: int) -> None:
+        """Take in what changed a position without a fill, and the activities that it settles."""
+        self._seek(payload["symbol"], ts_ns)
+        row = self._rows[self._places[payload["symbol"]]] - 1
+        split_booking.take(self._desk, payload, row)
+        settled = payload.get("activities", ())
+        self._charges += settled
+        self._n_charges += len(settled)
 
     def _decision(self, payload: Mapping[str, Any]) -> None:
         strategy, symbol, weight = payload["strategy"], payload["symbol"], payload["weight"]

@@ -44,9 +44,11 @@ from mqd.venue.fault_effects import Frame
 from mqd.venue.faults import FaultPlan
 from mqd.venue.venue import Unanswered, Venue
 
-ACCOUNT: Final = AccountSpec("3c1f9f5e-0d0c-5f57-9d5e-6d7f6f6c7a10", "PA0000001", (("PK", "S"),))
-KEYS: Final = Keys(Secret("PK"), Secret("S"))
-HEADERS: Final = {"apca-api-key-id": "PK", "apca-api-secret-key": "S"}
+TYPED: Final = "kept-in-memory"
+"""As long as a word that no answer holds: the adapter takes secrets out of what it reads."""
+ACCOUNT: Final = AccountSpec("3c1f9f5e-0d0c-5f57-9d5e-6d7f6f6c7a10", "PA0000001", (("PK", TYPED),))
+KEYS: Final = Keys(Secret("PK"), Secret(TYPED))
+HEADERS: Final = {"apca-api-key-id": "PK", "apca-api-secret-key": TYPED}
 ADDRESS: Final = VenueAddress.local(1, KEYS)
 CONNECTS_MAX: Final = 20
 

@@ -325,7 +325,10 @@ class AccountBook:
             scale = self.broker.positions()[action.symbol].scale if done.lots_after else None
             qty = amount(scale.qty(done.lots_after - done.lots_before)) if scale else "0"
             net = done.cash * self.broker.account().quantum
-            self._book_cash(("SPLIT", "SFWD"), net, symbol=action.symbol, qty=qty)
+            words = f"{action.numerator} for {action.denominator}"
+            self._book_cash(
+                ("SPLIT", "SFWD"), net, symbol=action.symbol, qty=qty, description=words
+            )
 
     def close_session(self, days_to_next: int) -> None:
         """Charge what the session's close charges."""
