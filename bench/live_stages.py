@@ -5,6 +5,7 @@ close. A bar is complete when its frame has been taken in and its step's time ha
 own clock (at a pace of 60 a venue's bar may come before it); what comes before, from the frame as
 the socket gave it to the bar as the desk reads it, is ``socket_ns``. Then, for each order:
 
+    wake      until the desk's thread takes the bar
     decide    features, rule, sizes, risk and live controls, up to the intent
     durable   the intent's record: written and on the disk
     executor  from the desk's thread to the worker that sends
@@ -30,7 +31,7 @@ from mqd.live.session import LiveSession
 from mqd.live.trading import trade
 from mqd.transaction_log import TransactionLog
 
-STAGES = ("decide", "durable", "executor", "http")
+STAGES = ("wake", "decide", "durable", "executor", "http")
 Inner = Callable[..., Any]
 
 
@@ -39,7 +40,7 @@ class Stages:
     when their bytes went out."""
 
     def __init__(self) -> None:
-        self._complete_ns = self._frame_ns = 0
+        self._complete_ns = self._frame_ns = self._bar_ns = self._woken_ns = 0
         self._at: dict[str, list[int]] = {}
         self._seq: dict[str, int] = {}
         self._sending = threading.local()
@@ -67,12 +68,15 @@ class Stages:
     def _taken(self, inner: Inner, run: Any, messages: Any) -> Any:
         found = inner(run, messages)
         if any(message.get("T") == "b" for message in messages):
-            self.socket_ns.append(monotonic_ns() - self._frame_ns)
+            self._bar_ns = monotonic_ns()
+            self.socket_ns.append(self._bar_ns - self._frame_ns)
         return found
 
-    def _gathered(self, inner: Inner, *words: Any) -> Any:
-        self._complete_ns = monotonic_ns()
-        return inner(*words)
+    def _gathered(self, inner: Inner, session: Any, ts_close: int) -> Any:
+        over_ns = (session.clock.now_ns() - ts_close) / session.clock.factor
+        self._woken_ns = monotonic_ns()
+        self._complete_ns = min(max(self._bar_ns, self._woken_ns - int(over_ns)), self._woken_ns)
+        return inner(session, ts_close)
 
     def _appended(self, inner: Inner, log: Any, kind: str, *words: Any, **named: Any) -> Any:
         begun = monotonic_ns()
@@ -80,7 +84,7 @@ class Stages:
         if kind == "intent":
             name = words[1]["id"]
             self._log, self._seq[name] = log, found
-            self._at[name] = [self._complete_ns, begun, monotonic_ns()]
+            self._at[name] = [self._complete_ns, self._woken_ns, begun, monotonic_ns()]
         return found
 
     def _submitted(self, inner: Inner, connector: Any, order: Any, *words: Any) -> Any:
@@ -97,16 +101,16 @@ class Stages:
         found = inner(connection, data)
         name = getattr(self._sending, "name", "")
         if name:
-            self._at[name][4:] = [monotonic_ns()]
+            self._at[name][5:] = [monotonic_ns()]
         return found
 
     def told(self) -> dict[str, Any]:
         """Return the durations of the orders that were sent, by stage, ns."""
-        sent = [at for at in self._at.values() if len(at) == 5]
+        sent = [at for at in self._at.values() if len(at) == 6]
         found: dict[str, Any] = {
             f"{stage}_ns": [at[n + 1] - at[n] for at in sent] for n, stage in enumerate(STAGES)
         }
-        total = [at[4] - at[0] for at in sent]
+        total = [at[5] - at[0] for at in sent]
         return {**found, "wire_ns": total, "socket_ns": self.socket_ns, "early": self.early}
 
 

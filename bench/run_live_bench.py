@@ -38,8 +38,8 @@ ORDER = {
     "client_order_id": "mq1-0000-aaaaaaaaaaaaaaaaaaaaaaaaaa",
 }  # fmt: skip
 STAGES = {
-    "decide": "rule, size, risk", "durable": "intent on the disk", "executor": "to the worker",
-    "http": "request to the kernel",
+    "wake": "the desk's thread takes it", "decide": "rule, size, risk",
+    "durable": "intent on the disk", "executor": "to the worker", "http": "request to the kernel",
 }  # fmt: skip
 Found = dict[str, Any]
 

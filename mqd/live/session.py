@@ -115,14 +115,17 @@ class LiveSession:
 
     def hear(self) -> None:
         """Take in what has arrived and do the chores that are due."""
+        self._listen()
+        for chore in self._chores:
+            chore(self)
+        self._carry_over.note(self.desk)
+
+    def _listen(self) -> None:
         self.desk.parts.journal.now_ns = self.clock.now_ns()
         self._carry_over.note_bars(self.desk, self.market.taken_ns)
         self.desk.hear()
         for activity in self.broker.activities():
             self.desk.book(activity)
-        for chore in self._chores:
-            chore(self)
-        self._carry_over.note(self.desk)
 
     # --- which step --------------------------------------------------------------------------
 
@@ -153,13 +156,15 @@ class LiveSession:
             if not self._is_over(ts_close):
                 self._catch_up(ts_close)
                 self._rest(ts_close)
-            elif self._gather(ts_close):
+                if not self._has_all(ts_close):
+                    continue
+                self._listen()  # no chore: an order may wait for these bars
+            if self._gather(ts_close):
                 return not self.stopped
-            elif over():
+            if over():
                 return False
-            else:
-                self.market.postpone(self._following(ts_close))
-                self.desk.begin(step)
+            self.market.postpone(self._following(ts_close))
+            self.desk.begin(step)
         return False
 
     def _rest(self, ts_close: int) -> None:
@@ -170,8 +175,9 @@ class LiveSession:
         left_s = (ts_close - self.clock.now_ns()) / NS_PER_S / self.clock.factor
         pause_s = TICK_S
         if self._warm_up is not None and left_s <= WARM_S:
-            self._warm_up()
             pause_s = WARM_TICK_S
+            if not 0 < left_s < WARM_TICK_S / 2:
+                self._warm_up()
         self.wake.wait(min(pause_s, left_s) if left_s > 0 else pause_s)
         self.wake.clear()
 
@@ -204,6 +210,11 @@ class LiveSession:
     def _is_over(self, ts_close: int) -> bool:
         """Return whether nothing more is waited for: feeds tell their bars in order."""
         return self._is_complete(ts_close) or self._is_overtaken(ts_close)
+
+    def _has_all(self, ts_close: int) -> bool:
+        """Return whether a step is over because every symbol's bar is there."""
+        everything = len(self.arrivals.of(ts_close)) == len(self.market.symbols)
+        return everything and self._is_complete(ts_close)
 
     def _is_complete(self, ts_close: int) -> bool:
         """Return whether a step may end. A daily bar is told while it grows: only the grace says

@@ -36,7 +36,7 @@ def rested(left_s, factor=1.0, warms=True):
     ("left_s", "waited_s", "rounds"),
     [
         (30.0, TICK_S, 0), (WARM_S + 0.01, TICK_S, 0), (WARM_S / 2, WARM_TICK_S, 1),
-        (0.001, 0.001, 1), (0.0, WARM_TICK_S, 1), (-0.5, WARM_TICK_S, 1),
+        (0.001, 0.001, 0), (0.0, WARM_TICK_S, 1), (-0.5, WARM_TICK_S, 1),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("factor", [1.0, 60.0])
