@@ -36,7 +36,7 @@ from mqd.live.session import Chore, LiveSession
 from mqd.live.sightings import Sightings
 from mqd.live.steps import Arrivals
 from mqd.live.view import DeskView
-from mqd.live.warming import WarmUp
+from mqd.live.warming import WarmUp, compile_rules
 from mqd.live.watcher import RECONCILE_S, Watcher
 from mqd.risk.kill_switch import KillSwitch
 
@@ -141,6 +141,7 @@ class RealtimeRun:
             stack.push(self._close_executor)
             self._set_clock()
             guarded = self._terms.make_view is not None
+            compile_rules(self._plan.named, self.market)
             self.link.open(
                 self._plan.market.symbols, self._plan.market.timeframe_ns, prints=guarded
             )

@@ -21,6 +21,7 @@ from mqd.desk.loop import Desk
 from mqd.live.market import GrowingMarket
 from mqd.live.runners import LateRunner
 from mqd.log_files import encode
+from mqd.result import Named
 from mqd.strategy.compiled import Program, program
 from mqd.strategy.feature_columns import compute_features
 from mqd.strategy.strategy import Strategy
@@ -74,6 +75,17 @@ class WarmUp:
         )
         encode(records.intent(order))
         wire.order_body(order, (), price_steps=True)
+
+
+def compile_rules(named: Named, market: GrowingMarket) -> None:
+    """Compile the rules of a run on made-up bars: before its streams open, as nobody is heard
+    meanwhile."""
+    for name, strategy, _ in named:
+        if strategy.kind != "event":
+            try:
+                _call_once(_made(strategy, market), len(market.symbols))
+            except Exception as error:  # noqa: BLE001 - its first bar tells, on real numbers
+                logs.get_logger("warm_up").info("not_compiled", strategy=name, why=str(error))
 
 
 def _made(strategy: Strategy, market: GrowingMarket) -> Program:

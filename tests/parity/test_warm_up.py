@@ -9,7 +9,7 @@ import pytest
 import mqd
 from mqd.live.desk_memory import memory_of
 from mqd.live.plan import live_bar
-from mqd.live.warming import WarmUp
+from mqd.live.warming import WarmUp, compile_rules
 from mqd.strategy.compiled import program
 from mqd.strategy.loading import resolve
 from mqd.transaction_log import new_run_folder
@@ -121,7 +121,7 @@ class Fresh(mqd.Strategy):
 def test_without_a_bar_the_rule_is_compiled_on_made_up_ones(minutes):
     built = build_stepwise(Fresh(), minutes)
     assert not built.growing.n_rows["MSFT"]
-    WarmUp(built.desk, built.growing).first()
+    compile_rules([("fresh", Fresh(), 1.0)], built.growing)
     made = program(Fresh(), ["fresh_mean"])
     assert "scalar" in made._code.entries
     assert made._code.entries["scalar"].signatures
@@ -143,6 +143,7 @@ def test_what_cannot_be_warmed_stays_cold_and_breaks_nothing(minutes):
     built = build_stepwise(Breaks(), minutes)
     built.growing.preload(minutes.between(None, "2022-05-19T14:40:00Z"))
     warm_up = WarmUp(built.desk, built.growing)
+    compile_rules([("breaks", Breaks(), 1.0)], built.growing)
     warm_up.first()
     warm_up()
     assert warm_up._failed
