@@ -107,6 +107,10 @@ class Inquiry:
         """The orders whose fate is not known; no position is opened while there are any."""
         return list(self._doubts)
 
+    def asks(self, client_order_id: str) -> bool:
+        """Return whether an order is in doubt, so that `due` names it when its time has come."""
+        return client_order_id in self._doubts
+
     @property
     def watched_ids(self) -> list[str]:
         """The ids that were given up and may still turn up."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from mqd.core.clock import RunClock
 from mqd.core.event import Event, Topic
-from mqd.core.execution_report import ExecutionReport
+from mqd.core.execution_report import ExecutionReport, ReportKind
 from mqd.core.order import Order, OrderStatus, Pending
 from mqd.desk.loop import Desk
 from mqd.desk.parts import Parts
@@ -89,6 +89,9 @@ class Doubts:
             return
         now = self._clock.monotonic_ns()
         self.inquiry.heard(report.client_order_id, report.kind, state.status, state.pending, now)
+        if report.kind is ReportKind.NOT_FOUND_YET and self.inquiry.asks(report.client_order_id):
+            # its next question has its time: asked at once, the answers would use up the budget
+            self._parts.hearing.doubts.pop(report.client_order_id, None)
 
     def _on_order(self, event: Event) -> None:
         order = event.payload
