@@ -128,7 +128,7 @@ class Ledger:
 
     def book_split(self, symbol: str, lots_after: int, cost_kept: int, cash: int) -> int:
         """Book a split: new quantity, the cost it keeps, cash in lieu; return the realised gain."""
-        cost_before = self.cost[symbol]
+        cost_before = self.cost.get(symbol, 0)
         realized = cash - (cost_before - cost_kept)
         self._hold(symbol, lots_after, cost_kept)
         self.cash += cash

@@ -34,6 +34,13 @@ class RearmRefused(MqdError):
         super().__init__(f"The latch stays set: {why}.")
 
 
+class AdoptRefused(MqdError):
+    """Nothing was taken over from the account: the log is as it was."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"Nothing was adopted: {why}.")
+
+
 class ArchiveDamaged(MqdError):
     """An archive that is not what its manifest says; nothing was restored."""
 

@@ -7,7 +7,10 @@ there; what is under way then shows as a difference that the next comparison doe
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from mqd import __version__
 from mqd.adapters.alpaca.keys import Keys, read_keys
@@ -16,7 +19,7 @@ from mqd.desk.journal import Journal
 from mqd.desk.loop import Desk
 from mqd.event_bus import OrderEventBus
 from mqd.execution.reconciliation import PositionReconciliation, Reconciliation
-from mqd.live.activities import ActivityReader, fills_of
+from mqd.live.activities import ActivityReader, Booked, fills_of
 from mqd.live.builder import DeskPlan, build_desk, plan_scales
 from mqd.live.closing import books_of
 from mqd.live.config import LiveConfig
@@ -24,7 +27,7 @@ from mqd.live.errors import NoStateFolder
 from mqd.live.link import Link
 from mqd.live.market import GrowingMarket
 from mqd.live.realtime import RealtimeBroker
-from mqd.live.recovery import Recovery
+from mqd.live.recovery import Recovered, Recovery
 from mqd.live.status import check_folder
 from mqd.live.trading import address_of, bind_account, logged_deposit, plan_of_config
 from mqd.log_reader import read
@@ -37,6 +40,21 @@ def reconcile(config: LiveConfig, *, rehearsal: bool) -> Reconciliation:
     Raises ``NoStateFolder`` where no desk has begun, ``KeysRefused``, ``BindingRefused``, what a
     damaged log raises, and what the venue's refusals raise.
     """
+    with compared(config, rehearsal=rehearsal) as both:
+        return both.found
+
+
+class Compared(NamedTuple):
+    """A desk rebuilt in memory, the line to its account, and how they differ."""
+
+    desk: Desk
+    link: Link
+    found: Reconciliation
+
+
+@contextmanager
+def compared(config: LiveConfig, *, rehearsal: bool) -> Iterator[Compared]:
+    """Rebuild the desk of ``config``'s log, compare it with the account, and hold the line open."""
     folder = check_folder(config.state)
     deposit = logged_deposit(folder)
     if deposit is None:
@@ -46,11 +64,16 @@ def reconcile(config: LiveConfig, *, rehearsal: bool) -> Reconciliation:
     link = _link(config, keys, plan)
     try:
         bind_account(config, keys, link.session, rehearsal=rehearsal)
-        desk, since_ns = _rebuilt(plan, folder, link)
+        desk, recovered = _rebuilt(plan, folder, link)
         link.know(desk)
-        told = ActivityReader(link.connector, since_ns).all()
+        told = ActivityReader(link.connector, recovered.since_ns).all()
+        for charge in booked_by(recovered).new_charges(told, plan.quantum):
+            desk.book(charge)  # in memory: as a start would, before it compares
+        settled = set(recovered.charges)
+        told = [one for one in told if one["id"] not in settled]
         fills = fills_of(told, link.connector.fill_activity)
-        return PositionReconciliation(link.connector).compare(books_of(desk), fills)
+        found = PositionReconciliation(link.connector).compare(books_of(desk), fills)
+        yield Compared(desk, link, found)
     finally:
         link.close()
 
@@ -63,8 +86,8 @@ def _link(config: LiveConfig, keys: Keys, plan: DeskPlan) -> Link:
     )  # fmt: skip
 
 
-def _rebuilt(plan: DeskPlan, folder: Path, link: Link) -> tuple[Desk, int | None]:
-    """Return the desk that the log tells of, with a journal in memory, and when it began."""
+def _rebuilt(plan: DeskPlan, folder: Path, link: Link) -> tuple[Desk, Recovered]:
+    """Return the desk that the log tells of, with a journal in memory, and what the log held."""
     clock = LiveClock()
     market = GrowingMarket(plan.market, plan_scales(plan.market))
     header = {"run_id": "reconcile", "mode": "reconcile", "code": __version__}
@@ -72,5 +95,10 @@ def _rebuilt(plan: DeskPlan, folder: Path, link: Link) -> tuple[Desk, int | None
     journal = Journal(log, None, OrderEventBus())
     broker = RealtimeBroker(link.connector, market, clock)
     desk = build_desk(plan, market, broker, clock, journal, None)
-    found = Recovery(desk, market).take(read(folder))
-    return desk, found.since_ns
+    return desk, Recovery(desk, market).take(read(folder))
+
+
+def booked_by(found: Recovered) -> Booked:
+    """Return the changes of cash that a log holds."""
+    n_unnamed = found.n_charges - len(found.charges)
+    return Booked(found.charges, n_unnamed, flows=found.since_ns is not None)

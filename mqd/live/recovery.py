@@ -24,6 +24,8 @@ from mqd.log_reader import Record
 from mqd.orders.state import OrderState
 
 _EXECUTIONS = frozenset({ReportKind.PARTIAL_FILL.value, ReportKind.FILL.value})
+ADOPTED = "adopted"
+"""The kind of an ``action`` record by which a person took over a position from the account."""
 _SIDES = {"buy": Side.BUY, "sell": Side.SELL}
 
 
@@ -244,12 +246,31 @@ class Recovery:
 
     def _action(self, payload: Mapping[str, Any], ts_ns: int) -> None:
         """Take in what changed a position without a fill, and the activities that it settles."""
-        self._seek(payload["symbol"], ts_ns)
-        row = self._rows[self._places[payload["symbol"]]] - 1
-        split_booking.take(self._desk, payload, row)
+        if payload["kind"] == ADOPTED:
+            self._adopted(payload, ts_ns)
+        else:
+            self._seek(payload["symbol"], ts_ns)
+            row = self._rows[self._places[payload["symbol"]]] - 1
+            split_booking.take(self._desk, payload, row)
         settled = payload.get("activities", ())
         self._charges += settled
         self._n_charges += len(settled)
+
+    def _adopted(self, payload: Mapping[str, Any], ts_ns: int) -> None:
+        """Take over a position that a person took over from the account; no execution was ours."""
+        symbol, parts = payload["symbol"], self._parts
+        scale, ledger = scale_of(symbol, self._scales), parts.valuation.ledger
+        before, after = ledger.lots.get(symbol, 0), scale.qty_lots(Decimal(payload["qty_after"]))
+        cost = to_units(Decimal(payload["cost_delta"]), scale.quantum, "cost_delta")
+        cash = to_units(Decimal(payload["cash"]), scale.quantum, "cash")
+        cost += ledger.cost.get(symbol, 0)
+        ledger.book_split(symbol, after, cost, cash)
+        self._seek(symbol, ts_ns)
+        px = cost / (after * scale.tick_lot_quanta) * float(scale.tick) if after else 0.0
+        for (strategy, held), holding in parts.holdings.items():
+            if held == symbol:
+                holding.moved(before, self._rows[self._places[symbol]], px)
+                parts.protection.moved(strategy, symbol)
 
     def _decision(self, payload: Mapping[str, Any]) -> None:
         strategy, symbol, weight = payload["strategy"], payload["symbol"], payload["weight"]
