@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import Any, Final
 
 from mqd.core.execution_report import Fill
@@ -99,7 +100,7 @@ def memory_of(desk: Desk, market: GrowingMarket) -> Memory:
         "base": None if bases is None else carry_over.base_of(desk, bases),
         "targets": parts.portfolio.memory(),
         "open": carry_over.open_targets(desk),
-        "bare": parts.protection.memory(),
+        "bare": parts.protection.memory(), "splits": market.split_memory(),
         "holdings": [
             [*slot, *_entry(holding.entry, market, slot[1])]
             for slot, holding in parts.holdings.items() if holding.lots
@@ -146,6 +147,8 @@ def remember(
         carry_over.take_base(desk, memory["base"])
     parts.portfolio.remember(memory["targets"])
     carry_over.take_open(desk, {"open": memory["open"]})
+    for symbol, ex_ns, ratio in memory["splits"]:
+        market.note_split(symbol, ex_ns, Fraction(ratio))
     for strategy, symbol, close_ns, peak_px, bars in memory["holdings"]:
         closes = market.tapes[symbol].ts_close
         row = bisect_left(closes, close_ns, 0, market.n_rows[symbol])

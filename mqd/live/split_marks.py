@@ -22,6 +22,14 @@ class SplitMarks(Market):
         old share."""
         self._splits.setdefault(symbol, []).append((ex_ns, ratio))
 
+    def split_memory(self) -> list[tuple[str, int, str]]:
+        """Return the splits that are known: symbol, instant and ratio of each."""
+        return [
+            (symbol, ex_ns, f"{ratio.numerator}/{ratio.denominator}")
+            for symbol, splits in self._splits.items()
+            for ex_ns, ratio in splits
+        ]
+
     def mark(self, symbol: str) -> int:
         """Return a symbol's last known close in ticks of the present unit, 0 before its first."""
         ticks = super().mark(symbol)

@@ -41,9 +41,10 @@ def test_no_seed_loses_or_doubles(first, tmp_path):
     assert len(fired) > 10
 
 
-@pytest.mark.parametrize("seed", [2088, 3858, 4481, 4932])
+@pytest.mark.parametrize("seed", [2088, 3858, 4481, 4932, 5627])
 def test_seeds_that_a_soak_found_stay_mended(seed, tmp_path):
-    """A lost update that a later one hides (2088, 4932); half of a split fill lost (3858, 4481)."""
+    """A lost update that a later one hides (2088, 4932); half of a split fill lost (3858, 4481); a
+    fill heard after a restart on a bar that is not there yet (5627)."""
     done = run_world(seed, tmp_path / "run")
     assert done.n_fills > 10
     assert done.found == ()

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mqd.core.clock import WallClock
+from mqd.core.clock import NS_PER_S, WallClock
 from mqd.live.decision_hash import decision_sha256
 from mqd.live.rehearsal import DataSpec, rehearse
 from mqd.live.status import read_status
@@ -40,4 +40,5 @@ def test_a_paced_run_says_that_it_lives(tmp_path):
     assert beat["bars"] >= 1
     found = read_status(tmp_path / "a", WallClock().now_ns()).heartbeat
     assert found is not None
-    assert found.alive
+    assert found.age_ns < 60 * NS_PER_S
+    assert (found.said["state"], found.alive) == ("stopped", False)  # it gave its folder back
