@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import tempfile
 import traceback
@@ -90,7 +89,6 @@ def run_world(seed: int, folder: Path, faults: FaultPlan | None = None) -> Outco
     for fate in fates_of(seed):
         if desks.run(fate) is not None:
             break
-    gc.unfreeze()  # a restart keeps what it rebuilt from the collector; here are thousands of them
     split = "partial_fill" in faults.fired
     log, venue = LogSide(read(folder)), VenueSide(memory.ask)
     found = [
