@@ -28,7 +28,7 @@ NEVER_HERE = {
 
 @pytest.fixture
 def swept():
-    """Free what the desks of a shard leave: each restart keeps what it rebuilt from the collector."""
+    """Free what the desks of a shard leave: a restart hides what it rebuilt from the collector."""
     yield
     gc.unfreeze()
     gc.collect()
