@@ -82,6 +82,11 @@ class OrderGate:
         self._engine.send(verdict, intent_seq=seq, durable_seq=journal.log.durable_seq)
         return True
 
+    @property
+    def is_live(self) -> bool:
+        """True on a trading desk: a refusal can be of the moment, and is asked again."""
+        return self._risk.live is not None
+
     def judge(self, order: Order, legs: Sequence[Order] = ()) -> tuple[Order, Approved | Refused]:
         """Return an order as it would be sent, and the verdict on it; nothing comes of it."""
         order = self._collared(order)
@@ -94,6 +99,8 @@ class OrderGate:
         self._machine.deny(order.client_order_id)
         self._journal.publish(Topic.RISK, Denial(order, tuple(refusals)))
         text = "; ".join(str(refusal) for refusal in refusals)
+        if self.is_live and order.reducing:
+            self._journal.write("alert", {"text": f"a reduction was refused: {text}"})
         if self.n_denied == 1:
             what = f"{order.side.name.lower()} {order.qty} {order.symbol}"
             self.first_denial = f"{what} at {iso(self._journal.now_ns)} ({text})"

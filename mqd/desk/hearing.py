@@ -232,5 +232,10 @@ class Hearing:
         reached = state.status is OrderStatus.FILLED or report.text == _REACHED
         if not reached:
             self.unfilled.add(order.client_order_id)
-            if state.status is not OrderStatus.REJECTED:
+            if state.status is not OrderStatus.REJECTED or self._asks_again(order):
                 self._portfolio.on_remainder(order.symbol, left)
+
+    def _asks_again(self, order: Order) -> bool:
+        """Whether a rejected order is sized anew: one that reduces, on a desk that trades. It may
+        have been refused for the moment, or never have left."""
+        return order.reducing and self._risk.live is not None

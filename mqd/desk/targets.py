@@ -242,6 +242,9 @@ class Targets:
             self.working[name] = order
             if order.reducing:
                 self._reductions.add(name)
+        elif self._gate.is_live:
+            parties = [party for party, _ in order.allocation] or [order.strategy]
+            self._portfolio.on_remainder(order.symbol, parties)
 
     def _prune(self) -> None:
         """Forget orders that are over."""

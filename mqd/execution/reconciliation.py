@@ -50,6 +50,7 @@ class Books(NamedTuple):
     ``lots`` by symbol (signed), their market value ``value_quanta`` by symbol (sign ignored), cash,
     equity, and the working orders by client order id. ``filled``: the lots whose executions are
     booked, by client order id, of every order that an activity can be about.
+    ``cash_tolerance_quanta``: how far cash may differ where the venue shows it in whole cents.
     """
 
     lots: Mapping[str, int]
@@ -58,6 +59,7 @@ class Books(NamedTuple):
     equity_quanta: int
     working: Mapping[str, WorkingOrder]
     filled: Mapping[str, int] = MappingProxyType({})
+    cash_tolerance_quanta: int = 0
 
 
 class Reconciliation(NamedTuple):
@@ -195,7 +197,7 @@ class PositionReconciliation:
     def _cash(self, books: Books, account: Account) -> Iterable[Break]:
         """Compare cash, within the tolerance."""
         gap = account.cash_quanta - books.cash_quanta
-        if abs(gap) > self._cash_tolerance_quanta:
+        if abs(gap) > max(self._cash_tolerance_quanta, books.cash_tolerance_quanta):
             what = f"cash differs by {gap * account.quantum}"
             yield Break(BreakKind.CASH, "", books.cash_quanta, account.cash_quanta, what)
 

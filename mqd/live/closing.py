@@ -13,6 +13,7 @@ from mqd.execution.engine import ID_PREFIX
 from mqd.execution.reconciliation import Books, PositionReconciliation, WorkingOrder
 from mqd.orders.state import OrderState
 
+CENT, CASH_GAP_USD_MAX = Decimal("0.01"), Decimal(1)
 _NONE = Decimal(0)
 _UNCONFIRMED = frozenset({OrderStatus.INTENT, OrderStatus.SUBMITTED, OrderStatus.UNKNOWN})
 
@@ -30,9 +31,15 @@ class Closing(NamedTuple):
     lost_fills: int
 
 
-def books_of(desk: Desk) -> Books:
-    """Return the desk's side of a reconciliation."""
+def books_of(desk: Desk, *, cents: bool | None = None) -> Books:
+    """Return the desk's side of a reconciliation.
+
+    ``cents``: the venue may show cash in whole cents, so that it differs by a cent, and by half a
+    cent an execution (1 USD at most). Left out: so on a desk that trades, not in a rehearsal.
+    """
     parts = desk.parts
+    if cents is None:
+        cents = parts.risk.live is not None
     valuation = parts.valuation
     value = {
         symbol: abs(lots) * parts.market.mark(symbol) * valuation.scales[symbol].tick_lot_quanta
@@ -42,8 +49,13 @@ def books_of(desk: Desk) -> Books:
     filled = {s.order.client_order_id: s.booked_lots for s in parts.machine.states()}
     return Books(
         dict(valuation.ledger.lots), value, valuation.ledger.cash, valuation.equity(), working,
-        filled,
+        filled, _tolerance(desk) if cents else 0,
     )  # fmt: skip
+
+
+def _tolerance(desk: Desk) -> int:
+    n_fills = sum(len(state.fills) for state in desk.parts.machine.states())
+    return int(min(CENT + CENT / 2 * n_fills, CASH_GAP_USD_MAX) / desk.parts.valuation.quantum)
 
 
 def _working(state: OrderState) -> WorkingOrder:

@@ -38,10 +38,13 @@ from mqd.live.steps import Arrivals
 from mqd.live.view import DeskView
 from mqd.live.warming import WarmUp, compile_rules
 from mqd.live.watcher import RECONCILE_S, Watcher
-from mqd.risk.kill_switch import KillSwitch
+from mqd.risk.kill_switch import KillSwitch, LatchLevel
 
 START_ROUNDS = 30
 ROUND_S = 0.5
+DOUBT_ROUNDS = 240
+"""Two minutes: an order that may have been sent is given up after a minute at the least, and two
+questions (`mqd.execution.inquiry`)."""
 REAL_GRACE_S = 0.25
 SWITCH_S = 0.0001
 """How long a thread may hold the interpreter while another waits: a worker with an order does."""
@@ -279,16 +282,23 @@ class RealtimeRun:
     def _reconcile(self, session: LiveSession, reconciler: Reconciler) -> bool:
         """Hear and compare until the books agree with the venue's, before anything is decided;
         False when they did not."""
-        clean = self._settle(session, lambda: _agrees(reconciler) and not self._in_doubt(session))
+        clean = self._settle(
+            session, lambda: _agrees(reconciler) and not self._in_doubt(session), DOUBT_ROUNDS
+        )
         for state in session.desk.parts.machine.working():
             if state.order.reason is Reason.TARGET:
                 session.desk.parts.gate.cancel(state.order.client_order_id)
         return clean
 
-    def _settle(self, session: LiveSession, settled: Callable[[], bool]) -> bool:
-        """Hear and ask for snapshots, one each half second, until it is ``settled``."""
+    def _settle(
+        self, session: LiveSession, settled: Callable[[], bool], doubt_rounds: int = 0
+    ) -> bool:
+        """Hear and ask for snapshots, one each half second, until it is ``settled``; as many rounds
+        more as ``doubt_rounds`` while an order is in doubt: its fate takes that long to learn."""
         wall = WallClock()
-        for _ in range(START_ROUNDS):
+        for number in range(START_ROUNDS + doubt_rounds):
+            if number >= START_ROUNDS and (self._stopped or not self._in_doubt(session)):
+                return False
             self.watcher.ask_snapshot()
             until_ns = wall.monotonic_ns() + int(ROUND_S * NS_PER_S)
             while (left_ns := until_ns - wall.monotonic_ns()) > 0:
@@ -323,10 +333,15 @@ def _agrees(reconciler: Reconciler) -> bool:
 
 
 def _may_send(latches: KillSwitch) -> MaySend:
-    """Return what is asked just before an order goes out: the latch, then its age."""
+    """Return what is asked just before an order goes out: the latches, then its age."""
 
     def may_send(order: Order, waited_ns: int) -> str:
-        return "the kill switch is set" if latches.tripped else fresh(order, waited_ns)
+        level = latches.level
+        if level is LatchLevel.KILL:
+            return "the kill switch is set"
+        if level is not LatchLevel.CLEAR and not order.reducing:
+            return f"the latch {level.name} was set meanwhile"
+        return fresh(order, waited_ns)
 
     return may_send
 

@@ -72,7 +72,7 @@ def compared(config: LiveConfig, *, rehearsal: bool) -> Iterator[Compared]:
         settled = set(recovered.charges)
         told = [one for one in told if one["id"] not in settled]
         fills = fills_of(told, link.connector.fill_activity)
-        found = PositionReconciliation(link.connector).compare(books_of(desk), fills)
+        found = PositionReconciliation(link.connector).compare(books_of(desk, cents=True), fills)
         yield Compared(desk, link, found)
     finally:
         link.close()

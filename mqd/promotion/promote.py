@@ -23,6 +23,7 @@ from mqd.execution.fill_model import FillModel
 from mqd.kernel.settings import Settings, settings_of
 from mqd.market_data.bars import Bars
 from mqd.portfolio.sizing import Sizer
+from mqd.promotion.code_version import code_version
 from mqd.promotion.errors import PromotionRefused
 from mqd.promotion.gates import Gate, judge
 from mqd.promotion.record import Record, refuse_existing, write_record
@@ -260,7 +261,6 @@ def _record(
     rehearsed: Rehearsed,
     gates: tuple[Gate, ...],
 ) -> Record:
-    from mqd import __version__
 
     kind = type(strategy)
     run = {
@@ -276,7 +276,7 @@ def _record(
     walk = evidence.walk
     decided = [named, data, run, settings.limits.sha256]
     return _plain(Record(
-        version=__version__, made_ns=WallClock().now_ns(), strategy=named, data=data,
+        version=code_version(), made_ns=WallClock().now_ns(), strategy=named, data=data,
         settings=run, limits=settings.limits.sha256,
         config=hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest(),
         metrics={

@@ -13,6 +13,7 @@ from typing import Any, Final
 from mqd.errors import UsageError
 from mqd.live.config import LiveConfig
 from mqd.live.folder import sync_folder
+from mqd.promotion.code_version import code_version
 from mqd.promotion.errors import BadRecord, NotPromoted
 from mqd.promotion.gates import BOUNDS, MANDATORY, Gate
 from mqd.risk.limits import Limits
@@ -154,11 +155,10 @@ def admit(config: LiveConfig) -> Record:
 
 
 def _differences(record: Record, strategy: Strategy, limits: Limits) -> Iterator[str]:
-    from mqd import __version__
 
     told = record.strategy
-    if record.version != __version__:
-        yield f"mqd: this is version {__version__}, promoted was with {record.version}."
+    if record.version != code_version():
+        yield f"mqd: this is version {code_version()}, promoted was with {record.version}."
     if told.get("class") != type(strategy).__name__:
         yield f"strategy: this is {type(strategy).__name__}, promoted was {told.get('class')}."
     elif told.get("code") != fingerprint(strategy):

@@ -118,6 +118,13 @@ def test_cash_within_the_tolerance_is_no_break():
         PositionReconciliation(broker, -1)
 
 
+def test_books_may_allow_a_gap_of_their_own():
+    broker = ScriptedBroker(account_answer=account(cash=999_950))
+    own = books()._replace(cash_tolerance_quanta=50)
+    assert compare(own, broker).ok
+    assert not compare(own._replace(cash_tolerance_quanta=49), broker).ok
+
+
 def test_more_than_three_unexplained_symbols_halt():
     names = ["A", "B", "C", "D"]
     theirs = [position("KEPT", 1), *(position(name, 1) for name in names)]

@@ -70,6 +70,6 @@ def test_the_unit_confines_the_desk():
         "NoNewPrivileges": "yes", "ProtectSystem": "strict", "ProtectHome": "yes",
         "LimitCORE": "0", "UMask": "0077", "StateDirectoryMode": "0700", "PrivateTmp": "yes",
         "CapabilityBoundingSet": "", "User": "mqd",
-        "RestartPreventExitStatus": "1 2 3", "KillMode": "process", "OOMPolicy": "continue",
+        "RestartPreventExitStatus": "1 2 3 74", "KillMode": "process", "OOMPolicy": "continue",
     }.items():  # fmt: skip
         assert service.get(name) == value, name

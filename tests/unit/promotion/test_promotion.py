@@ -20,6 +20,7 @@ from mqd.live.config import read_config
 from mqd.portfolio.sizing import FixedNotional
 from mqd.promotion import gates
 from mqd.promotion import promote as promotion
+from mqd.promotion.code_version import code_version
 from mqd.promotion.errors import BadRecord, NotPromoted, PromotionRefused
 from mqd.promotion.record import admit, read_record, verify_record, write_record
 from mqd.strategy.compiled import fingerprint
@@ -122,7 +123,8 @@ def test_the_record_says_what_was_promoted_and_on_what(passed, bars, words):
     assert told["data"]["rows"] == {"AAPL": bars.n_bars}
     assert told["limits"] == words["limits"].sha256
     assert told["settings"]["costs"]["slippage_bps"] == 1.0
-    assert told["version"] == mqd.__version__
+    assert told["version"] == code_version()
+    assert told["version"].startswith(f"{mqd.__version__}+")
     assert told["trials"] == 1
     assert told["rehearsal"]["orders"] == 2
     assert told["metrics"]["walk_forward"]["windows"] == 4
