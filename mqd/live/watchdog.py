@@ -73,17 +73,18 @@ class Watchdog:
         self, folder: Path, session: AlpacaSession, clock: WallClock, died: Callable[[], bool]
     ) -> None:
         self._folder, self._session, self._clock, self._died = folder, session, clock, died
-        self._since_ns = clock.now_ns()
+        self._heard: Mapping[str, Any] | None = None
+        self._heard_mono_ns = clock.monotonic_ns()
         self._log = logs.get_logger("watchdog")
         self.n_cancelled = 0
         self.n_empty = 0
 
     def look(self) -> bool:
         """Look once: say that we live, cancel when the desk does not; True while it was silent."""
-        now_ns = self._clock.now_ns()
-        self._say(now_ns)
-        killed = self._is_killed_and_hangs(now_ns)
-        if not (killed or self._died() or self._is_silent(now_ns)):
+        self._say(self._clock.now_ns())
+        silence_ns = self._silence_ns()
+        killed = self._is_killed_and_hangs(silence_ns)
+        if not (killed or self._died() or silence_ns > SILENT_NS):
             self.n_empty = 0
             return False
         try:
@@ -102,21 +103,17 @@ class Watchdog:
         except OSError as error:
             self._log.error("watchdog_mute", why=str(error))
 
-    def _is_killed_and_hangs(self, now_ns: int) -> bool:
+    def _is_killed_and_hangs(self, silence_ns: int) -> bool:
         """Return whether the kill latch is set and the desk, which should cancel, is silent."""
-        return (self._folder / KILL_LATCH).exists() and (
-            self._died() or self._silence_ns(now_ns) > HANGS_NS
-        )
+        return (self._folder / KILL_LATCH).exists() and (self._died() or silence_ns > HANGS_NS)
 
-    def _is_silent(self, now_ns: int) -> bool:
-        """Return whether the last heartbeat is a minute old."""
-        return self._silence_ns(now_ns) > SILENT_NS
-
-    def _silence_ns(self, now_ns: int) -> int:
-        """Return the age of the last heartbeat, at first of our own start."""
-        beat = read_heartbeat(self._folder, now_ns)
-        age_ns = now_ns - self._since_ns
-        return min(age_ns, age_ns if beat is None else beat.age_ns)
+    def _silence_ns(self) -> int:
+        """Return how long no new heartbeat was seen, at first since our own start; the computer's
+        clock may be set meanwhile."""
+        beat, mono_ns = read_heartbeat(self._folder, 0), self._clock.monotonic_ns()
+        if beat is not None and beat.said != self._heard:
+            self._heard, self._heard_mono_ns = beat.said, mono_ns
+        return mono_ns - self._heard_mono_ns
 
     def _cancel_opening(self) -> int:
         """Cancel every order that can open a position; return how many there were."""
@@ -169,17 +166,20 @@ class WatchdogProcess:
             [sys.executable, "-m", "mqd.live.watchdog", str(config.file), *words],
             stdin=subprocess.PIPE, start_new_session=True, text=True, env=dict(environment),
         )  # fmt: skip
-        self._clock, self._read_ns, self._said_ns = WallClock(), 0, 0
+        self._clock, self._read_ns = WallClock(), 0
+        self._said_ns = self._heard_mono_ns = 0
         self.traded: Callable[[], bool] = lambda: False
 
     def silent_ns(self) -> int | None:
-        """Return how long ago it last said that it lives, None before or once it has ended."""
+        """Return for how long it said nothing new, None before or once it has ended."""
         now = self._clock.monotonic_ns()
         if now - self._read_ns > NS_PER_S:
-            self._read_ns, self._said_ns = now, self._spoken_ns()
+            self._read_ns, said_ns = now, self._spoken_ns()
+            if said_ns != self._said_ns:
+                self._said_ns, self._heard_mono_ns = said_ns, now
         if not self._said_ns or self._process.poll() is not None:
             return None
-        return max(0, self._clock.now_ns() - self._said_ns)
+        return now - self._heard_mono_ns
 
     def _spoken_ns(self) -> int:
         try:

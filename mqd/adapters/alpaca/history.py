@@ -9,6 +9,7 @@ once.
 from __future__ import annotations
 
 import functools
+import re
 import threading
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -24,6 +25,10 @@ from mqd.errors import UsageError
 from mqd.market_data.errors import ProviderFailed, ProviderRefused
 from mqd.market_data.providers import DataQuery, Kind, Page, table_of
 
+ADDRESS: Final = re.compile(
+    r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?|http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?"
+)
+"""Where keys may be sent: encrypted, or to this machine."""
 TIMEOUT_S: Final = (3.05, 15.0)
 TRIES: Final = 4
 TRIES_BUSY: Final = 10  # answers of 429: the server lives, and says when to come back
@@ -49,7 +54,7 @@ class _Again(Exception):
 class AlpacaHistory:
     """A `Provider` over Alpaca's data API.
 
-    ``base_url`` is ``http://host:port`` or Alpaca's data host, without a slash at the end.
+    ``base_url`` is Alpaca's data host, or a venue's on this machine, without a slash at the end.
     ``feed`` is "iex", "sip", "boats" or "otc" and belongs to the identity of the data.
     ``wait(seconds)`` is how it waits. Raises ``UsageError`` for a wrong URL or feed.
     """
@@ -65,10 +70,11 @@ class AlpacaHistory:
         timeout_s: tuple[float, float] = TIMEOUT_S,
         wait: Callable[[float], object] | None = None,
     ) -> None:
-        if not base_url.startswith(("http://", "https://")) or base_url.endswith("/"):
+        if not ADDRESS.fullmatch(base_url):
             raise UsageError(
-                f"base_url = {base_url!r}: write http://host:port, without a slash at the end."
-            )
+                "The address of the data is no https://host, nor http://127.0.0.1:port of a venue"
+                " on this machine, without a slash at the end and without a name before an @."
+            )  # it is not shown: whoever mistakes it may have put a key there
         if feed not in FEEDS:
             raise UsageError(f"feed = {feed!r}: write one of {', '.join(FEEDS)}.")
         self.name, self.feed = f"alpaca ({feed})", feed

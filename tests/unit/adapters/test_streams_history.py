@@ -166,9 +166,14 @@ def test_null_maps_and_missing_counts_are_no_error():
     assert (got["trade_count"], got["vwap"], got["close"]) == (None, None, 2.0)
 
 
-@pytest.mark.parametrize("url", ["", "http://127.0.0.1:1/", "ws://127.0.0.1:1"])
+@pytest.mark.parametrize(
+    "url",
+    ["", "http://127.0.0.1:1/", "ws://127.0.0.1:1", "http://data.alpaca.markets",
+     "https://id:canary@data.alpaca.markets", "http://127.0.0.1.evil.example"],
+)  # fmt: skip
 def test_a_wrong_address_or_feed_is_refused(url):
-    with pytest.raises(UsageError, match="without a slash"):
+    with pytest.raises(UsageError, match="without a slash") as refused:
         AlpacaHistory(url, Secret("a"), Secret("b"), SimulatedClock())
+    assert "canary" not in str(refused.value)
     with pytest.raises(UsageError, match="iex, sip, boats, otc"):
-        AlpacaHistory("http://h", Secret("a"), Secret("b"), SimulatedClock(), feed="xyz")
+        AlpacaHistory("http://127.0.0.1:1", Secret("a"), Secret("b"), SimulatedClock(), feed="xyz")

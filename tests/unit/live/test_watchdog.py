@@ -54,7 +54,12 @@ class Account:
 class Clock:
     ns = 10**18
 
+    off_ns = 0
+
     def now_ns(self):
+        return self.ns + self.off_ns
+
+    def monotonic_ns(self):
         return self.ns
 
 
@@ -86,6 +91,7 @@ def test_a_desk_that_beats_is_left_alone_and_the_watchdog_says_that_it_lives(wor
 def test_a_minute_of_silence_cancels_what_opens(world):
     account, clock, _, dog, folder = world
     beat(folder, clock.ns)
+    assert dog.look() is False
     clock.ns += SILENT_NS + 1
     assert dog.look() is True
     assert account.cancelled == ["buys", "adds", "odd"]
@@ -95,6 +101,19 @@ def test_a_minute_of_silence_cancels_what_opens(world):
     beat(folder, clock.ns)
     assert dog.look() is False
     assert dog.n_empty == 0
+
+
+@pytest.mark.parametrize("off_ns", [-(10**13), 10**13])
+def test_a_computer_whose_clock_is_set_is_no_silence_and_hides_none(world, off_ns):
+    account, clock, _, dog, folder = world
+    beat(folder, clock.now_ns())
+    assert dog.look() is False
+    clock.off_ns = off_ns
+    clock.ns += SILENT_NS
+    assert dog.look() is False
+    clock.ns += 1
+    assert dog.look() is True
+    assert account.cancelled
 
 
 def test_an_old_heartbeat_of_the_day_before_does_not_count_at_the_start(world):
