@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from typing import Final, NamedTuple
 from mqd import logs
 from mqd.adapters.alpaca.binding import Bound, bind
 from mqd.adapters.alpaca.budget import Budget
+from mqd.adapters.alpaca.errors import BindingRefused, VenueUnreachable
 from mqd.adapters.alpaca.keys import Keys, read_keys
 from mqd.adapters.alpaca.session import AlpacaSession
 from mqd.adapters.alpaca.wire import number
@@ -52,6 +54,7 @@ from mqd.risk.kill_switch import LatchLevel
 
 SIGNALS: Final = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 ACCOUNT_CHARS: Final = 8
+PATIENCE_S: Final = (5.0, 10.0, 20.0, 40.0, 60.0, 60.0, 60.0)
 
 
 class Traded(NamedTuple):
@@ -83,7 +86,7 @@ def trade(config: LiveConfig, *, factor: float | None = None, until_close: bool 
         logs.configure(config.state, run_id=config.state.name)
         stack.callback(logs.close)
         _refuse_latches(folder)
-        plan = _plan(config, folder, _account(config, keys, rehearsal=rehearsal))
+        plan = _plan(config, folder, _opening(config, keys, folder, rehearsal=rehearsal))
         folder.beat(WallClock().now_ns(), state="starting")
         dog = stack.enter_context(WatchdogProcess(config, environment, rehearsal=rehearsal))
         if not dog.wait_ready():
@@ -124,6 +127,20 @@ class _Opening(NamedTuple):
 
     cash: Decimal
     held: tuple[str, ...]
+
+
+def _opening(config: LiveConfig, keys: Keys, folder: StateFolder, *, rehearsal: bool) -> _Opening:
+    """Return what the account holds. A desk that goes on with a log waits minutes for a venue that
+    does not answer: its positions are not to lie there alone because a network was away."""
+    for wait_s in PATIENCE_S if folder.has_log else ():
+        try:
+            return _account(config, keys, rehearsal=rehearsal)
+        except BindingRefused as refused:
+            if not isinstance(refused.__cause__, VenueUnreachable):
+                raise
+            logs.get_logger("start").warning("venue_unreachable", why=str(refused), again_s=wait_s)
+        threading.Event().wait(wait_s)
+    return _account(config, keys, rehearsal=rehearsal)
 
 
 def _account(config: LiveConfig, keys: Keys, *, rehearsal: bool) -> _Opening:

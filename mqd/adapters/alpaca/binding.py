@@ -143,7 +143,7 @@ def _ask(session: AlpacaSession, path: str, needs: str) -> dict[str, Any]:
     try:
         found = session.ask(path)
     except (VenueUnreachable, VenueLies) as error:
-        raise BindingRefused(_clause(error)) from None
+        raise BindingRefused(_clause(error)) from error
     except VenueRefused as error:
         why = f"the venue refuses GET {path} with {error.status} ({error.message or 'no reason'})"
         if error.status in (401, 403):
