@@ -197,7 +197,19 @@ def fingerprint(strategy: Strategy) -> str:
     own = sorted(n for n in constants if n not in cls.declared() and not n.startswith("__"))
     texts += [f"{n}={getattr(cls, n)!r}" for n in own]
     texts += [f"state.{n}={float(v)!r}" for n, v in sorted(cls.state.items())]
+    texts += [f"{n}={fingerprints.container_text(v)}" for n, v in _containers(cls)]
     return hashlib.sha256("|".join(texts).encode()).hexdigest()
+
+
+def _containers(cls: type[Strategy]) -> list[tuple[str, object]]:
+    """Return the tables that a strategy's own classes hold beside its state, by name."""
+    found = {
+        name: value
+        for base in reversed(cls.__mro__) if issubclass(base, Strategy) and base is not Strategy
+        for name, value in vars(base).items()
+        if isinstance(value, list | dict | set | tuple | frozenset) and not name.startswith("__")
+    }  # fmt: skip
+    return sorted((name, value) for name, value in found.items() if name != "state")
 
 
 def refuse_texts(strategy: Strategy) -> None:

@@ -44,6 +44,11 @@ def run_fingerprint(function: FunctionType) -> str:
     return hashlib.sha256(_text(code_key(function)).encode()).hexdigest()
 
 
+def container_text(value: object) -> str:
+    """Return a text of what a container holds now."""
+    return _text(_constant(value))
+
+
 def exact_text(value: object, bindings: Mapping[str, object] = NO_BINDINGS) -> str:
     """Return a text that two values share only when they compile to the same machine code.
 
@@ -149,6 +154,14 @@ def _constant(value: object) -> Hashable:
     return _Same(value)
 
 
+def _contents(value: list[Any] | dict[Any, Any] | set[Any]) -> Hashable:
+    """Return what is in a container now: code compiled with it knows it by identity alone."""
+    if isinstance(value, dict):
+        return tuple((_constant(name), _constant(item)) for name, item in value.items())
+    items = map(_constant, value)
+    return frozenset(items) if isinstance(value, set) else tuple(items)
+
+
 def _text(key: object) -> str:
     if isinstance(key, tuple):
         return f"({','.join(map(_text, key))})"
@@ -160,6 +173,8 @@ def _text(key: object) -> str:
     if isinstance(key, _Again):
         return repr(key.name)
     value = key.value if isinstance(key, _Same) else key
+    if isinstance(key, _Same) and isinstance(value, list | dict | set):
+        return f"{type(value).__name__}{_text(_contents(value))}"
     named = isinstance(value, type) or isinstance(key, _Same)
     if named:
         owner = value if hasattr(value, "__qualname__") else type(value)

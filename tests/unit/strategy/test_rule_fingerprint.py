@@ -18,12 +18,16 @@ from mqd.strategy.strategy import Strategy
 from mqd import indicators
 SCALE = 2.0
 TABLE = (1, 2.0)
+NAMED, LISTED, KNOWN = {"k": 1.0}, [[1.0], 2.0], {7, 8}
 def helper(x): return x * SCALE if x in {"a", "b", "c", "d"} else TABLE[0]
 class Mine(Strategy):
     n: int = 3
     level = 0.5
+    levels = {"a": [1]}
     state = {"armed": 0.0}
-    def features(self, bars): return {"x": indicators.ema(bars.close, self.n)}
+    def features(self, bars):
+        scale = NAMED["k"] * LISTED[1] * len(KNOWN) * self.levels["a"][0]
+        return {"x": indicators.ema(bars.close, self.n) * scale}
     def decide(self, now, position, state): return helper(now.close) * self.level
     def on_start(self, desk): print("start")
 """
@@ -70,6 +74,10 @@ def test_every_change_of_what_runs_changes_it() -> None:
         ("* self.level", "/ self.level"),
         ('"start"', '"begin"'),
         ('"d"', '"e"'),
+        ('{"k": 1.0}', '{"k": -1.0}'),
+        ("[[1.0], 2.0]", "[[-1.0], 2.0]"),
+        ("{7, 8}", "{7, 9}"),
+        ('levels = {"a": [1]}', 'levels = {"a": [2]}'),
     ]
     texts = [TEXT, *(TEXT.replace(old, new) for old, new in changes)]
     assert len({fingerprint(made(text)) for text in texts}) == len(texts)
