@@ -22,7 +22,7 @@ from mqd.adapters.alpaca.binding import Bound, bind
 from mqd.adapters.alpaca.budget import Budget
 from mqd.adapters.alpaca.errors import BindingRefused, VenueUnreachable
 from mqd.adapters.alpaca.keys import Keys, read_keys
-from mqd.adapters.alpaca.session import AlpacaSession
+from mqd.adapters.alpaca.session import AlpacaSession, objects
 from mqd.adapters.alpaca.wire import number
 from mqd.backtesting import name_strategies
 from mqd.core.clock import NS_PER_S, WallClock
@@ -151,8 +151,8 @@ def _account(config: LiveConfig, keys: Keys, *, rehearsal: bool) -> _Opening:
         cash = number(session.ask("/v2/account").get("cash"))
         if cash is None:
             raise DeskRefused("the account does not say its cash")
-        positions = session.ask("/v2/positions")
-        orders = session.ask("/v2/orders", {"status": "open", "limit": 500})
+        positions = objects(session, "/v2/positions")
+        orders = objects(session, "/v2/orders", {"status": "open", "limit": 500})
         held = {str(one.get("symbol")) for one in (*positions, *orders)}
         return _Opening(cash, tuple(sorted(held)))
     finally:

@@ -23,9 +23,8 @@ from typing import Any, Final, Self
 
 from mqd import logs
 from mqd.adapters.alpaca import wire
-from mqd.adapters.alpaca.errors import VenueLies
 from mqd.adapters.alpaca.keys import read_keys
-from mqd.adapters.alpaca.session import AlpacaSession
+from mqd.adapters.alpaca.session import AlpacaSession, objects
 from mqd.core.clock import NS_PER_S, WallClock
 from mqd.errors import MqdError, StateFolderTaken
 from mqd.live.config import LiveConfig, read_config
@@ -119,9 +118,9 @@ class Watchdog:
         """Cancel every order that can open a position; return how many there were."""
         held = {
             str(one.get("symbol")): wire.number(one.get("qty")) or Decimal(0)
-            for one in self._listed("/v2/positions", {})
+            for one in objects(self._session, "/v2/positions", urgent=True)
         }
-        opening = opening_ids(self._listed("/v2/orders", OPEN_ORDERS), held)
+        opening = opening_ids(objects(self._session, "/v2/orders", OPEN_ORDERS, urgent=True), held)
         for name in opening:
             self._cancel(name)
         if opening:
@@ -138,17 +137,11 @@ class Watchdog:
 
     def _cancel_everything(self) -> int:
         """Do what a killed desk would: cancel all that is open; return how many there were."""
-        orders = self._listed("/v2/orders", OPEN_ORDERS)
+        orders = objects(self._session, "/v2/orders", OPEN_ORDERS, urgent=True)
         if orders:
             self._session.insist("DELETE", "/v2/orders", urgent=True)
             self._log.warning("watchdog_cancelled_everything", orders=len(orders))
         return len(orders)
-
-    def _listed(self, path: str, words: Mapping[str, Any]) -> list[dict[str, Any]]:
-        found = self._session.ask(path, words, urgent=True)
-        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-            raise VenueLies(f"GET {path}", "no list of objects")
-        return found
 
 
 class WatchdogProcess:

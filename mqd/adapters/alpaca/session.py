@@ -322,3 +322,14 @@ def _reply(status: int, text: str, headers: Mapping[str, str]) -> Reply:
     except (ValueError, ArithmeticError, RecursionError):  # Decimal has its own overflow
         return Reply(status, None, text, headers, readable=False)
     return Reply(status, body, text, headers, readable=True)
+
+
+def objects(
+    session: AlpacaSession, path: str, query: Mapping[str, Any] | None = None, *,
+    urgent: bool = False,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Ask for a list of objects; raise ``VenueLies`` for anything else, and as ``ask`` does."""
+    found = session.ask(path, query, urgent=urgent)
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise VenueLies(f"GET {path}", "no list of objects")
+    return found

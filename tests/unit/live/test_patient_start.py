@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from mqd.adapters.alpaca import binding
-from mqd.adapters.alpaca.errors import BindingRefused, VenueUnreachable
+from mqd.adapters.alpaca.errors import BindingRefused, VenueLies, VenueUnreachable
+from mqd.adapters.alpaca.session import objects
 from mqd.live import trading
 
 
@@ -54,6 +55,13 @@ def test_a_binding_says_that_the_venue_was_away(monkeypatch):
     with pytest.raises(BindingRefused, match="did not answer") as found:
         binding._ask(SimpleNamespace(ask=away), "/v2/account", "id")
     assert found.value.__cause__ is AWAY
+
+
+@pytest.mark.parametrize("lie", [{"code": 1}, "text", [1], [{"symbol": "A"}, None]])
+def test_an_answer_that_is_no_list_of_objects_is_a_sentence(lie):
+    session = SimpleNamespace(ask=lambda _path, _query, *, urgent: lie)
+    with pytest.raises(VenueLies, match="no list of objects"):
+        objects(session, "/v2/positions")
 
 
 def test_it_gives_up_in_the_end(asked):
