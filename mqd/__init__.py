@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __version__: Final = "0.1.0"
 
-_MODULES: Final = ("errors", "indicators", "splits", "statistics", "testing")
+_MODULES: Final = ("errors", "indicators", "ml", "splits", "statistics", "testing")
 _NAMES: Final = {
     "Bars": "mqd.market_data.bars",
     "Costs": "mqd.execution.costs",

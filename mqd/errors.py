@@ -40,11 +40,11 @@ returns for it: 1 a finding or refusal, 2 usage or configuration, 3 the state fo
     ├── StoreError
     │   ├── StoreFailed
     │   └── LedgerUnbalanced
-    ├── LatchNotDurable
+    ├── ModelRefused
     ├── BusOverloaded
     └── StageFailed
 
-Errors of sweeps alone are in ``mqd.sweeps.errors``.
+Errors of one package alone stand in its own ``errors`` module.
 """
 
 from __future__ import annotations
@@ -372,15 +372,12 @@ class LedgerUnbalanced(StoreError):
         super().__init__(f"{record}: {what}. The record was not booked, and the run stops.")
 
 
-class LatchNotDurable(MqdError):
-    """A kill latch is set in memory but the disk refused it; the run stops at once."""
+class ModelRefused(MqdError):
+    """A model file or a version that is not used: wrong, changed, unsafe, or not allowed."""
 
-    def __init__(self, file: str, cause: OSError) -> None:
-        self.file = file
-        super().__init__(
-            f"{file}: the latch is set, but not on disk ({cause.strerror or cause})."
-            " No order is sent. Repair the disk and set the latch again before a restart."
-        )
+    def __init__(self, what: str, why: str) -> None:
+        self.what, self.why = what, why
+        super().__init__(f"{what}: {why}")
 
 
 class BusOverloaded(MqdError):

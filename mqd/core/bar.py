@@ -1,4 +1,4 @@
-"""Market data values: Bar, Quote, Trade, one symbol's columns, and corporate actions."""
+"""Market data values: Bar, Quote, Trade, one symbol's columns and rows, and corporate actions."""
 
 from __future__ import annotations
 
@@ -125,3 +125,30 @@ class SymbolBars:
         """Return a price column as int64 ticks (exact: the prices are on the grid)."""
         prices: Floats = getattr(self, column)
         return np.rint(prices / float(self.tick)).astype(np.int64)
+
+
+class BarRow(NamedTuple):
+    """A closed bar with its place in the session: what a listener beside the desk is given.
+
+    ``session`` is the session's date as days since 1970; the minutes are those of ``SymbolBars``.
+    """
+
+    symbol: str
+    ts_open: int
+    ts_close: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    session: int
+    minutes_from_open: float
+    minutes_to_close: float
+
+
+def bar_row(bars: SymbolBars, row: int) -> BarRow:
+    """Return row ``row`` of one symbol's bars as a ``BarRow``."""
+    return BarRow(
+        *bars.bar(row), int(bars.session[row]), float(bars.minutes_from_open[row]),
+        float(bars.minutes_to_close[row]),
+    )  # fmt: skip

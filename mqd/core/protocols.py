@@ -1,12 +1,12 @@
-"""The seams: Clock, Broker, Feed, Ledger and Predictor. Replay, rehearsal, paper and live
-differ in what stands behind these, and in nothing else."""
+"""The seams: Clock, Broker, Feed, Ledger, Predictor and BarListener. Replay, rehearsal, paper
+and live differ in what stands behind these, and in nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from mqd.core.bar import Bar, Quote, Trade
+from mqd.core.bar import Bar, BarRow, Floats, Quote, SymbolBars, Trade
 from mqd.core.execution_report import ExecutionReport
 from mqd.core.order import Order
 from mqd.core.position import Account, Position
@@ -83,8 +83,20 @@ class Ledger(Protocol):
 
 
 class Predictor(Protocol):
-    """A champion model handed in by the command line; ``decide`` may read its signal."""
+    """A champion model handed in by the command line; a strategy reads its scores as a feature."""
 
-    def predict(self, symbol: str, ts_ns: int, features: dict[str, float]) -> float:
-        """Return the model's output for one symbol as of ``ts_ns``."""
+    def scores(self, bars: SymbolBars) -> Floats:
+        """Return the model's output as of each bar's close, NaN where it has none; causal."""
+        ...
+
+
+class BarListener(Protocol):
+    """What hears each closed bar beside the desk. It returns nothing and is handed nothing else:
+    no desk, no broker, no account."""
+
+    def on_bar(self, row: BarRow, *, past: bool) -> None:
+        """Take a closed bar; called in order of time, by the desk's thread: do not wait.
+
+        ``past``: the desk knows it but did not decide on it, as history and late bars.
+        """
         ...

@@ -11,7 +11,7 @@ from mqd.adapters.alpaca.connector import AlpacaBrokerConnector
 from mqd.core.clock import NS_PER_S, WallClock
 from mqd.core.protocols import Broker
 from mqd.desk.loop import Desk
-from mqd.errors import LatchNotDurable, MqdError
+from mqd.errors import MqdError
 from mqd.execution.reconciliation import PositionReconciliation, Reconciliation
 from mqd.live.activities import Booked, fills_of
 from mqd.live.closing import books_of
@@ -21,6 +21,7 @@ from mqd.live.realtime import RealtimeBroker
 from mqd.live.session import LiveSession
 from mqd.live.split_booking import SplitBooking
 from mqd.live.watcher import SnapshotBroker, VenueSnapshot, Watcher
+from mqd.risk.errors import LatchNotDurable
 from mqd.risk.kill_switch import LatchLevel
 
 BEAT_NS = NS_PER_S

@@ -12,7 +12,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Protocol
 
-from mqd.errors import LatchNotDurable, UsageError
+from mqd.errors import UsageError
+from mqd.risk.errors import LatchNotDurable
 
 
 class LatchLevel(IntEnum):

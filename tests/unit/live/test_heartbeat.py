@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from mqd.errors import LatchNotDurable
 from mqd.live.chores import BEAT_NS, Heartbeat
 from mqd.live.folder import FREE_BYTES_MIN, Space
+from mqd.risk.errors import LatchNotDurable
 from mqd.risk.kill_switch import KillSwitch, LatchLevel
 
 

@@ -4,8 +4,9 @@ import errno
 
 import pytest
 
-from mqd.errors import LatchNotDurable, UsageError
+from mqd.errors import UsageError
 from mqd.risk import KillSwitch, LatchLevel
+from mqd.risk.errors import LatchNotDurable
 from mqd.testing import MemoryDisk
 
 KILL = LatchLevel.KILL
