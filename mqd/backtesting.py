@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mqd import trials
+from mqd.core.protocols import BarListener
 from mqd.desk.harvest import refuse_amounts
 from mqd.desk.journal import Journal
+from mqd.desk.listening import tell_bars
 from mqd.desk.loop import Desk
 from mqd.desk.records import text
 from mqd.desk.start_record import write_start
@@ -63,6 +65,7 @@ def backtest(
     seed: int = 0,
     study: str | os.PathLike[str] | None = None,
     bus: OrderEventBus | None = None,
+    listener: BarListener | None = None,
 ) -> Result:
     """Replay ``strategy`` over ``bars`` and return what came of it.
 
@@ -81,13 +84,17 @@ def backtest(
     for runs of 50,000 bars and more that want neither ``out`` nor ``bus``, and the event engine
     for all others. ``seed`` is recorded; nothing in a replay is random. ``study``: a folder in
     which the run is counted as a trial (``mqd.trials``); running the same again is no new one.
-    Listeners on ``bus`` hear what happens.
+    Listeners on ``bus`` hear what happens; ``listener`` is given each closed bar (a shadow, for
+    one) and changes nothing.
 
     Raises ``DataError``, ``StrategyError``, ``ConfigError`` and ``MoneyError``, each saying what,
     where and what to do. After Ctrl-C the run folder holds a readable log up to that step.
     """
     if engine not in ("auto", "event", "compiled"):
         raise UsageError(f"engine = {engine!r}; it must be 'auto', 'event' or 'compiled'.")
+    if listener is not None:
+        bus = bus or OrderEventBus()
+        tell_bars(bus, listener, bars.__getitem__)
     settings = settings_of(
         bars, cash=cash, sizer=sizer, costs=costs, fills=fills, limits=limits, rules=rules,
         account=account, multiplier=multiplier, rebalance_band_frac=rebalance_band_frac, seed=seed,

@@ -97,6 +97,7 @@ class Desk:
                 after_step(step)
             step = step + 1 if every else self._next(step)
         self._mark(n_steps - 1)
+        self.parts.journal.now_ns = self.parts.market.ts_close[n_steps - 1]
 
     def stop(self) -> None:
         """Call ``on_stop`` after the last bar."""

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from mqd.core.clock import NS_PER_MINUTE, SimulatedClock
 from mqd.core.order import Reason
+from mqd.core.protocols import BarListener
+from mqd.desk.listening import tell_bars
 from mqd.desk.loop import Desk
 from mqd.execution.inquiry import Inquiry
 from mqd.live.books import OpenBooks
@@ -50,7 +52,9 @@ class PacedRun:
         *,
         patience_s: float = PATIENCE_S,
         connect: Callable[..., Link] = Link,
+        listener: BarListener | None = None,
     ) -> None:
+        self._listener = listener
         self._plan, self._control, self._folder, self._books = plan, control, folder, books
         self._patience_s, self._pulse = patience_s, Pulse(folder)
         self._clock = SimulatedClock()
@@ -93,6 +97,9 @@ class PacedRun:
         self._link.connector.n_updates = stand.updates
         if self._books.resumed and stand.ts_close:
             self._preload(stand)
+        if self._listener is not None:
+            teller = tell_bars(journal.bus, self._listener, self._market.known)
+            teller.history(self._market.symbols)
         desk = build_desk(
             plan, self._market, self._broker, self._clock, journal, self._folder.latches
         )

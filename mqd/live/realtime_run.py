@@ -13,6 +13,8 @@ from typing import Any
 from mqd.adapters.alpaca.budget import Budget
 from mqd.core.clock import NS_PER_S, LiveClock, WallClock
 from mqd.core.order import Order, Reason
+from mqd.core.protocols import BarListener
+from mqd.desk.listening import tell_bars
 from mqd.desk.loop import Desk
 from mqd.execution.executor import EventDrivenExecutor, MaySend, fresh
 from mqd.execution.inquiry import Inquiry, to_next_session_end
@@ -60,7 +62,8 @@ class Terms:
     ``factor`` is the venue's speed; ``preload``: history since the market's first instant comes
     first; ``price_steps`` as the connector's; ``over`` is asked between steps. ``make_view``
     makes what the live controls read; a rehearsal has none, and is judged as a replay is.
-    ``checkpoints``: a restart reads what follows the last one, and lists no fills from before.
+    ``listener`` is given each closed bar, the history first. ``checkpoints``: a restart reads
+    what follows the last one, and lists no fills from before.
     """
 
     factor: float = 1.0
@@ -70,6 +73,7 @@ class Terms:
     budget: Budget | None = None
     over: Callable[[], bool] = lambda: False
     make_view: Callable[[RealtimeRun, Reconciler], DeskView] | None = None
+    listener: BarListener | None = None
 
 
 class RealtimeRun:
@@ -235,6 +239,9 @@ class RealtimeRun:
         plan, journal = self._plan, self._books.journal
         if self._terms.preload or self._books.resumed:
             self._preload()
+        if self._terms.listener is not None:
+            teller = tell_bars(journal.bus, self._terms.listener, self.market.known)
+            teller.history(self.market.symbols)
         desk = build_desk(plan, self.market, self.broker, self.clock, journal, self._folder.latches)
         ledger = desk.parts.valuation.ledger
         self.broker.account_book.settled_quanta = ledger.cash
@@ -346,6 +353,8 @@ def _may_send(latches: KillSwitch) -> MaySend:
     return may_send
 
 
-def rehearsal_terms(control: Control, factor: float) -> Terms:
+def rehearsal_terms(control: Control, factor: float, listener: BarListener | None) -> Terms:
     """Return the terms of a rehearsal at ``factor``: it is over when the venue has no step left."""
-    return Terms(factor=factor, price_steps=False, over=lambda: control.stand().over)
+    return Terms(
+        factor=factor, price_steps=False, over=lambda: control.stand().over, listener=listener
+    )

@@ -19,6 +19,7 @@ import pandas as pd
 from mqd.adapters.alpaca.keys import Keys, Secret
 from mqd.backtesting import Strategies, backtest, name_strategies
 from mqd.core.instrument import AssetClass
+from mqd.core.protocols import BarListener
 from mqd.desk.harvest import harvest
 from mqd.desk.names import SIMULATED_ACCOUNT
 from mqd.desk.source import Terms
@@ -129,6 +130,7 @@ def rehearse(
     faults: str | Path | None = None,
     seed: int = 0,
     replay: bool = True,
+    listener: BarListener | None = None,
     **words: Any,
 ) -> Rehearsal:
     """Rehearse ``strategy`` on the local venue over the bars of ``data``; return what came of it.
@@ -136,7 +138,7 @@ def rehearse(
     ``words`` are those of ``backtest``: cash, sizer, costs, fills, limits, rules, multiplier,
     rebalance_band_frac. ``out`` is the run folder (it must not exist). ``faults`` is "all",
     "random" or a TOML file; ``seed`` is theirs. ``replay=True`` runs the same in the desk's
-    replay and compares order by order.
+    replay and compares order by order. ``listener`` is given each closed bar, and changes nothing.
 
     Raises what ``backtest`` raises, and ``VenueNotStarted``.
     """
@@ -160,8 +162,9 @@ def rehearse(
         plan = plan_desk(named, bars, settings)
         patience_s = PATIENCE_S if faults is None else FAULTY_PATIENCE_S
         done, log_sha256 = run_desk(
-            plan, local_address(venue), Control(venue.port, venue.token), folder, pace, patience_s
-        )
+            plan, local_address(venue), Control(venue.port, venue.token), folder, pace, patience_s,
+            listener,
+        )  # fmt: skip
         decisions = decision_sha256(folder.path)
     terms = Terms.of(settings, done.desk.parts.valuation.quantum)
     left = harvest(done.desk, terms)
@@ -198,6 +201,7 @@ def run_desk(
     folder: StateFolder,
     pace: Pace,
     patience_s: float = PATIENCE_S,
+    listener: BarListener | None = None,
 ) -> tuple[PacedDone, str]:
     """Run a desk in ``folder``, from its log on when it has one; return it and its log's hash."""
     books = open_books(
@@ -206,10 +210,12 @@ def run_desk(
     reason = "failed"
     try:
         if pace.factor is None:
-            run = PacedRun(plan, address, control, folder, books, patience_s=patience_s)
+            run = PacedRun(
+                plan, address, control, folder, books, patience_s=patience_s, listener=listener
+            )
             done = run.run()
         else:
-            terms = rehearsal_terms(control, pace.factor)
+            terms = rehearsal_terms(control, pace.factor, listener)
             done = RealtimeRun(plan, address, folder, books, terms).run()
         reason = "killed" if done.killed else "done"
     finally:

@@ -28,7 +28,7 @@ from mqd.backtesting import name_strategies
 from mqd.core.clock import NS_PER_S, WallClock
 from mqd.core.instrument import AssetClass
 from mqd.core.money import run_quantum
-from mqd.core.protocols import Clock
+from mqd.core.protocols import BarListener, Clock
 from mqd.errors import UsageError
 from mqd.execution.costs import Costs
 from mqd.execution.fill_model import FillModel
@@ -65,11 +65,18 @@ class Traded(NamedTuple):
     stopped: str
 
 
-def trade(config: LiveConfig, *, factor: float | None = None, until_close: bool = False) -> Traded:
+def trade(
+    config: LiveConfig,
+    *,
+    factor: float | None = None,
+    until_close: bool = False,
+    listener: BarListener | None = None,
+) -> Traded:
     """Trade ``config`` until it is stopped; the promotion record was looked at before.
 
     ``factor`` is for the venue on this machine alone: how many times faster than real time it
     runs (None: the endpoint is Alpaca's). ``until_close``: end after the session's last bar.
+    ``listener`` is given each closed bar, the history first, and changes nothing.
 
     Raises ``DeskRefused``, ``KeysRefused``, ``BindingRefused``, ``StateFolderTaken`` and what a
     configuration or a log raises; nothing was sent then.
@@ -91,7 +98,9 @@ def trade(config: LiveConfig, *, factor: float | None = None, until_close: bool 
         dog = stack.enter_context(WatchdogProcess(config, environment, rehearsal=rehearsal))
         if not dog.wait_ready():
             raise DeskRefused("its watchdog does not run; its reason stands above")
-        return _driven(config, keys, plan, folder, dog, factor, until_close=until_close)
+        return _driven(
+            config, keys, plan, folder, dog, factor, until_close=until_close, listener=listener
+        )
 
 
 def _refuse(config: LiveConfig) -> None:
@@ -230,6 +239,7 @@ def _driven(
     factor: float | None,
     *,
     until_close: bool,
+    listener: BarListener | None,
 ) -> Traded:
     """Run the desk on its books until it is stopped; they are sealed whatever happens."""
     books = open_books(
@@ -242,7 +252,7 @@ def _driven(
         terms = Terms(
             factor=factor or 1.0, checkpoints=True,
             budget=Budget(WallClock()) if factor is None else None,
-            over=lambda: until_close and run.closed_a_session,
+            over=lambda: until_close and run.closed_a_session, listener=listener,
             make_view=lambda run, reconciler: _view(
                 config, keys, run, reconciler, dog, rehearsal=factor is not None
             ),
