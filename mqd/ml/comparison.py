@@ -1,9 +1,10 @@
-"""Two models on the same bars: is one better, by how much, and how sure is that?
+"""Two models on the same bars: which is better, by how much, and how sure that is.
 
 Losses are squared errors of probabilities (Brier). A pair is a bar for which both gave a score and
 whose outcome is known; all is taken over pairs alone, in order of time. Bars of one instant share
-their market, and labels that overlap share their returns, so pairs are averaged over blocks of the
-label's length before anything is called independent.
+their market, and labels that overlap share their returns. So pairs are averaged over blocks of the
+label's length, whose neighbours may still overlap (the tests count that), and the evidence that may
+be read daily takes only the first instant of each block: those labels share no time at all.
 
 Sources: F. Diebold and R. Mariano (1995); D. Harvey, S. Leybourne and P. Newbold (1997), their
 correction; Q. McNemar (1947); H. Kuensch (1989), blocks of a bootstrap; ``mqd.ml.always_valid``.
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mqd.core.bar import Floats, Ints
 from mqd.errors import UsageError, did_you_mean
@@ -80,7 +82,7 @@ class Comparison:
 
     @property
     def better(self) -> str:
-        """ "a" or "b" where the evidence that may be read daily reaches the level, else ""."""
+        """Which one the evidence that may be read daily favours at the level: "a", "b" or ""."""
         against = 2.0 / (1.0 - self.level)
         if self.evidence.e_above >= against:
             return "b"
@@ -187,17 +189,18 @@ def judge(
     """Return what the pairs say of the two models."""
     loss = (pairs.a - pairs.up) ** 2 - (pairs.b - pairs.up) ** 2
     pnl = ((pairs.b >= b.threshold) * 1.0 - (pairs.a >= a.threshold)) * pairs.ret_frac
-    blocks = blocks_of(pairs.t0, pairs.t1)
+    blocks, leads = blocks_of(pairs.t0, pairs.t1)
     losses, pnls = means_of(loss, blocks), means_of(pnl, blocks)
     enough = len(pairs.t0) >= PAIRS_MIN
-    bound = max(1.0, float(np.abs(losses).max(initial=0.0)))
+    apart = means_of(loss[leads], blocks[leads])
+    bound = max(1.0, float(np.abs(apart).max(initial=0.0)))
     return Comparison(
         a, b, len(pairs.t0), len(losses),
         bootstrap(losses, seed=seed, level=level) if enough else _NOTHING,
         bootstrap(pnls, seed=seed, level=level) if enough else _NOTHING,
-        diebold_mariano(losses) if enough else _NO_TEST,
+        diebold_mariano(losses, horizon=2) if enough else _NO_TEST,
         mcnemar((pairs.a > 0.5) == pairs.up, (pairs.b > 0.5) == pairs.up),
-        evidence(losses, bound, level=level), level,
+        evidence(apart, bound, level=level), level,
     )  # fmt: skip
 
 
@@ -205,19 +208,21 @@ _NOTHING: Final = Interval(math.nan, math.nan, math.nan)
 _NO_TEST: Final = Test(math.nan, math.nan)
 
 
-def blocks_of(t0: Ints, t1: Ints) -> Ints:
-    """Return each pair's block, counted from 0: a block ends where a pair begins at or after the
-    end of all labels of its first instant. Labels of one block and the next but one share no time.
+def blocks_of(t0: Ints, t1: Ints) -> tuple[Ints, NDArray[np.bool]]:
+    """Return each pair's block, counted from 0, and whether it is of its block's first instant.
+
+    A block ends where a pair begins at or after the end of all labels of its first instant: the
+    labels of first instants share no time, and a block overlaps its neighbours alone.
     """
-    block = np.zeros(len(t0), dtype=np.int64)
+    block, leads = np.zeros(len(t0), dtype=np.int64), np.zeros(len(t0), dtype=np.bool_)
     number, first, until = -1, -1, -1
     for place, (start, end) in enumerate(zip(t0.tolist(), t1.tolist(), strict=True)):
         if start >= until:
             number, first, until = number + 1, start, end
         elif start == first:
             until = max(until, end)
-        block[place] = number
-    return block
+        block[place], leads[place] = number, start == first
+    return block, leads
 
 
 def means_of(values: Floats, blocks: Ints) -> Floats:
