@@ -201,17 +201,24 @@ def read_records(folder: str | os.PathLike[str]) -> Iterator[Record]:
             if not line.endswith(b"\n"):
                 return
             record = _record(line, file, number)
-            if isinstance(record, Prediction) and record.model not in named:
-                raise LogDamaged(str(file), number, f"no start names {record.model[:12]}…")
-            if isinstance(record, tuple) and not isinstance(record, Prediction | Matured):
+            if isinstance(record, Prediction):
+                if record.model not in named:
+                    raise LogDamaged(str(file), number, f"no start names {record.model[:12]}…")
+            elif not isinstance(record, Prediction | Matured):
                 named |= {one.sha256 for one in record}
             yield record
 
 
-def read_features(
-    folder: str | os.PathLike[str], model: str
-) -> Iterator[tuple[Prediction, str, list[float]]]:
-    """Yield a model's predictions with their schema and the features that they were made of."""
+class Asked(NamedTuple):
+    """A prediction with what it was made of; a feature that was no number is NaN."""
+
+    said: Prediction
+    schema: str
+    features: list[float]
+
+
+def read_asked(folder: str | os.PathLike[str], model: str) -> Iterator[Asked]:
+    """Yield a model's predictions with the features that they were made of."""
     file = Path(folder) / FILE
     wanted = model.encode()
     with file.open("rb") as lines:
