@@ -1,0 +1,187 @@
+"""From a desk to its shadow: a queue, a thread that writes, a process that predicts.
+
+``ShadowTap`` is what a live desk is given as its listener. The desk's thread puts a row into a
+queue and goes on; the queue is bounded, and what does not fit is counted and lost. All else happens
+in another process with a lower priority: a shadow that raises, hangs or eats memory takes nothing
+from the desk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import mqd
+from mqd.core.bar import BarRow
+from mqd.errors import ModelRefused
+
+QUEUE_MAX: Final = 1_000_000
+READY_S: Final = 60.0
+END_S: Final = 120.0
+READY: Final = b"ready\n"
+IDLE_S: Final = 0.05
+"""After so long without a row a step is taken for complete."""
+NICE: Final = 10
+_PROGRAM: Final = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); from mqd.ml.tap import serve; serve()"
+)
+
+
+class ShadowTap:
+    """A shadow in a process of its own, as a ``BarListener`` that never waits.
+
+    ``folder`` is the shadow's, ``registry`` the folder of the models, ``models`` their references.
+    Raises ``ModelRefused`` when the shadow does not come up, with its reason.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        registry: str | os.PathLike[str],
+        models: Sequence[str],
+    ) -> None:
+        words = {
+            "folder": os.fspath(folder), "registry": os.fspath(registry), "models": list(models)
+        }  # fmt: skip
+        root = str(Path(mqd.__file__).resolve().parents[1])
+        self.n_lost = 0
+        self.failure = ""
+        self._rows: deque[str] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._process = subprocess.Popen(  # noqa: S603 - this very Python, our own program
+            [sys.executable, "-I", "-c", _PROGRAM, root, json.dumps(words)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env=_environment(), start_new_session=True,
+        )  # fmt: skip
+        self._refuse_unready()
+        self._thread = threading.Thread(target=self._write, name="shadow tap", daemon=True)
+        self._thread.start()
+
+    def on_bar(self, row: BarRow, *, past: bool) -> None:
+        """Put a row into the queue; count it as lost when the shadow is far behind or gone."""
+        if len(self._rows) >= QUEUE_MAX or self.failure:
+            self.n_lost += 1
+            return
+        text = json.dumps((*row, past), separators=(",", ":"))
+        with self._changed:
+            self._rows.append(text)
+            self._changed.notify()
+
+    def close(self) -> dict[str, Any]:
+        """Let the shadow finish what waits, end it, and return what it counted.
+
+        One that does not end in time is killed; ``failure`` then says so.
+        """
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(END_S)
+        told: dict[str, Any] = {}
+        try:
+            out, err = self._process.communicate(timeout=END_S)
+            if self._process.returncode:
+                self.failure = self.failure or _last_line(err)
+            else:
+                told = json.loads(out)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.communicate()
+            self.failure = f"it did not end within {END_S:.0f} s"
+        except ValueError:
+            self.failure = "it ended without a word"
+        return told | {"lost": self.n_lost, "failure": self.failure}
+
+    def _refuse_unready(self) -> None:
+        """Wait until the shadow has its log and models, or say why it has not."""
+        timer = threading.Timer(READY_S, self._process.kill)
+        timer.start()
+        assert self._process.stdout is not None, "a pipe was asked for"
+        line = self._process.stdout.readline()
+        timer.cancel()
+        if line != READY:
+            _, err = self._process.communicate()
+            raise ModelRefused("The shadow did not start", _last_line(err))
+
+    def _write(self) -> None:
+        """Write rows to the shadow until it is closed or gone."""
+        pipe = self._process.stdin
+        assert pipe is not None, "a pipe was asked for"
+        try:
+            while rows := self._next():
+                pipe.write("".join(f"{row}\n" for row in rows).encode())
+                pipe.flush()
+            pipe.close()
+        except OSError as error:
+            self.failure = f"it is gone ({error.strerror})"
+            self._rows.clear()
+        self._process.stdin = None  # `communicate` would flush a pipe that is closed
+
+    def _next(self) -> list[str]:
+        """Return the rows that wait, none at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._rows or self._closing)
+            rows = list(self._rows)
+            self._rows.clear()
+            return rows
+
+
+def serve() -> None:
+    """The shadow's process: rows on stdin, one a line, until it closes; then what was counted."""
+    from mqd.errors import MqdError
+    from mqd.ml.registry import ModelRegistry
+    from mqd.ml.shadow import ShadowModeTracker
+
+    os.nice(NICE)
+    words = json.loads(sys.argv[1])
+    try:
+        tracker = ShadowModeTracker(
+            words["folder"], ModelRegistry(words["registry"]), words["models"]
+        )
+        os.write(1, READY)
+        with tracker:
+            for rows in _arrivals(0):
+                if not rows:
+                    tracker.flush()
+                for *fields, past in map(json.loads, rows):
+                    tracker.on_bar(BarRow(*fields), past=past)
+        os.write(1, json.dumps(tracker.stats()).encode())
+    except MqdError as error:
+        sys.exit(str(error))
+
+
+def _arrivals(fd: int) -> Any:
+    """Yield the lines that have come; none each time that nothing came for a moment after some."""
+    import select
+
+    rest, fresh = b"", False
+    while True:
+        ready, _, _ = select.select([fd], [], [], IDLE_S if fresh else None)
+        if not ready:
+            fresh = False
+            yield []
+            continue
+        part = os.read(fd, 1 << 20)
+        if not part:
+            return
+        *lines, rest = (rest + part).split(b"\n")
+        fresh = True
+        yield lines
+
+
+def _environment() -> dict[str, str]:
+    """Return what the shadow sees of the environment: no key."""
+    kept = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "NUMBA_CACHE_DIR")
+    return {name: os.environ[name] for name in kept if name in os.environ}
+
+
+def _last_line(err: bytes) -> str:
+    lines = err.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it ended without a word"
