@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from mqd.cli import output
+from mqd.cli.models import (
+    MODEL_WORDS,
+    SHADOW_WORDS,
+    ModelWords,
+    ShadowWords,
+    asked_models,
+    new_shadow_of,
+    shadow_beside,
+)
 from mqd.cli.words import (
     ACCOUNT,
     COSTS,
@@ -57,6 +66,8 @@ def backtest(
     costs: CostWords = COSTS,
     fills: FillWords = FILLS,
     account: AccountWords = ACCOUNT,
+    models: ModelWords = MODEL_WORDS,
+    shadow: ShadowWords = SHADOW_WORDS,
     run: RunWords = RunWords(),
 ) -> int:
     """Replay a strategy over bars and print what came of it.
@@ -74,11 +85,15 @@ def backtest(
     chosen = strategy_of(strategy, set_)
     settings = settings_of(costs, fills, account, run.engine, run.seed)
     bars = bars_of(data)
-    result = mqd.backtest(chosen, bars, out=run.out, study=run.study, **settings)
+    place = new_shadow_of(shadow, run.out)
+    with asked_models(models, chosen), shadow_beside(shadow, models, place) as listener:
+        result = mqd.backtest(
+            chosen, bars, out=run.out, study=run.study, listener=listener, **settings
+        )
+        stressed = mqd.stress(chosen, bars, **settings) if run.stress else None
     document = dict(result.summary())
     if run.out is not None and run.report is not False:
         document["report"] = str(result.report(run.out / "report.html"))
-    stressed = mqd.stress(chosen, bars, **settings) if run.stress else None
     if run.json:
         output.print_json(document | ({"stress": stressed.records()} if stressed else {}))
         return 0

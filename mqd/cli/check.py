@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from mqd.cli import output
+from mqd.cli.models import MODEL_WORDS, ModelWords, asked_models
 from mqd.cli.words import (
     ACCOUNT,
     COSTS,
@@ -44,6 +45,7 @@ def check(
     costs: CostWords = COSTS,
     fills: FillWords = FILLS,
     account: AccountWords = ACCOUNT,
+    models: ModelWords = MODEL_WORDS,
     how: CheckWords = CheckWords(),
 ) -> int:
     """Look for lookahead, impurity, chance and differences between engines.
@@ -62,7 +64,8 @@ def check(
     chosen = strategy_of(strategy, set_)
     settings = settings_of(costs, fills, account, "auto", how.seed)
     settings.pop("engine")
-    report = mqd.check(chosen, bars_of(data), n_cuts=how.cuts, **settings)
+    with asked_models(models, chosen):
+        report = mqd.check(chosen, bars_of(data), n_cuts=how.cuts, **settings)
     if how.json:
         output.print_json(report.to_dict())
     else:

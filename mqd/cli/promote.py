@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from mqd.cli import output
+from mqd.cli.models import MODEL_WORDS, ModelWords, asked_models
 from mqd.cli.sweep import Repeated, grid_from_text
 from mqd.cli.words import (
     ACCOUNT,
@@ -65,6 +66,7 @@ def promote(
     costs: CostWords = COSTS,
     fills: FillWords = FILLS,
     account: AccountWords = ACCOUNT,
+    models: ModelWords = MODEL_WORDS,
     run: PromotionWords = PromotionWords(),
 ) -> int:
     """Run check, backtest, walk-forward and a rehearsal; write the record or name what failed.
@@ -93,14 +95,16 @@ def promote(
         words.pop(name)
     source = DataSpec(data.data, data_words(data))
     try:
-        record = try_all(
-            chosen, bars_of(data), out=run.out, grid=axes, where=run.where, study=run.study,
-            rehearse=lambda one, **given: rehearse(one, source, **given),
-            windows=Windows(
-                train=run.train, test=run.test, unit=run.unit, gap=run.gap, anchored=run.anchored
-            ),
-            **words,
-        )  # fmt: skip
+        with asked_models(models, chosen, champions_only=True):
+            record = try_all(
+                chosen, bars_of(data), out=run.out, grid=axes, where=run.where, study=run.study,
+                rehearse=lambda one, **given: rehearse(one, source, **given),
+                windows=Windows(
+                    train=run.train, test=run.test, unit=run.unit, gap=run.gap,
+                    anchored=run.anchored,
+                ),
+                **words,
+            )  # fmt: skip
     except PromotionRefused as refused:
         _tell(run.json, {"promoted": False, "record": None}, refused.gates, str(refused))
         return 1

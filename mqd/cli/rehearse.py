@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from mqd.cli import output
+from mqd.cli.models import (
+    MODEL_WORDS,
+    SHADOW_WORDS,
+    ModelWords,
+    ShadowWords,
+    asked_models,
+    new_shadow_of,
+    shadow_beside,
+)
 from mqd.cli.words import (
     ACCOUNT,
     COSTS,
@@ -54,6 +63,8 @@ def rehearse(
     costs: CostWords = COSTS,
     fills: FillWords = FILLS,
     account: AccountWords = ACCOUNT,
+    models: ModelWords = MODEL_WORDS,
+    shadow: ShadowWords = SHADOW_WORDS,
     run: RehearsalWords = RehearsalWords(),
 ) -> int:
     """Trade a strategy on a local venue that speaks Alpaca's interface; no account is needed.
@@ -73,10 +84,13 @@ def rehearse(
     words = settings_of(costs, fills, account, "event", 0)
     for name in ("engine", "seed"):
         words.pop(name)
-    done = rehearse(
-        chosen, DataSpec(data.data, data_words(data)), out=run.out or _free_folder(),
-        pace=Pace.of(run.speed), faults=run.faults, seed=run.seed, replay=run.replay, **words,
-    )  # fmt: skip
+    out = run.out or _free_folder()
+    place = new_shadow_of(shadow, out)
+    with asked_models(models, chosen), shadow_beside(shadow, models, place) as listener:
+        done = rehearse(
+            chosen, DataSpec(data.data, data_words(data)), out=out, pace=Pace.of(run.speed),
+            faults=run.faults, seed=run.seed, replay=run.replay, listener=listener, **words,
+        )  # fmt: skip
     if run.json:
         output.print_json(done.summary())
     else:

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mqd.cli import output
+from mqd.cli.models import (
+    MODEL_WORDS,
+    SHADOW_WORDS,
+    ModelWords,
+    ShadowWords,
+    asked_models,
+    shadow_beside,
+    shadow_of,
+)
 from mqd.errors import UsageError
 
 if TYPE_CHECKING:
     from mqd.live.config import LiveConfig
     from mqd.live.trading import Traded
+    from mqd.ml.tap import ShadowTap
 
 STOPPED_BY_HAND = 130
 
@@ -22,6 +34,8 @@ def paper(
     *,
     rehearsal: str | None = None,
     until_close: bool = False,
+    models: ModelWords = MODEL_WORDS,
+    shadow: ShadowWords = SHADOW_WORDS,
     json: bool = False,
 ) -> int:
     """Trade a configuration on its Alpaca paper account until Ctrl-C or SIGTERM.
@@ -55,11 +69,20 @@ def paper(
     _refuse_mode(read, "paper")
     if read.promotion is not None:
         _admit(read)
-    return _told(trade(read, factor=factor, until_close=until_close), json=json)
+    with _models_of(read, models, shadow) as listener:
+        traded = trade(read, factor=factor, until_close=until_close, listener=listener)
+    return _told(traded, json=json)
 
 
 def live(
-    config: Path, /, *, account: str | None = None, until_close: bool = False, json: bool = False
+    config: Path,
+    /,
+    *,
+    account: str | None = None,
+    until_close: bool = False,
+    models: ModelWords = MODEL_WORDS,
+    shadow: ShadowWords = SHADOW_WORDS,
+    json: bool = False,
 ) -> int:
     """Trade a configuration with money, until Ctrl-C or SIGTERM.
 
@@ -92,7 +115,19 @@ def live(
         raise DeskRefused(f"the working tree is not clean ({changed}); commit, and promote again")
     if account_sha256(asked() if account is None else account) != read.account_sha256:
         raise DeskRefused("the typed account id is not the one that account_sha256 pins")
-    return _told(trade(read, until_close=until_close), json=json)
+    with _models_of(read, models, shadow) as listener:
+        traded = trade(read, until_close=until_close, listener=listener)
+    return _told(traded, json=json)
+
+
+@contextmanager
+def _models_of(
+    config: LiveConfig, models: ModelWords, shadow: ShadowWords
+) -> Iterator[ShadowTap | None]:
+    """Hand in the champion that the strategy asks, and start the shadows beside it."""
+    asked = asked_models(models, config.make_strategy(), champions_only=True)
+    with asked, shadow_beside(shadow, models, shadow_of(config.state)) as listener:
+        yield listener
 
 
 def _refuse_mode(config: LiveConfig, mode: str) -> None:

@@ -1,0 +1,117 @@
+"""Options of commands that ask or watch models, and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from mqd.errors import RunFolderExists, UsageError
+
+if TYPE_CHECKING:
+    from mqd.ml.tap import ShadowTap
+    from mqd.strategy.strategy import Strategy
+
+MODELS = Path("models")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ModelWords:
+    """Where models are that a strategy asks."""
+
+    models: Path = MODELS
+    """Folder of the model registry."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class ShadowWords:
+    """Models that ride along."""
+
+    shadow: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    """A model to watch, NAME or NAME@SHA256; may be repeated. It cannot trade."""
+
+
+MODEL_WORDS, SHADOW_WORDS = ModelWords(), ShadowWords()
+
+
+def model_of(strategy: Strategy) -> str:
+    """Return the model that a strategy asks, "" for one that asks none."""
+    return str(strategy.parameters.get("model", ""))
+
+
+@contextmanager
+def asked_models(
+    words: ModelWords, strategy: Strategy, *, champions_only: bool = False
+) -> Iterator[None]:
+    """Hand the strategy's model in while the block runs; nothing for one that asks none."""
+    reference = model_of(strategy)
+    if not reference:
+        yield
+        return
+    from mqd.ml.predictor import model_predictors
+    from mqd.ml.registry import ModelRegistry
+    from mqd.strategy.predictors import predicting
+
+    registry = ModelRegistry(_existing(words.models))
+    with ExitStack() as stack:
+        found = stack.enter_context(
+            model_predictors(registry, [reference], champions_only=champions_only)
+        )
+        for name, predictor in found.items():
+            if name != reference:
+                raise UsageError(f"Name the model with its whole hash: model={name}.")
+            stack.enter_context(predicting(name, predictor))
+        yield
+
+
+def shadow_of(run: Path | None) -> Path | None:
+    """Return where the shadow of a run folder is kept: beside it, as ``NAME-shadow``."""
+    return None if run is None else run.with_name(f"{run.name}-shadow")
+
+
+def new_shadow_of(words: ShadowWords, run: Path | None) -> Path | None:
+    """Return the same for a new run; raise ``RunFolderExists`` when one of both is there."""
+    folder = shadow_of(run)
+    for place in (run, folder) if words.shadow else ():
+        if place is not None and place.exists():
+            raise RunFolderExists(str(place))
+    return folder
+
+
+@contextmanager
+def shadow_beside(
+    words: ShadowWords, models: ModelWords, folder: Path | None
+) -> Iterator[ShadowTap | None]:
+    """Start the shadow that ``--shadow`` asks for, in ``folder``; None without one.
+
+    What it counted is said at the end; its failure is no failure of the run.
+    """
+    if not words.shadow:
+        yield None
+        return
+    if folder is None:
+        raise UsageError("--shadow keeps its log beside the run folder: name one, --out FOLDER.")
+    from mqd.cli import output
+    from mqd.ml.tap import ShadowTap
+
+    tap = ShadowTap(folder, _existing(models.models), words.shadow)
+    try:
+        yield tap
+    finally:
+        told = tap.close()
+        if told["failure"]:
+            output.say(f"The shadow failed: {told['failure']}. The run is not touched by it.")
+        else:
+            output.say(f"Shadow: {told['bars']:,} bars heard, {told['lost']:,} lost; {folder}")
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise UsageError(f"No model registry {folder}: name its folder with --models.")
+    return folder

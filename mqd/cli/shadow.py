@@ -1,0 +1,223 @@
+"""``mqd shadow``: what models said beside a desk, how good it was, and which of two is better."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from mqd.cli import output
+from mqd.cli.models import MODELS
+from mqd.cli.words import DataWords, bars_of
+from mqd.errors import UsageError
+
+if TYPE_CHECKING:
+    from mqd.ml.scoring import ModelScore
+
+SHOWN = (
+    ("predictions", "predictions", "{:,.0f}"), ("matured", "matured", "{:,.0f}"),
+    ("without_score", "without a score", "{:,.0f}"), ("base_rate_frac", "base rate", "{:.1%}"),
+    ("hit_rate_frac", "right", "{:.1%}"), ("recent_hit_rate_frac", "right, last 250", "{:.1%}"),
+    ("brier", "Brier", "{:.4f}"), ("log_loss", "log loss", "{:.4f}"), ("auc", "AUC", "{:.3f}"),
+    ("information_coefficient", "correlation with the return", "{:+.3f}"),
+    ("signals", "at the threshold or above", "{:,.0f}"),
+    ("precision_frac", "of these right", "{:.1%}"),
+    ("signal_return_frac", "their mean return", "{:+.3%}"),
+    ("mean_return_frac", "mean return of all", "{:+.3%}"),
+    ("latency_ms_p50", "latency p50, ms", "{:.1f}"),
+    ("latency_ms_p99", "latency p99, ms", "{:.1f}"),
+)  # fmt: skip
+
+
+def status(folder: Path, /, *, json: bool = False) -> int:
+    """Show what the models of a shadow said, and how good it was.
+
+    Nothing is changed; a shadow that runs may be looked at. Exit code 1 when a model is without
+    answers for more than one prediction in a hundred.
+
+    Parameters
+    ----------
+    folder
+        Folder of the shadow, or the run folder that holds it.
+    json
+        Print one JSON document to stdout.
+    """
+    from mqd.ml.scoring import score_log
+
+    scores = list(score_log(shadow_folder(folder)).values())
+    if json:
+        output.print_json({"models": [_document(one) for one in scores]})
+    else:
+        for one in scores:
+            _print(one)
+    return int(any(one.n_none > 0.01 * one.n_said for one in scores))
+
+
+def compare(
+    folder: Path, a: str, b: str, /, *, seed: int = 0, level: float = 0.95, json: bool = False
+) -> int:
+    """Compare two models on the bars that both have scored.
+
+    Parameters
+    ----------
+    folder
+        Folder of the shadow, or the run folder that holds it.
+    a
+        A model: NAME, NAME@SHA256 or the beginning of its hash.
+    b
+        The other one.
+    seed
+        Seed of the bootstrap.
+    level
+        Level of the intervals and of the evidence.
+    json
+        Print one JSON document to stdout.
+    """
+    from mqd.ml.comparison import compare as judged
+
+    if not 0.5 <= level < 1:
+        raise UsageError(f"--level {level}: a level lies in [0.5, 1), such as 0.95.")
+    found = judged(shadow_folder(folder), a, b, seed=seed, level=level)
+    if json:
+        output.print_json(found.summary())
+        return 0
+    print(found.verdict)
+    print(f"Return of a bar, b minus a: {_interval(found.pnl_frac, '{:+.4%}')}")
+    print(f"Diebold-Mariano {found.dm.statistic:+.2f}, p = {found.dm.p:.3g}")
+    alone = found.mcnemar
+    print(f"McNemar, right alone b minus a: {alone.statistic:+.0f}, p = {alone.p:.3g}")
+    told = found.evidence
+    print(
+        f"Valid at every look: p = {told.p_any:.3g}, difference in [{told.low:+.4f},"
+        f" {told.high:+.4f}] ({told.n:,} steps that share no time)"
+    )
+    for one in (found.a, found.b):
+        _print_calibration(one)
+    return 0
+
+
+def replay(
+    folder: Path,
+    /,
+    *,
+    data: DataWords,
+    models: Path = MODELS,
+    model: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    score_from: str | None = None,
+    json: bool = False,
+) -> int:
+    """Run models over recorded bars, or hold a shadow's log against them.
+
+    With --model a new shadow is made in FOLDER. Without, every prediction of the log in FOLDER is
+    computed anew, offline, and compared to the bit; exit code 1 when one differs.
+
+    Parameters
+    ----------
+    folder
+        Folder of the shadow.
+    models
+        Folder of the model registry.
+    model
+        A model to run, NAME or NAME@SHA256; may be repeated.
+    score_from
+        First session to predict, such as 2010-01-04; the bars before warm up.
+    json
+        Print one JSON document to stdout.
+    """
+    bars = bars_of(data)
+    if model:
+        return _replayed(folder, bars, models, model, score_from, json=json)
+    from mqd.ml.registry import ModelRegistry
+    from mqd.ml.shadow_replay import against
+
+    found = against(shadow_folder(folder), ModelRegistry(models), bars)
+    if json:
+        output.print_json({"models": [one.summary() for one in found]})
+    else:
+        for one in found:
+            verdict = "equal to the bit" if one.equal else f"NOT equal, first: {one.first}"
+            print(f"{one.model.name}@{one.model.sha256[:12]}: {one.n:,} predictions, {verdict}")
+    return int(not all(one.equal for one in found))
+
+
+def _replayed(
+    folder: Path,
+    bars: Any,
+    models: Path,
+    references: tuple[str, ...],
+    score_from: str | None,
+    *,
+    json: bool,
+) -> int:
+    from mqd.ml.registry import ModelRegistry
+    from mqd.ml.shadow import ShadowModeTracker
+    from mqd.ml.shadow_replay import replay as run
+
+    with ShadowModeTracker(folder, ModelRegistry(models), references) as tracker:
+        run(tracker, bars, from_ns=None if score_from is None else _instant(score_from))
+        told = tracker.stats()
+    if json:
+        output.print_json({"folder": folder, **told})
+    else:
+        print(f"{told['bars']:,} bars heard, {told['warming']:,} while warming up: {folder}")
+    return 0
+
+
+def _instant(day: str) -> int:
+    """Return the first instant of a day, ns UTC."""
+    from datetime import UTC, date, datetime, time
+
+    try:
+        start = datetime.combine(date.fromisoformat(day), time(), UTC)
+    except ValueError as error:
+        raise UsageError(f"--score-from {day!r} is no day such as 2010-01-04.") from error
+    return int(start.timestamp()) * 1_000_000_000
+
+
+def shadow_folder(folder: Path) -> Path:
+    """Return the folder of a shadow: this one, ``shadow`` in it, or the one beside a run."""
+    from mqd.ml.shadow_log import FILE
+
+    for place in (folder, folder / "shadow", folder.with_name(f"{folder.name}-shadow")):
+        if (place / FILE).is_file():
+            return place
+    raise UsageError(f"{folder} holds no shadow: no {FILE} in it, nor in a shadow beside it.")
+
+
+def _document(one: ModelScore) -> dict[str, Any]:
+    return {
+        "model": one.model.reference, "stage": one.model.stage, "threshold": one.threshold,
+        "label": one.model.label, "metrics": one.metrics(), "sources": dict(one.sources),
+        "errors": dict(one.errors), "calibration": one.calibration(),
+    }  # fmt: skip
+
+
+def _print(one: ModelScore) -> None:
+    metrics = one.metrics()
+    print(f"{one.model.name}@{one.model.sha256[:12]} ({one.model.stage}), label {one.model.label}")
+    for name, words, form in SHOWN:
+        value = metrics[name]
+        print(f"  {words:<30}{form.format(value) if math.isfinite(value) else '-':>12}")
+    answered = ", ".join(f"{source} {n:,}" for source, n in one.sources.most_common())
+    print(f"  answered by: {answered or 'nobody'}")
+    for cause, n in one.errors.most_common():
+        print(f"  ! {cause}: {n:,}")
+    _print_calibration(one)
+
+
+def _print_calibration(one: ModelScore) -> None:
+    print(f"  {one.model.name}: score → how often it was up")
+    for row in one.calibration():
+        if row["n"]:
+            filled = "█" * round(20 * row["up_frac"])
+            print(
+                f"    {row['from']:.1f}–{row['to']:.1f} {row['mean_score']:>7.3f}"
+                f" {row['up_frac']:>7.1%} {filled:<20} {row['n']:>9,.0f}"
+            )
+
+
+def _interval(found: Any, form: str) -> str:
+    mean, low, high = (form.format(one) for one in found)
+    return f"{mean} [{low}, {high}]"
