@@ -4,7 +4,8 @@ ConfigError
 ├── BadFeature
 └── BadFeatureMatrix
 MqdError
-└── HoldoutSealed
+├── HoldoutSealed
+└── NoSandbox
 """
 
 from __future__ import annotations
@@ -22,3 +23,11 @@ class BadFeatureMatrix(ConfigError):
 
 class HoldoutSealed(MqdError):
     """Rows behind the seal were asked for before it was opened."""
+
+
+class NoSandbox(MqdError):
+    """A model's process could not be closed off, so the model is not read."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        super().__init__(f"No sandbox for models: {why}. Models run on Linux (x86-64, aarch64).")

@@ -1,32 +1,37 @@
-"""``InferenceEngine``: scores of models that live in processes of their own."""
+"""``InferenceEngine``: scores of registered models, each alive in a process of its own.
+
+One version, one process (`mqd.ml.child`), many symbols in one hop. Who answers when a model does
+not: the champion that it replaced, then a rule of our own, then nobody; the answer says which.
+"""
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from dataclasses import dataclass, field
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 
 from mqd.core.bar import Floats
-from mqd.core.clock import NS_PER_S, WallClock
-from mqd.errors import ModelRefused
-from mqd.ml.child import ModelChild, ModelFailed
+from mqd.core.clock import WallClock
+from mqd.core.protocols import Clock
+from mqd.errors import ModelRefused, UsageError
+from mqd.ml.child import MEMORY_MB, Child, ChildFailed
+from mqd.ml.errors import BadFeatureMatrix
 from mqd.ml.registry import ModelRegistry, ModelVersion
+from mqd.ml.versions import VersionInUse
 
 Source = Literal["model", "previous", "rule", "none"]
-
 DEADLINE_S: Final = 0.5
-MEMORY_MB: Final = 2048
-FAILURES_MAX: Final = 5
-WAIT_S: Final = (0.0, 1.0, 5.0, 30.0)
-LATENCIES_KEPT: Final = 10_000
+PROCESSES_MAX: Final = 8
 
 
 class Predictions(NamedTuple):
-    """Scores of one matrix: float64 (rows,), NaN where there is none.
+    """Scores of one matrix: float64 (n,), NaN where there is none.
 
-    ``source`` says who answered, ``model_sha256`` which file; ``error`` why the model did not.
+    ``source`` says who answered and ``model_sha256`` whose turn it was: of "previous" the champion
+    before, else the model that was asked. ``error`` says why the model did not answer, else "".
     """
 
     scores: Floats
@@ -37,55 +42,40 @@ class Predictions(NamedTuple):
 
 
 class Fallback(Protocol):
-    """A model of our own that answers in this process when no other does."""
+    """A rule of our own that answers in this process when no model does."""
 
-    def scores(self, X: Floats, names: tuple[str, ...]) -> Floats:  # noqa: N803
-        """Return one score a row."""
+    def scores(self, X: Floats, names: Sequence[str]) -> Floats:  # noqa: N803
+        """Return one score a row of ``X`` (n, k), whose columns are ``names``."""
         ...
 
 
-@dataclass(slots=True)
-class _Loaded:
-    """A version in use: its process while it lives, and what came of it."""
-
-    version: ModelVersion
-    names: tuple[str, ...]
-    child: ModelChild | None = None
-    failures: int = 0
-    again_ns: int = 0
-    n_starts: int = 0
-    n_rows: int = 0
-    errors: Counter[str] = field(default_factory=Counter)
-    latencies_ns: deque[int] = field(default_factory=lambda: deque(maxlen=LATENCIES_KEPT))
-
-    @property
-    def given_up(self) -> bool:
-        """True after so many failures in a row that only a restart tries it again."""
-        return self.failures >= FAILURES_MAX
-
-
 class InferenceEngine:
-    """Asks models of a registry for scores, each in a process that is shut off.
+    """Asks models of a registry for scores. Use it in a ``with``, or call ``close``.
 
-    ``deadline_s`` bounds one question; a process that is late, crashes or raises is ended and,
-    after a growing wait, started anew, ``FAILURES_MAX`` times in a row at most. When a model does
-    not answer, the champion before it is asked, then ``fallback``, then there is no score: the
-    answer says who gave it. ``stats()`` counts all of that. For one thread; ``close()`` ends the
-    processes.
+    ``deadline_s`` bounds one hop to a process that is up; the first question to a version starts
+    its process and waits for it (a second or two: `load` does it beforehand). ``memory_mb`` is the
+    address space of a process. At most ``processes_max`` live at once: who was not asked for
+    longest ends first. Safe from several threads, one question at a time.
     """
 
+    child: type[Child] = Child
+
     def __init__(
-        self,
-        registry: ModelRegistry,
-        *,
-        deadline_s: float = DEADLINE_S,
-        memory_mb: int = MEMORY_MB,
-        fallback: Fallback | None = None,
-    ) -> None:
+        self, registry: ModelRegistry, *, deadline_s: float = DEADLINE_S,
+        memory_mb: int = MEMORY_MB, fallback: Fallback | None = None,
+        processes_max: int = PROCESSES_MAX, clock: Clock | None = None,
+    ) -> None:  # fmt: skip
+        if not deadline_s > 0 or memory_mb < 1 or processes_max < 2:
+            raise UsageError(
+                f"deadline_s = {deadline_s!r}, memory_mb = {memory_mb!r}, processes_max ="
+                f" {processes_max!r}: a deadline and memory above 0, two processes or more."
+            )
         self.registry, self.deadline_s, self.memory_mb = registry, deadline_s, memory_mb
         self.fallback = fallback
-        self._loaded: dict[str, _Loaded] = {}
-        self._clock = WallClock()
+        self._processes_max = processes_max
+        self._clock: Clock = clock or WallClock()
+        self._in_use: OrderedDict[str, VersionInUse] = OrderedDict()
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -94,160 +84,167 @@ class InferenceEngine:
         self.close()
 
     def load(self, reference: str) -> ModelVersion:
-        """Load a version now; raise ``ModelRefused`` where it cannot be."""
-        one = self._take(reference)
-        if one.child is None:
+        """Start a version's process now and wait for it; raises ``ModelRefused`` if it fails."""
+        with self._lock:
+            one = self._take(self.registry.get(reference))
             try:
-                self._start(one)
-            except ModelFailed as failed:
-                raise ModelRefused(one.version.reference[:24], f"{failed.why}.") from failed
-        return one.version
+                one.load()
+            except ChildFailed as failed:
+                raise ModelRefused(one.version.short, failed.why) from failed
+            return one.version
+
+    def restart(self, reference: str) -> None:
+        """Try a version again that was given up: a person's decision."""
+        with self._lock:
+            self._take(self.registry.get(reference)).revive()
 
     def predict(
         self,
         reference: str,
         X: Floats,  # noqa: N803
         *,
-        schema_sha256: str | None = None,
+        schema_sha256: str = "",
         exact: bool = False,
         fall_back: bool = True,
     ) -> Predictions:
-        """Return a score for each row of features; rows with a NaN or infinity have none.
+        """Return a score for each row of ``X`` (n, k) float64; a row with NaN or infinity has none.
 
-        ``schema_sha256``: that of the features; another than the model's gets no score.
-        ``exact``: no row's score may depend on the batch. ``fall_back=False`` asks nobody else.
+        ``schema_sha256``: that of the features in ``X``; another than the manifest's is refused.
+        ``exact``: no row's score may depend on the other rows, to the bit. What a model or its
+        file does wrong is told in the answer and counted; it does not raise. Raises
+        ``BadFeatureMatrix`` for what is no matrix of float64, ``UsageError`` for a reference that
+        the registry does not have.
         """
+        if X.ndim != 2 or X.dtype != np.float64:
+            raise BadFeatureMatrix(f"{X.shape} of {X.dtype}: wanted is a matrix of float64.")
         started_ns = self._clock.monotonic_ns()
-        one = self._take(reference)
-        source: Source = "model"
-        scores, error = self._ask(one, X, schema_sha256, exact=exact)
-        answered = one
-        if error and fall_back:
-            before = self.registry.previous_champion(one.version.name)
-            if before is not None and before.sha256 != one.version.sha256:
-                answered, source = self._take(before.reference), "previous"
-                scores, said = self._ask(answered, X, schema_sha256, exact=exact)
-                if said:
-                    source = "none"
-            else:
-                source = "none"
-            if source == "none" and self.fallback is not None:
-                answered, source = one, "rule"
-                scores = self._of_rules(X, one.names)
-        elif error:
-            source = "none"
-        latency_ns = self._clock.monotonic_ns() - started_ns
-        one.latencies_ns.append(latency_ns)
-        return Predictions(scores, answered.version.sha256, source, latency_ns, error)
+        with self._lock:
+            answer = self._predict(reference, X, schema_sha256, exact=exact, fall_back=fall_back)
+            spent_ns = self._clock.monotonic_ns() - started_ns
+            asked = self._in_use.get(answer.model_sha256)
+            if asked is not None:
+                asked.latencies_ns.append(spent_ns)
+        return answer._replace(latency_ns=spent_ns)
+
+    def predict_many(
+        self, references: Sequence[str], X: Floats, *, schema_sha256: str = "",  # noqa: N803
+        exact: bool = False, fall_back: bool = True,
+    ) -> list[Predictions]:  # fmt: skip
+        """Return what each of several versions says of the same rows, in their order."""
+        return [
+            self.predict(
+                one, X, schema_sha256=schema_sha256, exact=exact, fall_back=fall_back
+            )
+            for one in references
+        ]  # fmt: skip
 
     def stats(self) -> dict[str, dict[str, Any]]:
-        """Return by reference: rows scored, errors by kind, starts, latency, given up."""
-        found = {}
-        for one in self._loaded.values():
-            spent = np.array(one.latencies_ns, dtype=np.float64)
-            p50, p99 = np.quantile(spent, (0.5, 0.99)) if len(spent) else (np.nan, np.nan)
-            found[one.version.reference] = {
-                "rows": one.n_rows, "errors": dict(one.errors), "starts": one.n_starts,
-                "latency_ns_p50": float(p50), "latency_ns_p99": float(p99),
-                "given_up": one.given_up,
-            }  # fmt: skip
-        return found
+        """Return by reference what was counted.
+
+        asked, rows, errors by cause, latency_ns_p50 and _p99, restarts, given_up.
+        """
+        with self._lock:
+            return {one.version.reference: one.figures() for one in self._in_use.values()}
 
     def close(self) -> None:
         """End all processes."""
-        for one in self._loaded.values():
-            if one.child is not None:
-                one.child.close()
-                one.child = None
+        with self._lock:
+            for one in self._in_use.values():
+                one.close()
 
-    def _take(self, reference: str) -> _Loaded:
-        found = self._loaded.get(reference)
-        if found is None:
+    def _predict(
+        self, reference: str, X: Floats, schema_sha256: str, *, exact: bool,  # noqa: N803
+        fall_back: bool,
+    ) -> Predictions:  # fmt: skip
+        nothing = np.full(len(X), np.nan)
+        try:
             version = self.registry.get(reference)
-            fresh = _Loaded(version, version.engineer.names)
-            found = self._loaded.setdefault(version.reference, fresh)
-            self._loaded[reference] = found
-        return found
+        except ModelRefused as refused:
+            return Predictions(nothing, "", "none", 0, str(refused))
+        try:
+            scores = self._ask(version, X, schema_sha256, exact=exact)
+            return Predictions(scores, version.sha256, "model", 0, "")
+        except ChildFailed as failed:
+            error = str(failed)
+        if not fall_back:
+            return Predictions(nothing, version.sha256, "none", 0, error)
+        before = self._before(version)
+        if before is not None:
+            try:
+                scores = self._ask(before, X, schema_sha256, exact=exact)
+                return Predictions(scores, before.sha256, "previous", 0, error)
+            except ChildFailed as failed:
+                error += f"; the champion before: {failed}"
+        try:
+            scores = self._of_rules(version, X, schema_sha256)
+        except ChildFailed as failed:
+            return Predictions(nothing, version.sha256, "none", 0, f"{error}; {failed}")
+        return Predictions(scores, version.sha256, "rule", 0, error)
 
     def _ask(
-        self,
-        one: _Loaded,
-        X: Floats,  # noqa: N803
-        schema_sha256: str | None,
-        *,
-        exact: bool,
-    ) -> tuple[Floats, str]:
-        """Return scores and "", or NaN and why there are none."""
-        scores = np.full(len(X), np.nan)
-        try:
-            self._admit(one, X, schema_sha256)
-            ready = np.isfinite(X).all(axis=1)
-            if ready.any():
-                scores[ready] = self._score(one, np.ascontiguousarray(X[ready]), exact=exact)
-        except ModelFailed as failed:
-            one.errors[failed.kind] += 1
-            return np.full(len(X), np.nan), str(failed)
-        one.n_rows += int(ready.sum())
-        return scores, ""
-
-    def _admit(self, one: _Loaded, X: Floats, schema_sha256: str | None) -> None:  # noqa: N803
-        wanted = one.version.manifest.schema_sha256
-        if schema_sha256 is not None and schema_sha256 != wanted:
-            raise ModelFailed(
-                "schema", f"the features are {schema_sha256[:12]}…, not {wanted[:12]}…"
-            )
-        if X.ndim != 2 or X.shape[1] != len(one.names) or X.dtype != np.float64:
-            raise ModelFailed("schema", f"{X.shape} of {X.dtype} for {len(one.names)} features")
-
-    def _score(self, one: _Loaded, X: Floats, *, exact: bool) -> Floats:  # noqa: N803
-        if one.child is None:
-            if one.given_up:
-                raise ModelFailed("given_up", f"it failed {one.failures} times in a row")
-            if self._clock.monotonic_ns() < one.again_ns:
-                raise ModelFailed("waiting", "it failed, and is started again in a moment")
-            self._start(one)
-        assert one.child is not None, "it was started"
-        try:
-            row_by_row = exact and not one.version.manifest.row_exact
-            scores = one.child.scores(X, self.deadline_s, exact=row_by_row)
-            self._check_output(one, scores)
-        except ModelFailed:
-            self._failed(one)
-            raise
-        one.failures = 0
-        return scores
-
-    def _check_output(self, one: _Loaded, scores: Floats) -> None:
-        good = np.isfinite(scores)
-        if one.version.manifest.output == "probability":
-            good &= (scores >= 0.0) & (scores <= 1.0)
-        if not good.all():
-            kind = one.version.manifest.output
-            raise ModelFailed("output", f"{scores[int(np.argmin(good))]} is no {kind}")
-
-    def _start(self, one: _Loaded) -> None:
-        one.n_starts += 1
-        try:
-            file = self.registry.read(one.version.reference)
-            one.child = ModelChild(file, one.names, self.memory_mb)
-        except ModelRefused as refused:
-            one.failures = FAILURES_MAX
-            raise ModelFailed("refused", str(refused)) from refused
-        except ModelFailed:
-            self._failed(one)
-            raise
-
-    def _failed(self, one: _Loaded) -> None:
-        if one.child is not None:
-            one.child.close()
-        one.child = None
-        one.failures += 1
-        wait_s = WAIT_S[min(one.failures, len(WAIT_S)) - 1]
-        one.again_ns = self._clock.monotonic_ns() + int(wait_s * NS_PER_S)
-
-    def _of_rules(self, X: Floats, names: tuple[str, ...]) -> Floats:  # noqa: N803
-        assert self.fallback is not None, "asked only where there is one"
+        self, version: ModelVersion, X: Floats, schema_sha256: str, *, exact: bool  # noqa: N803
+    ) -> Floats:  # fmt: skip
+        """Return the scores of one version, NaN for rows that are not finite."""
+        one = self._take(version)
+        self._admit(one, X, schema_sha256)
         ready = np.isfinite(X).all(axis=1)
         scores = np.full(len(X), np.nan)
-        scores[ready] = self.fallback.scores(X[ready], names)
+        if ready.any():
+            rows = X if ready.all() else X[ready]
+            scores[ready] = one.score(rows, exact=exact, deadline_s=self.deadline_s)
         return scores
+
+    def _admit(self, one: VersionInUse, X: Floats, schema_sha256: str) -> None:  # noqa: N803
+        manifest = one.version.manifest
+        if schema_sha256 != manifest.schema_sha256:
+            one.errors["schema"] += 1
+            raise ChildFailed(
+                "schema",
+                f"the features are {schema_sha256[:12] or 'unnamed'}, it was trained on"
+                f" {manifest.schema_sha256[:12] or 'unnamed ones'}",
+            )
+        if X.shape[1] != manifest.n_features:
+            one.errors["schema"] += 1
+            raise ChildFailed("schema", f"{X.shape[1]} features; it takes {manifest.n_features}")
+
+    def _before(self, version: ModelVersion) -> ModelVersion | None:
+        """Return the champion that was replaced last, unless it is ``version`` or unreadable."""
+        try:
+            before = self.registry.previous_champion(version.name)
+        except ModelRefused:
+            return None
+        return None if before is None or before.sha256 == version.sha256 else before
+
+    def _of_rules(
+        self, version: ModelVersion, X: Floats, schema_sha256: str  # noqa: N803
+    ) -> Floats:  # fmt: skip
+        """Return what the rule says of the features that the model would have been asked with."""
+        manifest = version.manifest
+        if self.fallback is None:
+            raise ChildFailed("rule", "there is no rule to fall back on")
+        same = schema_sha256 == manifest.schema_sha256 and X.shape[1] == len(manifest.feature_names)
+        if not same:
+            raise ChildFailed("rule", "the rule does not know these features")
+        ready = np.isfinite(X).all(axis=1)
+        scores = np.full(len(X), np.nan)
+        try:
+            scores[ready] = self.fallback.scores(X[ready], manifest.feature_names)
+        except BadFeatureMatrix as error:
+            raise ChildFailed("rule", str(error)) from error
+        return scores
+
+    def _take(self, version: ModelVersion) -> VersionInUse:
+        """Return a version's place, made when it is new; the one not asked longest may end."""
+        one = self._in_use.get(version.sha256)
+        if one is None:
+            one = VersionInUse(version, self._start, self._clock)
+            self._in_use[version.sha256] = one
+        self._in_use.move_to_end(version.sha256)
+        alive = [other for other in self._in_use.values() if other.alive and other is not one]
+        if not one.alive and len(alive) >= self._processes_max:
+            alive[0].park()
+        return one
+
+    def _start(self, version: ModelVersion) -> Child:
+        data = self.registry.read(version.reference)
+        return self.child(data, version.manifest.format, memory_mb=self.memory_mb)

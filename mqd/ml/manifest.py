@@ -1,19 +1,31 @@
-"""What is known of a model version, written once beside its file."""
+"""What is known of a registered model: its manifest, written once and never changed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+import math
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
+import mqd
 from mqd.errors import ModelRefused
 
 SCHEMA: Final = "1"
-PACKAGES: Final = ("mqd", "numpy", "scikit-learn", "skops", "onnxruntime", "ta-lib")
+LIBRARIES: Final = {
+    "skops": ("numpy", "scikit-learn", "scipy", "skops"),
+    "onnx": ("numpy", "onnxruntime"),
+}
+"""The libraries by which a file of each format is read and scored."""
+
+_TYPES: Final = {
+    "str": str, "int": int, "bool": bool, "float | None": (int, float, type(None)),
+    "dict[str, Any]": dict, "dict[str, Any] | None": (dict, type(None)),
+    "dict[str, str]": dict, "tuple[str, ...]": list, "tuple[Any, ...]": list,
+}  # fmt: skip
 
 
 class Training(NamedTuple):
@@ -25,75 +37,94 @@ class Training(NamedTuple):
     n_rows: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True)
 class Manifest:
-    """A version's facts.
+    """Facts of a version. What the file said of itself was found in the sandbox.
 
-    ``sha256``: hash of the file. ``features``: specification of its ``FeatureEngineer``;
-    ``schema_sha256`` its columns' hash. ``label``: specification of what it predicts.
-    ``threshold``: the score at which it would trade. ``output``: "probability" in [0, 1], or
-    "score". ``row_exact``: a row's score has the same bits in every batch. ``trusted_types``:
-    what the file holds beside what skops trusts. ``code_sha256``: hash of mqd's definitions.
+    ``schema_sha256`` is empty for a model without features of mqd. ``row_exact``: a row's score
+    does not depend on the batch it comes in, to the bit. ``registered_ns`` is UTC.
     """
 
+    schema: str
     name: str
     sha256: str
-    kind: str
+    size_bytes: int
+    format: str
     estimator: str
     output: str
-    row_exact: bool
-    trusted_types: list[str]
-    features: dict[str, Any]
+    classes: tuple[Any, ...]
+    n_features: int
+    feature_names: tuple[str, ...]
+    features: dict[str, Any] | None
     schema_sha256: str
     label: dict[str, Any] | None
     threshold: float | None
-    training: dict[str, Any] | None
-    metrics: dict[str, Any] = field(default_factory=dict)
-    code_sha256: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-    note: str = ""
-    author: str = ""
+    training: dict[str, Any]
+    metrics: dict[str, Any]
+    note: str
+    author: str
+    code_sha256: str
+    versions: dict[str, str]
+    trusted_types: tuple[str, ...]
+    row_exact: bool
+    registered_ns: int
 
-    def text(self) -> str:
-        """Return the manifest as its file holds it."""
-        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=2, allow_nan=False) + "\n"
-
-
-def manifest_of(text: str, where: str) -> Manifest:
-    """Return the manifest that a file holds; raise ``ModelRefused`` for another."""
-    try:
-        told: Any = json.loads(text)
-        found = told.pop("schema")
-        if found != SCHEMA:
-            raise ModelRefused(where, f"its schema is {found!r}, this version reads {SCHEMA!r}.")
-        return Manifest(**told)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelRefused(where, f"it is no manifest of a model ({error}).") from error
-
-
-def code_sha256() -> str:
-    """Return the hash of the modules that define features, labels and models."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
-def library_versions() -> dict[str, str]:
-    """Return the versions of what computed features and scores, of those installed."""
-    found: dict[str, str] = {}
-    for package in PACKAGES:
+    def to_bytes(self) -> bytes:
+        """Return the manifest as JSON; raises ``ModelRefused`` for what JSON cannot hold."""
         try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
+            text = json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ModelRefused(
+                f"The manifest of {self.name}",
+                f"training, metrics, label and features must be plain JSON ({error})",
+            ) from error
+        return text.encode() + b"\n"
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Read a manifest; raises ``ModelRefused`` unless every field is there with its type."""
+        try:
+            told = json.loads(data)
+        except ValueError as error:
+            raise ModelRefused("The manifest", f"it is no JSON ({error})") from error
+        known = {field.name: str(field.type) for field in fields(cls)}
+        if not isinstance(told, dict) or set(told) != set(known):
+            raise ModelRefused("The manifest", "its fields are not those of a manifest")
+        for name, kind in known.items():
+            if not isinstance(told[name], _TYPES[kind]):  # type: ignore[arg-type]
+                raise ModelRefused("The manifest", f"{name} = {told[name]!r} is no {kind}")
+            if kind.startswith("tuple"):
+                told[name] = tuple(told[name])
+        return cls(**told)
+
+
+def versions_of(model_format: str) -> dict[str, str]:
+    """Return the installed versions of what reads and scores a format, and of mqd."""
+    found = {"mqd": mqd.__version__}
+    for name in LIBRARIES[model_format]:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
     return found
 
 
-def plain(values: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Return JSON-ready copies of ``values``; raise ``ModelRefused`` for NaN and other objects."""
-    try:
-        told: dict[str, Any] = json.loads(json.dumps(dict(values), default=float, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise ModelRefused(what, f"it cannot be written as JSON ({error}).") from error
-    return told
+@cache
+def code_sha256() -> str:
+    """Return a hash over the code that makes features, labels and scores."""
+    root = Path(mqd.__file__).parent
+    sha = hashlib.sha256()
+    for path in [root / "features.py", root / "indicators.py", *sorted((root / "ml").glob("*.py"))]:
+        data = path.read_bytes()
+        sha.update(f"{path.relative_to(root).as_posix()}:{len(data)}\n".encode() + data)
+    return sha.hexdigest()
+
+
+def checked_threshold(threshold: float | None, output: str) -> float | None:
+    """Return the score above which a model's user would act; raises ``ModelRefused``."""
+    if threshold is None:
+        return None
+    value = float(threshold)
+    if not math.isfinite(value) or (output == "probability" and not 0.0 <= value <= 1.0):
+        raise ModelRefused("The threshold", f"{threshold!r} is no value of a {output}")
+    return value

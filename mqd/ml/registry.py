@@ -1,53 +1,50 @@
-"""``ModelRegistry``: model versions that do not change, and what became of each.
+"""The registry of models: immutable versions by content, stages with reasons, one champion a name.
 
-A folder: ``NAME/SHA256/model.skops`` (or ``.onnx``) with ``manifest.json`` beside it, and
-``registry.ndjson``, to which a line is added for each version and each change of stage. A line
-names the hash of the one before it and of the manifest, so that a file, a manifest or a line that
-was edited is noticed. Files are read once: the bytes whose hash was checked are the bytes that run.
+On disk, readable by the owner alone:
+
+    FOLDER/registry.ndjson                        what happened (`mqd.ml.registry_log`)
+    FOLDER/NAME/SHA256/model.skops|model.onnx     the file as it was given, mode 0400
+    FOLDER/NAME/SHA256/manifest.json              its facts (`mqd.ml.manifest`), mode 0400
+
+Every reading checks the manifest against its record and the file against the manifest.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
 import os
+import re
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from mqd.core.clock import WallClock
+from mqd.core.protocols import Clock
 from mqd.errors import ModelRefused, UsageError, did_you_mean
-from mqd.ml.child import ModelChild, ModelFailed
+from mqd.ml.child import MEMORY_MB, inspect_model
 from mqd.ml.engineer import FeatureEngineer
-from mqd.ml.labels import Label, label_spec
-from mqd.ml.manifest import (
-    Manifest,
-    Training,
-    code_sha256,
-    library_versions,
-    manifest_of,
-    plain,
-)
-from mqd.ml.model_file import ModelFile, kind_of, read_model_file
+from mqd.ml.labels import label_from_spec, label_spec
+from mqd.ml.manifest import SCHEMA, Manifest, Training, checked_threshold, code_sha256, versions_of
+from mqd.ml.model_file import ModelFile, model_file, read_once, sha256_of
+from mqd.ml.registry_log import RegistryLog, sync_folder
 
-JOURNAL: Final = "registry.ndjson"
-MANIFEST: Final = "manifest.json"
 STAGES: Final = ("shadow", "candidate", "champion", "retired")
-MOVES: Final[Mapping[str, frozenset[str]]] = {
-    "shadow": frozenset({"candidate", "retired"}),
-    "candidate": frozenset({"shadow", "champion", "retired"}),
-    "champion": frozenset({"retired"}),
-    "retired": frozenset({"shadow", "champion"}),
+MOVES: Final = {
+    "shadow": ("candidate", "retired"),
+    "candidate": ("champion", "shadow", "retired"),
+    "champion": ("retired",),
+    "retired": ("shadow", "champion"),
 }
-"""From each stage where a version may go. A former champion may come back: that is a rollback."""
-LOAD_MEMORY_MB: Final = 2048
+"""Where a version may go from each stage. Only a former champion comes back as one: a rollback."""
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+_MANIFEST_BYTES_MAX: Final = 4 << 20
 
 
 class ModelVersion(NamedTuple):
-    """One version: its name, the hash of its file, its stage and its manifest."""
+    """A registered model: one file, for good. ``stage`` is that of the moment of asking."""
 
     name: str
     sha256: str
@@ -61,294 +58,307 @@ class ModelVersion(NamedTuple):
 
     @property
     def engineer(self) -> FeatureEngineer:
-        """The features that it was trained on."""
+        """The features that it was trained on; raises ``ModelRefused`` when it names none."""
+        if self.manifest.features is None:
+            raise ModelRefused(self.short, "its manifest names no features of mqd")
         return FeatureEngineer.from_spec(self.manifest.features)
 
-
-class _Line(NamedTuple):
-    """One line of the journal."""
-
-    kind: str
-    name: str
-    sha256: str
-    manifest_sha256: str
-    stage: str
-    reason: str
-    by: str
-    ns: int
+    @property
+    def short(self) -> str:
+        """``NAME@`` and twelve digits, for sentences."""
+        return f"{self.name}@{self.sha256[:12]}"
 
 
 class ModelRegistry:
-    """The versions in ``folder``, which is made when it is missing.
+    """Model versions in ``folder`` (created, mode 0700). One registry serves many processes.
 
-    For any number of processes: lines are added under a lock. Raises ``ModelRefused`` for what is
-    not let in or was changed, ``UsageError`` for a name or version that is not there.
+    ``memory_mb`` is what the process that looks at a new file may use. Raises ``ModelRefused``
+    when the folder belongs to, or can be written by, somebody else.
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str], *, clock: Clock | None = None,
+        memory_mb: int = MEMORY_MB,
+    ) -> None:  # fmt: skip
         self.folder = Path(folder)
-
-    # --- in ----------------------------------------------------------------------------------
-
-    def save(self, estimator: Any, **words: Any) -> ModelVersion:
-        """Write a fitted scikit-learn estimator with skops and register it; words as there."""
-        from skops import io
-
-        with tempfile.TemporaryDirectory(prefix="mqd-model-") as scratch:
-            file = Path(scratch) / "model.skops"
-            io.dump(estimator, file)
-            return self.register(file, **words)
+        self._clock: Clock = clock or WallClock()
+        self._memory_mb = memory_mb
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = self.folder.stat()
+        if state.st_uid != os.geteuid() or state.st_mode & 0o022:
+            raise ModelRefused(
+                str(self.folder),
+                "others may write here: make it yours alone (chown, chmod 700), then look at what"
+                " is in it",
+            )
+        self._log = RegistryLog(self.folder)
 
     def register(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        name: str = "model",
-        features: FeatureEngineer | None = None,
-        label: Label | None = None,
-        training: Training | None = None,
-        metrics: Mapping[str, Any] | None = None,
-        threshold: float | None = None,
-        note: str = "",
+        self, path: str | os.PathLike[str], *, name: str = "model", features: Any = None,
+        label: Any = None, training: Training | Mapping[str, Any] | None = None,
+        metrics: Mapping[str, Any] | None = None, threshold: float | None = None, note: str = "",
         author: str = "",
-    ) -> ModelVersion:
-        """Take a model file in as a version of ``name``, in the stage "shadow"; return it.
+    ) -> ModelVersion:  # fmt: skip
+        """Take a model file in, as a version in stage shadow, and return it.
 
-        The file is loaded once, in a process that is shut off, and held against ``features``.
-        The same file again is the same version, with the manifest that it has. Raises
-        ``ModelRefused``: a pickle, an untrusted type, a damaged or too large file, other features.
+        ``features``: the FeatureEngineer whose columns the model was trained on, or its spec.
+        ``label``: a label or its spec. ``training``: data_sha256, first_ns, last_ns, n_rows.
+        The file is parsed in a sandboxed process only. The same file with the same words again
+        returns the version that is there. Raises ``ModelRefused`` for a pickle, a type that is
+        not on the list, a damaged or oversized file, a link, and other features than the file's.
         """
-        file = read_model_file(path)
-        if not name.isidentifier() or not name.islower():
-            raise UsageError(f"A model's name is a lower-case identifier, not {name!r}.")
-        if features is None:
-            raise ModelRefused(file.name, "name the features it takes: features=FeatureEngineer().")
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        known = [one for one in self.versions(name) if one.sha256 == file.sha256]
-        if known:
-            return known[0]
-        said = _said_of(file, features)
-        manifest = Manifest(
-            name=name, sha256=file.sha256, kind=file.kind, estimator=said["estimator"],
-            output=said["output"], row_exact=said["row_exact"],
-            trusted_types=said["trusted_types"], features=features.spec(),
-            schema_sha256=features.schema.sha256,
-            label=None if label is None else label_spec(label), threshold=threshold,
-            training=None if training is None else training._asdict(),
-            metrics=plain(metrics or {}, "metrics"), code_sha256=code_sha256(),
-            versions=library_versions(), note=note, author=author,
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"A model's name is a short lower-case word, not {name!r}.")
+        file = model_file(Path(path))
+        facts = inspect_model(file.data, file.format, memory_mb=self._memory_mb)
+        manifest = self._manifest(
+            name, file, facts, features=features, label=_label(label), training=training,
+            metrics=metrics, threshold=threshold, note=note, author=author,
         )  # fmt: skip
-        self._keep(file, manifest)
-        text = manifest.text()
-        line = _Line(
-            "register", name, file.sha256, _sha256(text.encode()), "shadow", note or "registered",
-            author, WallClock().now_ns(),
-        )  # fmt: skip
-        with self._locked() as fd:
-            _append(fd, self._lines(), line)
-        return self.get(f"{name}@{file.sha256}")
+        with self._log.locked():
+            if (name, file.sha256) in self._stages():
+                return self._again(manifest)
+            data = manifest.to_bytes()
+            self._put(manifest, file, data)
+            self._log.append(
+                [
+                    {
+                        "k": "register", "name": name, "sha256": file.sha256,
+                        "manifest_sha256": sha256_of(data), "stage": "shadow",
+                        "reason": "registered", "by": author, "ts": manifest.registered_ns,
+                    }
+                ]
+            )  # fmt: skip
+        return ModelVersion(name, file.sha256, "shadow", manifest)
+
+    def save(self, estimator: Any, **words: Any) -> ModelVersion:
+        """Write a fitted estimator as a skops file and `register` it with the same ``words``."""
+        skops = import_module("skops.io")
+        with tempfile.TemporaryDirectory(prefix="mqd-save-") as folder:
+            path = Path(folder) / "model.skops"
+            skops.dump(estimator, path)
+            return self.register(path, **words)
+
+    def get(self, reference: str) -> ModelVersion:
+        """Return the version that ``reference`` means: ``name`` (its champion, else the newest), or
+        ``name@SHA256`` (eight digits or more).
+
+        Raises ``UsageError`` for none, ``ModelRefused`` when its manifest was changed.
+        """
+        name, _, prefix = reference.partition("@")
+        stages = self._stages()
+        mine = [sha for (of, sha) in stages if of == name]
+        if not mine:
+            raise UsageError(
+                f"{self.folder} has no model {name!r}." + did_you_mean(name, {n for n, _ in stages})
+            )
+        if not prefix:
+            champions = [sha for sha in mine if stages[name, sha] == "champion"]
+            return self._version(name, (champions or mine)[-1])
+        fits = [sha for sha in mine if sha.startswith(prefix)]
+        if len(prefix) < 8 or len(fits) != 1:
+            raise UsageError(
+                f"{len(fits)} versions fit {reference!r}: write eight digits or more of one of"
+                f" {', '.join(sha[:12] for sha in mine)}."
+            )
+        return self._version(name, fits[0])
+
+    def versions(self, name: str | None = None) -> list[ModelVersion]:
+        """Return the versions of ``name``, or of all names, in the order they were registered."""
+        return [self._version(of, sha) for of, sha in self._stages() if name in {None, of}]
+
+    def champion(self, name: str) -> ModelVersion | None:
+        """Return the champion of ``name``, None when there is none."""
+        for (of, sha), stage in self._stages().items():
+            if of == name and stage == "champion":
+                return self._version(of, sha)
+        return None
+
+    def previous_champion(self, name: str) -> ModelVersion | None:
+        """Return the champion that was last replaced by another and is none now; None if none.
+
+        One that was retired by hand is not it: somebody had a reason.
+        """
+        stages = self._stages()
+        for record in reversed(self._log.records()):
+            replaced = record["name"] == name and "replaced_by" in record
+            if replaced and stages[name, record["sha256"]] == "retired":
+                return self._version(name, record["sha256"])
+        return None
 
     def move(self, reference: str, stage: str, reason: str, *, by: str = "") -> ModelVersion:
-        """Move a version to ``stage`` and say why; a champion takes the place of the one before.
+        """Move a version to another stage and return it; ``reason`` and ``by`` are kept for good.
 
-        Raises ``UsageError`` for a stage that is not there, a move that is not one of
-        ``MOVES``, and an empty reason.
+        A new champion retires the one before it. Raises ``ModelRefused`` for a move that the
+        table ``MOVES`` does not have, ``UsageError`` for no stage or no reason.
         """
         if stage not in STAGES:
             raise UsageError(f"No stage {stage!r}.{did_you_mean(stage, STAGES)}")
         if not reason.strip():
             raise UsageError("A version changes its stage for a reason: say it.")
-        with self._locked() as fd:
-            lines = self._lines()
-            version = self._get(lines, reference)
-            if stage not in MOVES[version.stage]:
-                raise UsageError(
-                    f"{version.name}@{version.sha256[:12]} is {version.stage}; from there it goes"
-                    f" to {' or '.join(sorted(MOVES[version.stage]))}, not to {stage}."
-                )
-            if stage == "champion":
-                for one in self._versions(lines, version.name):
-                    if one.stage == "champion":
-                        why = f"followed by {version.sha256[:12]}: {reason}"
-                        _append(fd, lines, self._stage_line(lines, one, "retired", why, by))
-            _append(fd, lines, self._stage_line(lines, version, stage, reason, by))
-        return self.get(version.reference)
+        with self._log.locked():
+            version = self.get(reference)
+            self._check_move(version, stage)
+            records = [_step(version, stage, reason, by)]
+            former = self.champion(version.name) if stage == "champion" else None
+            if former is not None:
+                why = f"replaced by {version.short}: {reason}"
+                retired = _step(former, "retired", why, by) | {"replaced_by": version.sha256}
+                records.insert(0, retired)
+            now_ns = self._clock.now_ns()
+            self._log.append([record | {"ts": now_ns} for record in records])
+        return version._replace(stage=stage)
 
-    def _stage_line(
-        self, lines: list[_Line], version: ModelVersion, stage: str, reason: str, by: str
-    ) -> _Line:
-        now_ns = WallClock().now_ns()
-        digest = _manifest_hash(lines, version.name, version.sha256)
-        return _Line("stage", version.name, version.sha256, digest, stage, reason, by, now_ns)
-
-    # --- out ---------------------------------------------------------------------------------
-
-    def versions(self, name: str | None = None) -> list[ModelVersion]:
-        """Return all versions, of one name when it is given, in order of registration."""
-        return self._versions(self._lines(), name)
-
-    def get(self, reference: str) -> ModelVersion:
-        """Return a version: ``name`` (its champion, else its newest) or ``name@sha256``, of which
-        a beginning is enough."""
-        return self._get(self._lines(), reference)
-
-    def champion(self, name: str) -> ModelVersion | None:
-        """Return the champion of a name, None without one."""
-        return next((one for one in self.versions(name) if one.stage == "champion"), None)
-
-    def previous_champion(self, name: str) -> ModelVersion | None:
-        """Return who was champion last before the one of now, None without."""
-        lines, now = self._lines(), self.champion(name)
-        for line in reversed(lines):
-            was = line.kind == "stage" and line.stage == "champion" and line.name == name
-            if was and (now is None or line.sha256 != now.sha256):
-                return self._get(lines, f"{name}@{line.sha256}")
-        return None
+    def _check_move(self, version: ModelVersion, stage: str) -> None:
+        ways = MOVES[version.stage]
+        if stage not in ways:
+            raise ModelRefused(
+                version.short,
+                f"it is {version.stage}; from there it goes to {' or '.join(ways)}, not to {stage}",
+            )
+        was = {record["stage"] for record in self._records_of(version.name, version.sha256)}
+        if version.stage == "retired" and stage == "champion" and "champion" not in was:
+            raise ModelRefused(
+                version.short, "it never was champion: it starts again as shadow, then candidate"
+            )
 
     def history(self, name: str) -> list[dict[str, Any]]:
         """Return what was done with the versions of a name, one record a line, oldest first."""
-        return [line._asdict() for line in self._lines() if line.name == name]
+        return [dict(record) for record in self._log.records() if record["name"] == name]
 
-    def read(self, reference: str) -> ModelFile:
-        """Return the file of a version, read once and held against its hash."""
-        version = self.get(reference)
-        folder = self._folder_of(version.name, version.sha256)
-        file = read_model_file(folder / f"model.{version.manifest.kind}")
-        if file.sha256 != version.sha256:
+    def read(self, reference: str) -> bytes:
+        """Return the bytes of a version's file, checked against its manifest.
+
+        Use these bytes and nothing else: what is on the disk may change. Raises ``ModelRefused``.
+        """
+        manifest = self.get(reference).manifest
+        path = self._path(manifest.name, manifest.sha256) / f"model.{manifest.format}"
+        data = read_once(path)
+        if len(data) != manifest.size_bytes or sha256_of(data) != manifest.sha256:
             raise ModelRefused(
-                f"{version.name}@{version.sha256[:12]}",
-                f"its file was changed: its hash is {file.sha256[:12]}… now.",
+                str(path),
+                "it is not the file that was registered: its sha256 differs. Put the original"
+                " back, or register the new file as a version of its own",
             )
-        return ModelFile(file.name, kind_of(file.name, file.content), file.content)
+        return data
 
-    # --- the folder --------------------------------------------------------------------------
+    def _stages(self) -> dict[tuple[str, str], str]:
+        """Return the stage of each (name, sha256), in the order they were registered."""
+        return {(r["name"], r["sha256"]): r["stage"] for r in self._log.records()}
 
-    def _folder_of(self, name: str, sha256: str) -> Path:
+    def _records_of(self, name: str, sha256: str) -> list[dict[str, Any]]:
+        mine = (name, sha256)
+        return [one for one in self._log.records() if (one["name"], one["sha256"]) == mine]
+
+    def _path(self, name: str, sha256: str) -> Path:
         return self.folder / name / sha256
 
-    def _keep(self, file: ModelFile, manifest: Manifest) -> None:
-        """Write both files into a folder of their own that appears whole."""
-        place = self._folder_of(manifest.name, file.sha256)
-        if place.exists():  # left by a process that died before its line was written
-            return
-        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".part-") as scratch:
-            part = Path(scratch) / "version"
-            part.mkdir(mode=0o700)
-            _write(part / f"model.{file.kind}", file.content)
-            _write(part / MANIFEST, manifest.text().encode())
-            part.rename(place)
-
-    def _versions(self, lines: list[_Line], name: str | None) -> list[ModelVersion]:
-        stages: dict[tuple[str, str], str] = {}
-        for line in lines:
-            stages[line.name, line.sha256] = line.stage
-        return [
-            ModelVersion(of, sha256, stage, self._manifest(lines, of, sha256))
-            for (of, sha256), stage in stages.items()
-            if name in (None, of)
+    def _version(self, name: str, sha256: str) -> ModelVersion:
+        records = self._log.records()
+        mine = [
+            record for record in records if (record["name"], record["sha256"]) == (name, sha256)
         ]
+        path = self._path(name, sha256) / "manifest.json"
+        data = read_once(path, _MANIFEST_BYTES_MAX)
+        if sha256_of(data) != mine[0]["manifest_sha256"]:
+            raise ModelRefused(str(path), "it was changed after the model was registered")
+        manifest = Manifest.from_bytes(data)
+        return ModelVersion(name, sha256, str(mine[-1]["stage"]), manifest)
 
-    def _get(self, lines: list[_Line], reference: str) -> ModelVersion:
-        name, _, digest = reference.partition("@")
-        found = self._versions(lines, name)
-        if not found:
-            names = {line.name for line in lines}
-            raise UsageError(f"{self.folder} has no model {name!r}.{did_you_mean(name, names)}")
-        if not digest:
-            champions = [one for one in found if one.stage == "champion"]
-            return (champions or found)[-1]
-        chosen = [one for one in found if one.sha256.startswith(digest)]
-        if len(chosen) != 1:
-            raise UsageError(
-                f"{len(chosen)} versions of {name} begin with {digest!r}; there are"
-                f" {', '.join(one.sha256[:12] for one in found)}."
+    def _again(self, manifest: Manifest) -> ModelVersion:
+        """Return the version that is there, when the same is registered once more."""
+        there = self._version(manifest.name, manifest.sha256)
+        told = ("features", "label", "threshold", "training", "metrics", "note", "author")
+        changed = [
+            word for word in told if getattr(there.manifest, word) != getattr(manifest, word)
+        ]
+        if changed:
+            raise ModelRefused(
+                there.short,
+                f"this file is registered already, with other words ({', '.join(changed)});"
+                " versions do not change. Train again, or use another name",
             )
-        return chosen[0]
+        return there
 
-    def _manifest(self, lines: list[_Line], name: str, sha256: str) -> Manifest:
-        where = f"{name}/{sha256[:12]}…/{MANIFEST}"
-        try:
-            text = (self._folder_of(name, sha256) / MANIFEST).read_bytes()
-        except OSError as error:
-            raise ModelRefused(where, f"it cannot be read ({error.strerror}).") from error
-        if _sha256(text) != _manifest_hash(lines, name, sha256):
-            raise ModelRefused(where, "it was changed since the version was registered.")
-        return manifest_of(text.decode(errors="replace"), where)
+    def _put(self, manifest: Manifest, file: ModelFile, data: bytes) -> None:
+        """Write a version's folder whole, then give it its name."""
+        target = self._path(manifest.name, manifest.sha256)
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+        if target.exists():  # from a start that ended before its record: it never was a version
+            shutil.rmtree(target)
+        folder = Path(tempfile.mkdtemp(prefix=".new-", dir=target.parent))
+        _write(folder / f"model.{file.format}", file.data)
+        _write(folder / "manifest.json", data)
+        sync_folder(folder)
+        folder.rename(target)
+        sync_folder(target.parent)
 
-    @contextmanager
-    def _locked(self) -> Iterator[int]:
-        """Hold the journal's lock; it ends with the block or the process."""
-        fd = os.open(self.folder / JOURNAL, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield fd
-        finally:
-            os.close(fd)
-
-    def _lines(self) -> list[_Line]:
-        """Return the journal's lines; a last one that was never finished is not one."""
-        try:
-            content = (self.folder / JOURNAL).read_bytes()
-        except FileNotFoundError:
-            return []
-        whole = content[: content.rfind(b"\n") + 1]
-        lines, before = [], ""
-        for number, text in enumerate(whole.splitlines(), start=1):
-            try:
-                told = json.loads(text)
-                prev = told.pop("prev")
-                line = _Line(**told)
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
-                raise ModelRefused(f"{JOURNAL}, line {number}", f"damaged ({error}).") from error
-            if prev != before:
-                raise ModelRefused(
-                    f"{JOURNAL}, line {number}", "it does not follow the line before: one of them"
-                    " was changed or taken away."
-                )  # fmt: skip
-            before = _sha256(text)
-            lines.append(line)
-        return lines
+    def _manifest(
+        self, name: str, file: ModelFile, facts: Mapping[str, Any], *, features: Any,
+        label: dict[str, Any] | None, training: Training | Mapping[str, Any] | None,
+        metrics: Mapping[str, Any] | None, threshold: float | None, note: str, author: str,
+    ) -> Manifest:  # fmt: skip
+        names, spec, schema_sha256 = _features(features, facts)
+        return Manifest(
+            schema=SCHEMA, name=name, sha256=file.sha256, size_bytes=len(file.data),
+            format=file.format, estimator=facts["estimator"], output=facts["output"],
+            classes=tuple(facts["classes"]), n_features=facts["n_features"],
+            feature_names=names, features=spec, schema_sha256=schema_sha256, label=label,
+            threshold=checked_threshold(threshold, facts["output"]),
+            training=_training(training), metrics=dict(metrics or {}), note=note, author=author,
+            code_sha256=code_sha256(), versions=versions_of(file.format),
+            trusted_types=tuple(facts["types"]), row_exact=facts["row_exact"],
+            registered_ns=self._clock.now_ns(),
+        )  # fmt: skip
 
 
-def _said_of(file: ModelFile, features: FeatureEngineer) -> dict[str, Any]:
-    """Load a model in a process of its own and return what it says of itself."""
-    try:
-        child = ModelChild(file, features.names, LOAD_MEMORY_MB)
-    except ModelFailed as failed:
-        raise ModelRefused(file.name, f"{failed.why}.") from failed
-    child.close()
-    return child.said
-
-
-def _manifest_hash(lines: list[_Line], name: str, sha256: str) -> str:
-    return next(
-        line.manifest_sha256
-        for line in lines
-        if line.kind == "register" and (line.name, line.sha256) == (name, sha256)
-    )
-
-
-def _append(fd: int, lines: list[_Line], line: _Line) -> None:
-    """Add a line durably, over what a process left that died while writing."""
-    content = os.pread(fd, os.fstat(fd).st_size, 0)
-    end = content.rfind(b"\n") + 1
-    last = content[:end].splitlines()[-1:] or [b""]
-    prev = _sha256(last[0]) if last[0] else ""
-    text = json.dumps({"prev": prev, **line._asdict()}, separators=(",", ":")) + "\n"
-    os.ftruncate(fd, end)
-    os.pwrite(fd, text.encode(), end)
-    os.fsync(fd)
-    lines.append(line)
-
-
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, data: bytes) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
-    with os.fdopen(fd, "wb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(fd)
 
 
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def _step(version: ModelVersion, stage: str, reason: str, by: str) -> dict[str, Any]:
+    return {
+        "k": "stage", "name": version.name, "sha256": version.sha256, "from": version.stage,
+        "stage": stage, "reason": reason, "by": by,
+    }  # fmt: skip
+
+
+def _label(label: Any) -> dict[str, Any] | None:
+    """Return a label's spec; a spec is read once to see that it is one."""
+    if label is None:
+        return None
+    return label_spec(label_from_spec(label) if isinstance(label, Mapping) else label)
+
+
+def _training(training: Training | Mapping[str, Any] | None) -> dict[str, Any]:
+    return training._asdict() if isinstance(training, Training) else dict(training or {})
+
+
+def _features(
+    features: Any, facts: Mapping[str, Any]
+) -> tuple[tuple[str, ...], dict[str, Any] | None, str]:
+    """Return ``(names, spec, schema_sha256)``; raises ``ModelRefused`` when the file disagrees."""
+    own = facts["feature_names"]
+    if features is None:
+        return tuple(own or ()), None, ""
+    if isinstance(features, Mapping):
+        features = FeatureEngineer.from_spec(features)
+    names = tuple(str(name) for name in features.names)
+    if len(names) != facts["n_features"]:
+        raise ModelRefused(
+            "The model file",
+            f"it takes {facts['n_features']} features, the schema has {len(names)}:"
+            f" {', '.join(names)}",
+        )
+    if own is not None and tuple(own) != names:
+        at = next(i for i, name in enumerate(names) if own[i] != name)
+        raise ModelRefused(
+            "The model file",
+            f"it was trained on other columns: column {at} is {own[at]!r}, the schema has"
+            f" {names[at]!r}",
+        )
+    return names, dict(features.spec()), features.schema.sha256

@@ -1,0 +1,121 @@
+"""The record of a registry: one file, lines only added, each holding the hash of the one before.
+
+A line is ``{"k":"register"|"stage", "name", "sha256", ..., "ts": ns UTC, "prev": sha256}``. A line
+that was changed, taken out or put in breaks the chain; so does a manifest that does not match the
+hash in its line. Lines cut off the end are not noticed by this file alone: there is no key. A last
+line without its end was never acknowledged; the next writer moves it to ``registry.torn-N``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from mqd.errors import ModelRefused
+
+GENESIS: Final = "0" * 64
+FILE: Final = "registry.ndjson"
+
+
+class RegistryLog:
+    """Reads and adds the lines of ``folder/registry.ndjson``; ``folder`` exists."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+        self._lock_path = folder / "lock"
+        self._read_at: tuple[int, ...] = ()
+        self._records: list[dict[str, Any]] = []
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return all records, verified; raises ``ModelRefused`` where the chain breaks.
+
+        Read again only when the file has changed.
+        """
+        try:
+            state = self.path.stat()
+        except FileNotFoundError:
+            return []
+        at = (state.st_ino, state.st_size, state.st_mtime_ns)
+        if at != self._read_at:
+            self._records = _verified(self.path, self.path.read_bytes())
+            self._read_at = at
+        return self._records
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the registry against other writers."""
+        fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    def append(self, records: list[Mapping[str, Any]]) -> None:
+        """Add records in one write, on the disk when this returns. The caller holds the lock."""
+        self.records()
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            whole = self._cut_torn(fd)
+            prev = _sha(whole.splitlines()[-1]) if whole else GENESIS
+            text = b""
+            for record in records:
+                line = json.dumps({**record, "prev": prev}, allow_nan=False).encode()
+                text, prev = text + line + b"\n", _sha(line)
+            os.lseek(fd, 0, os.SEEK_END)
+            n_written = os.write(fd, text)
+            os.fsync(fd)
+        except OSError as error:
+            raise ModelRefused(str(self.path), f"the record was not written ({error})") from error
+        finally:
+            os.close(fd)
+        if n_written < len(text):
+            raise ModelRefused(str(self.path), "the disk took only a part of the record")
+        sync_folder(self.path.parent)
+
+    def _cut_torn(self, fd: int) -> bytes:
+        """Move an unfinished last line aside and return the bytes that stay."""
+        data = self.path.read_bytes()
+        whole, torn = data[: data.rfind(b"\n") + 1], data[data.rfind(b"\n") + 1 :]
+        if torn:
+            count = len(list(self.path.parent.glob("registry.torn-*"))) + 1
+            (self.path.parent / f"registry.torn-{count}").write_bytes(torn)
+            os.ftruncate(fd, len(whole))
+        return whole
+
+
+def sync_folder(folder: Path) -> None:
+    """Carry the names in a folder to the disk."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _sha(line: bytes) -> str:
+    return hashlib.sha256(line).hexdigest()
+
+
+def _verified(path: Path, data: bytes) -> list[dict[str, Any]]:
+    records, prev = [], GENESIS
+    for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), 1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if not isinstance(record, dict) or record.get("prev") != prev:
+            raise ModelRefused(
+                f"{path}, line {number}",
+                "it was changed, or a line before it was: the chain of hashes breaks here."
+                " Restore the file from a copy; no model of it is used",
+            )
+        records.append(record)
+        prev = _sha(line)
+    return records
