@@ -196,7 +196,7 @@ def _document(one: ModelScore) -> dict[str, Any]:
 
 def _print(one: ModelScore) -> None:
     metrics = one.metrics()
-    print(f"{one.model.name}@{one.model.sha256[:12]} ({one.model.stage}), label {one.model.label}")
+    print(f"{one.model.name}@{one.model.sha256[:12]} ({one.model.stage}), {_label(one)}")
     for name, words, form in SHOWN:
         value = metrics[name]
         print(f"  {words:<30}{form.format(value) if math.isfinite(value) else '-':>12}")
@@ -205,6 +205,12 @@ def _print(one: ModelScore) -> None:
     for cause, n in one.errors.most_common():
         print(f"  ! {cause}: {n:,}")
     _print_calibration(one)
+
+
+def _label(one: ModelScore) -> str:
+    words = dict(one.model.label)
+    kind = words.pop("kind")
+    return f"{kind}({', '.join(f'{name}={value}' for name, value in words.items())})"
 
 
 def _print_calibration(one: ModelScore) -> None:

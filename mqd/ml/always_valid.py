@@ -32,7 +32,8 @@ class Evidence(NamedTuple):
 
     ``e_above``, ``e_below``: largest wealth so far of the bet that the mean is above, below 0.
     ``p_any``: p-value that holds whenever it is read, two-sided. ``low``, ``high``: an interval
-    of the mean that holds at all times, at ``level``. ``n``: values seen.
+    of the mean that holds at all times, at ``level``; NaN when no mean fits all of them, because it
+    changed on the way. ``n``: values seen.
     """
 
     e_above: float
@@ -94,6 +95,5 @@ def _interval(scaled: Floats, bets: Floats, level: float) -> tuple[float, float]
             kept.append(float(mean))
     step = 1.0 / (GRID - 1)
     if not kept:
-        middle = float(scaled.mean())
-        return middle, middle
+        return math.nan, math.nan
     return max(0.0, kept[0] - step), min(1.0, kept[-1] + step)

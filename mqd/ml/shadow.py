@@ -34,6 +34,7 @@ class Engine(Protocol):
         X: Floats,  # noqa: N803
         *,
         schema_sha256: str | None = None,
+        exact: bool = False,
     ) -> Predictions:
         """Return a score for each row; it does not raise for what a model does."""
         ...
@@ -157,7 +158,9 @@ class ShadowModeTracker:
         """Ask each model for all symbols of a step at once."""
         matrix = np.array([features for _, features in group.staged])
         for model in group.models:
-            said = self._engine.predict(model.reference, matrix, schema_sha256=group.schema)
+            said = self._engine.predict(
+                model.reference, matrix, schema_sha256=group.schema, exact=True
+            )
             for (symbol, features), score in zip(group.staged, said.scores.tolist(), strict=True):
                 prediction = Prediction(
                     self._step_ns, symbol, model.sha256, score, said.source, said.latency_ns,
