@@ -16,6 +16,7 @@ import numpy as np
 
 from mqd.core.bar import BarRow, Floats, SymbolBars, bar_row
 from mqd.core.clock import iso
+from mqd.errors import ModelRefused
 from mqd.ml.inference import InferenceEngine
 from mqd.ml.registry import ModelRegistry
 from mqd.ml.shadow import ShadowModeTracker
@@ -109,10 +110,12 @@ def _skew(
         if said.symbol not in offline and said.symbol in bars.symbols:
             series = bars[said.symbol]
             matrix = engineer.matrix(series)
-            scores = engine.predict(
-                model.reference, matrix, exact=True, fall_back=False
-            ).scores  # fmt: skip
-            offline[said.symbol] = (series, matrix, scores)
+            told = engine.predict(
+                model.reference, matrix, schema_sha256=model.schema, exact=True, fall_back=False
+            )
+            if told.error:
+                raise ModelRefused(model.reference[:24], told.error)
+            offline[said.symbol] = (series, matrix, told.scores)
         row = -1 if said.symbol not in offline else _row_of(offline[said.symbol][0], said.ts_ns)
         if row < 0:
             n_missing += 1
