@@ -19,6 +19,7 @@ from mqd.core.protocols import Clock
 from mqd.errors import ModelRefused, UsageError
 from mqd.ml.child import MEMORY_MB, Child, ChildFailed
 from mqd.ml.errors import BadFeatureMatrix
+from mqd.ml.manifest import check_versions
 from mqd.ml.registry import ModelRegistry, ModelVersion
 from mqd.ml.versions import VersionInUse
 
@@ -246,5 +247,6 @@ class InferenceEngine:
         return one
 
     def _start(self, version: ModelVersion) -> Child:
+        check_versions(version.manifest)
         data = self.registry.read(version.reference)
         return self.child(data, version.manifest.format, memory_mb=self.memory_mb)

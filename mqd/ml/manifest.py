@@ -21,6 +21,9 @@ LIBRARIES: Final = {
 }
 """The libraries by which a file of each format is read and scored."""
 
+READERS: Final = {"skops": ("scikit-learn", "skops"), "onnx": ("onnxruntime",)}
+"""Those whose minor version must be the one that the file was registered with."""
+
 _TYPES: Final = {
     "str": str, "int": int, "bool": bool, "float | None": (int, float, type(None)),
     "dict[str, Any]": dict, "dict[str, Any] | None": (dict, type(None)),
@@ -107,6 +110,19 @@ def versions_of(model_format: str) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def check_versions(manifest: Manifest) -> None:
+    """Raise ``ModelRefused`` when another version of a library would read the file."""
+    installed = versions_of(manifest.format)
+    for name in READERS[manifest.format]:
+        then, now = manifest.versions.get(name, "none"), installed[name]
+        if then.split(".")[:2] != now.split(".")[:2]:
+            raise ModelRefused(
+                f"{manifest.name}@{manifest.sha256[:12]}",
+                f"it was registered with {name} {then}, here is {now}, which may read it otherwise:"
+                " train and register it again",
+            )
 
 
 @cache

@@ -1,9 +1,10 @@
 """The record of a registry: one file, lines only added, each holding the hash of the one before.
 
-A line is ``{"k":"register"|"stage", "name", "sha256", ..., "ts": ns UTC, "prev": sha256}``. A line
+A line is ``{"k":"register"|"stage", "name", "sha256", ..., "ts": ns UTC, "prev", "line"}``:
+``line`` is the sha256 of what stands before it, ``prev`` the ``line`` of the line before. A line
 that was changed, taken out or put in breaks the chain; so does a manifest that does not match the
-hash in its line. Lines cut off the end are not noticed by this file alone: there is no key. A last
-line without its end was never acknowledged; the next writer moves it to ``registry.torn-N``.
+hash in its line. Whole lines cut off the end are not noticed: there is no key. A last line without
+its end was never acknowledged; the next writer moves it to ``registry.torn-N``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from mqd.errors import ModelRefused
 
 GENESIS: Final = "0" * 64
 FILE: Final = "registry.ndjson"
+_MARK: Final = b', "line": "'
 
 
 class RegistryLog:
@@ -59,15 +61,15 @@ class RegistryLog:
 
     def append(self, records: list[Mapping[str, Any]]) -> None:
         """Add records in one write, on the disk when this returns. The caller holds the lock."""
-        self.records()
+        known = self.records()
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            whole = self._cut_torn(fd)
-            prev = _sha(whole.splitlines()[-1]) if whole else GENESIS
-            text = b""
+            self._cut_torn(fd)
+            prev, text = known[-1]["line"] if known else GENESIS, b""
             for record in records:
-                line = json.dumps({**record, "prev": prev}, allow_nan=False).encode()
-                text, prev = text + line + b"\n", _sha(line)
+                body = json.dumps({**record, "prev": prev}, allow_nan=False).encode()[:-1]
+                prev = hashlib.sha256(body).hexdigest()
+                text += body + _MARK + prev.encode() + b'"}\n'
             os.lseek(fd, 0, os.SEEK_END)
             n_written = os.write(fd, text)
             os.fsync(fd)
@@ -79,15 +81,14 @@ class RegistryLog:
             raise ModelRefused(str(self.path), "the disk took only a part of the record")
         sync_folder(self.path.parent)
 
-    def _cut_torn(self, fd: int) -> bytes:
-        """Move an unfinished last line aside and return the bytes that stay."""
+    def _cut_torn(self, fd: int) -> None:
+        """Move an unfinished last line aside."""
         data = self.path.read_bytes()
         whole, torn = data[: data.rfind(b"\n") + 1], data[data.rfind(b"\n") + 1 :]
         if torn:
             count = len(list(self.path.parent.glob("registry.torn-*"))) + 1
             (self.path.parent / f"registry.torn-{count}").write_bytes(torn)
             os.ftruncate(fd, len(whole))
-        return whole
 
 
 def sync_folder(folder: Path) -> None:
@@ -99,10 +100,6 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def _sha(line: bytes) -> str:
-    return hashlib.sha256(line).hexdigest()
-
-
 def _verified(path: Path, data: bytes) -> list[dict[str, Any]]:
     records, prev = [], GENESIS
     for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(), 1):
@@ -110,12 +107,15 @@ def _verified(path: Path, data: bytes) -> list[dict[str, Any]]:
             record = json.loads(line)
         except ValueError:
             record = None
-        if not isinstance(record, dict) or record.get("prev") != prev:
+        body, _, end = line.rpartition(_MARK)
+        own = hashlib.sha256(body).hexdigest()
+        whole = end == own.encode() + b'"}' and isinstance(record, dict)
+        if not whole or record.get("prev") != prev:
             raise ModelRefused(
                 f"{path}, line {number}",
                 "it was changed, or a line before it was: the chain of hashes breaks here."
                 " Restore the file from a copy; no model of it is used",
             )
         records.append(record)
-        prev = _sha(line)
+        prev = own
     return records
