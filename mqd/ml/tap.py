@@ -15,6 +15,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -122,6 +123,8 @@ class ShadowTap:
         except OSError as error:
             self.failure = f"it is gone ({error.strerror})"
             self._rows.clear()
+            with suppress(OSError):
+                pipe.close()
         self._process.stdin = None  # `communicate` would flush a pipe that is closed
 
     def _next(self) -> list[str]:

@@ -1,0 +1,168 @@
+"""A shadow in its own process: the run beside it is the same, whatever the models do."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+import mqd
+from mqd.cli.main import main
+from mqd.errors import ModelRefused
+from mqd.ml import FeatureEngineer, FixedHorizon, InferenceEngine, ModelRegistry
+from mqd.ml.dataset import make_dataset
+from mqd.ml.predictor import ModelPredictor, model_predictors
+from mqd.ml.shadow_log import Prediction, read_records
+from mqd.ml.shadow_replay import against
+from mqd.ml.tap import ShadowTap
+from mqd.strategy.library.model_signal import ModelSignal
+from mqd.strategy.library.sma_cross import SmaCross
+from mqd.strategy.predictors import predicting
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("shadow")]
+
+DATA = "datasets/us_equity_daily_raw.parquet"
+STRATEGY = SmaCross(fast=5, slow=20)
+
+
+@pytest.fixture(scope="module")
+def bars():
+    return mqd.load_bars(DATA, symbols=["AAPL", "IBM"], start="2008-01-02", end="2009-12-31")
+
+
+@pytest.fixture(scope="module")
+def registry(bars, tmp_path_factory):
+    """A registry with a champion "linear", whose predecessor is retired."""
+    found = ModelRegistry(tmp_path_factory.mktemp("models") / "registry")
+    engineer, label = FeatureEngineer(("rsi(14)", "log_return(1)", "range_frac")), FixedHorizon(1)
+    data = make_dataset(bars, engineer, label)
+    for c in (0.01, 100.0):
+        model = LogisticRegression(C=c).fit(data.X, data.y)
+        version = found.save(
+            model, name="linear", features=engineer, label=label, training=data.training,
+            threshold=0.5, note=f"C = {c}",
+        )  # fmt: skip
+        found.move(version.reference, "candidate", "test")
+        found.move(version.reference, "champion", "test")
+    return found
+
+
+@pytest.fixture(scope="module")
+def alone(bars):
+    return mqd.backtest(STRATEGY, bars, engine="event").log_sha256
+
+
+def test_attached_detached_and_killed_the_log_is_the_same(bars, registry, alone, tmp_path):
+    tap = ShadowTap(tmp_path / "shadow", registry.folder, ["linear"])
+    attached = mqd.backtest(STRATEGY, bars, engine="event", listener=tap).log_sha256
+    told = tap.close()
+    assert attached == alone
+    assert (told["failure"], told["lost"]) == ("", 0)
+    n_rows = sum(len(bars[symbol]) for symbol in bars.symbols)
+    assert told["bars"] == n_rows
+    said = [one for one in read_records(tmp_path / "shadow") if isinstance(one, Prediction)]
+    assert len(said) == n_rows - told["warming"]
+    (skew,) = against(tmp_path / "shadow", registry, bars)
+    assert skew.equal
+    assert skew.n == len(said)
+
+    killed = ShadowTap(tmp_path / "killed", registry.folder, ["linear"])
+    os.kill(killed._process.pid, signal.SIGKILL)
+    assert mqd.backtest(STRATEGY, bars, engine="event", listener=killed).log_sha256 == alone
+    assert killed.close()["failure"]
+
+
+def test_a_shadow_that_does_not_come_up_says_why(registry, tmp_path):
+    with pytest.raises(ModelRefused, match="linnear"):
+        ShadowTap(tmp_path, registry.folder, ["linnear"])
+
+
+def test_a_champion_trades_the_same_in_both_engines_and_twice(bars, registry):
+    with model_predictors(registry, ["linear"], champions_only=True) as found:
+        (reference,) = found
+        with predicting(reference, found[reference]):
+            strategy = ModelSignal(model=reference, enter_at=0.502, exit_below=0.5)
+            event = mqd.backtest(strategy, bars, engine="event")
+            compiled = mqd.backtest(strategy, bars, engine="compiled")
+            again = mqd.backtest(strategy, bars, engine="event")
+            report = mqd.check(strategy, bars, n_cuts=2)
+    assert event.metrics["n_fills"] > 4
+    assert event.metrics["final_equity"] == compiled.metrics["final_equity"]
+    assert event.log_sha256 == again.log_sha256
+    assert report.ok
+
+
+def test_scores_of_a_growing_history_are_those_of_the_whole(bars, registry):
+    ibm = bars["IBM"]
+    with InferenceEngine(registry, deadline_s=60.0) as engine:
+        version = registry.champion("linear")
+        whole = ModelPredictor(engine, version).scores(ibm)
+        growing = ModelPredictor(engine, version)
+        for n in (20, 21, 22, 300, 100, len(ibm)):
+            part = bars.between(None, mqd.core.clock.iso(int(ibm.ts_close[n - 1])))["IBM"]
+            assert growing.scores(part).tobytes() == whole[:n].tobytes()
+    assert np.isfinite(whole[14:]).all()
+
+
+def test_a_version_that_is_no_champion_does_not_trade(registry):
+    retired = next(one for one in registry.versions("linear") if one.stage == "retired")
+    with (
+        pytest.raises(ModelRefused, match="it is retired"),
+        model_predictors(registry, [retired.reference], champions_only=True),
+    ):
+        pass
+
+
+def test_the_commands_say_what_the_shadow_said(bars, registry, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data = ["--data", f"{mqd.__path__[0]}/../{DATA}", "--symbols", "IBM", "--start", "2008-01-02",
+            "--end", "2009-12-31"]  # fmt: skip
+    first, second = (one.reference for one in registry.versions("linear"))
+    words = ["--models", str(registry.folder), "--model", first, "--model", second]
+    assert main(["shadow", "replay", "watched", *data, *words]) == 0
+    assert main(["shadow", "status", "watched"]) == 0
+    assert "linear@" in capsys.readouterr().out
+    assert main(["shadow", "compare", "watched", first, second]) == 0
+    assert "linear@" in capsys.readouterr().out
+    assert main(["shadow", "replay", "watched", *data, "--models", str(registry.folder)]) == 0
+    assert "equal to the bit" in capsys.readouterr().out
+    assert main(["shadow", "compare", "watched", first, first]) == 2
+    assert main(["shadow", "compare", "watched", first, "nobody"]) == 2
+    assert "No model 'nobody'" in capsys.readouterr().err
+    assert main(["shadow", "status", "elsewhere"]) == 2
+    assert main(["shadow", "replay", "watched", *data, "--score-from", "soon", *words]) == 2
+    assert "no day" in capsys.readouterr().err
+
+
+def test_a_backtest_with_a_shadow_prints_the_same_hash(registry, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["backtest", "sma_cross", "--data", f"{mqd.__path__[0]}/../{DATA}", "--symbols", "IBM",
+             "--start", "2009-01-02", "--end", "2009-12-31", "--set", "fast=5", "--set", "slow=20",
+             "--no-report"]  # fmt: skip
+    assert main([*words, "--out", "bare"]) == 0
+    bare = capsys.readouterr().out
+    assert main([*words, "--out", "watched", "--shadow", "linear", "--models",
+                 str(registry.folder)]) == 0  # fmt: skip
+    watched = capsys.readouterr()
+    hashes = [text.split("log_sha256: ")[1].split()[0] for text in (bare, watched.out)]
+    assert hashes[0] == hashes[1]
+    assert "252 bars heard, 0 lost" in watched.err
+    assert main([*words, "--out", "watched", "--shadow", "linear"]) == 2
+    assert main([*words, "--shadow", "linear"]) == 2
+    assert "--out" in capsys.readouterr().err
+
+
+def test_a_shadow_holds_no_key(registry, tmp_path, monkeypatch):
+    monkeypatch.setenv("APCA_API_SECRET_KEY", "canary-of-the-shadow")
+    tap = ShadowTap(tmp_path, registry.folder, ["linear"])
+    try:
+        family = subprocess.run(
+            ["ps", "-o", "pid=", "--ppid", str(tap._process.pid)], capture_output=True, text=True
+        ).stdout.split()
+        for pid in (str(tap._process.pid), *family):
+            assert b"canary" not in Path(f"/proc/{pid}/environ").read_bytes()
+    finally:
+        tap.close()
