@@ -14,11 +14,14 @@ from mqd.ml.skops_file import import_what_files_need, load_skops
 
 ScoreRows = Callable[[Floats], Floats]
 SAMPLE_ROWS: Final = 64
-TREES: Final = frozenset(
-    f"{family}{kind}"
-    for family in ("HistGradientBoosting", "GradientBoosting", "RandomForest", "ExtraTrees")
-    for kind in ("Classifier", "Regressor")
-)
+ROW_BY_ROW: Final = frozenset(
+    {
+        "DecisionTreeClassifier", "DecisionTreeRegressor", "ExtraTreeClassifier",
+        "ExtraTreeRegressor", "ExtraTreesClassifier", "ExtraTreesRegressor",
+        "HistGradientBoostingClassifier", "HistGradientBoostingRegressor",
+        "RandomForestClassifier", "RandomForestRegressor", "SimpleRuleModel",
+    }
+)  # fmt: skip
 """Estimators that compare and add one row at a time. Of all others a sample proves nothing: the
 product of a matrix may round a row otherwise in a batch of another height, once in hundreds."""
 
@@ -52,9 +55,9 @@ def load_model(job: Mapping[str, Any], data: bytes) -> Loaded:
     """
     loaded = _load_onnx(data) if job["format"] == "onnx" else _load_estimator(data)
     if job["sample"]:
-        is_tree = loaded.facts["estimator"].rpartition(".")[2] in TREES
+        by_row = loaded.facts["estimator"].rpartition(".")[2] in ROW_BY_ROW
         n_features = loaded.facts["n_features"]
-        loaded.facts["row_exact"] = is_tree and row_exact(loaded.score, n_features)
+        loaded.facts["row_exact"] = by_row and row_exact(loaded.score, n_features)
     return loaded
 
 

@@ -40,9 +40,10 @@ def read_once(path: Path, bytes_max: int = MODEL_BYTES_MAX) -> bytes:
         link = path.is_symlink()
         why = "it is a symbolic link" if link else f"it cannot be read ({error.strerror})"
         raise ModelRefused(str(path), why) from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise ModelRefused(str(path), "it is not a regular file")
     with os.fdopen(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise ModelRefused(str(path), "it is not a regular file")
         data = file.read(bytes_max + 1)
     if len(data) > bytes_max:
         raise ModelRefused(str(path), f"it is larger than {bytes_max:,} bytes")

@@ -43,7 +43,7 @@ class RegistryLog:
             state = self.path.stat()
         except FileNotFoundError:
             return []
-        at = (state.st_ino, state.st_size, state.st_mtime_ns)
+        at = (state.st_ino, state.st_size, state.st_ctime_ns)
         if at != self._read_at:
             self._records = _verified(self.path, self.path.read_bytes())
             self._read_at = at

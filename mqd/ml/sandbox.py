@@ -14,6 +14,7 @@ import resource
 import signal
 import socket
 import sys
+from errno import EPERM
 from typing import Final
 
 from mqd.ml import seccomp
@@ -83,8 +84,9 @@ def _try_the_walls() -> None:
     for deed, name in ((_open_a_file, "files"), (_open_a_socket, "sockets"), (_fork, "processes")):
         try:
             deed()
-        except PermissionError:
-            continue
+        except OSError as error:
+            if error.errno == EPERM:
+                continue
         raise NoSandbox(f"the filter is in place, yet {name} can be made")
 
 

@@ -27,6 +27,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import ElasticNet, LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, QuantileTransformer, StandardScaler
+from sklearn.svm import SVC
 
 from mqd.errors import ModelRefused
 from mqd.ml import skops_file
@@ -88,7 +89,7 @@ UNTRUSTED = {
     "a partial": (functools.partial(print, 1), "partial"),
     "a method": (LogisticRegression().fit, "LogisticRegression"),
     "a class of ours": (Reversed(), "Reversed"),
-    "a random state": (np.random.RandomState(1), "RandomState"),
+    "an estimator that is not on it": (SVC(), "sklearn.svm._classes.SVC"),
     "a masked array": (np.ma.array([1.0]), "MaskedArray"),
     "hidden in a list": ([1, {"a": (Reversed(),)}], "Reversed"),
 }

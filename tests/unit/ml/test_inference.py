@@ -1,0 +1,201 @@
+"""Real models end to end: saved, registered, scored in their processes, refused when changed."""
+
+import numpy as np
+import pytest
+import skops.io
+from sklearn.base import clone
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegressor
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from mqd.errors import ModelRefused
+from mqd.ml.child import inspect_model
+from mqd.ml.engineer import FeatureEngineer
+from mqd.ml.inference import InferenceEngine
+from mqd.ml.manifest import check_versions
+from mqd.ml.models import SimpleRuleModel
+from mqd.ml.registry import ModelRegistry
+from tests.unit.ml.model_probes import Probe
+
+ENGINEER = FeatureEngineer(("rsi(14)", "log_return(1)", "log_return(5)", "sma_gap(20)"))
+SCHEMA = ENGINEER.schema.sha256
+DICE = np.random.default_rng(11)
+X = DICE.normal(size=(400, 4))
+Y = (X[:, 1] + DICE.normal(size=400) > 0).astype(int)
+MODELS = {
+    "trees": HistGradientBoostingClassifier(max_iter=20, random_state=0),
+    "linear": make_pipeline(StandardScaler(), LogisticRegression()),
+}
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory):
+    made = ModelRegistry(tmp_path_factory.mktemp("models"))
+    for name, model in MODELS.items():
+        made.save(clone(model).fit(X, Y), name=name, features=ENGINEER, threshold=0.55)
+    return made
+
+
+@pytest.fixture(scope="module")
+def engine(registry):
+    with InferenceEngine(registry, deadline_s=5.0) as made:
+        yield made
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_scores_are_those_of_the_model_in_this_process_to_the_bit(engine, name):
+    model = clone(MODELS[name]).fit(X, Y)
+    answer = engine.predict(name, X, schema_sha256=SCHEMA)
+    assert (answer.source, answer.error) == ("model", "")
+    assert answer.scores.tobytes() == model.predict_proba(X)[:, 1].tobytes()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_exact_score_depends_on_no_other_row(engine, name):
+    whole = engine.predict(name, X, schema_sha256=SCHEMA, exact=True).scores
+    parts = [
+        engine.predict(name, rows, schema_sha256=SCHEMA, exact=True).scores
+        for rows in (X[:1], X[1:8], X[8:].copy())
+    ]
+    assert whole.tobytes() == np.concatenate(parts).tobytes()
+
+
+def test_what_the_file_says_of_itself_is_in_the_manifest(registry):
+    trees, linear = registry.get("trees").manifest, registry.get("linear").manifest
+    assert (trees.row_exact, linear.row_exact) == (True, False)
+    assert trees.estimator.endswith("HistGradientBoostingClassifier")
+    assert linear.trusted_types[-3:] == (
+        "sklearn.linear_model._logistic.LogisticRegression",
+        "sklearn.pipeline.Pipeline",
+        "sklearn.preprocessing._data.StandardScaler",
+    )
+    assert (trees.output, trees.classes, trees.n_features) == ("probability", (0, 1), 4)
+    assert trees.feature_names == ENGINEER.names
+
+
+def test_a_byte_changed_on_the_disk_is_refused_before_it_runs(registry):
+    path = registry.folder / "trees" / registry.get("trees").sha256 / "model.skops"
+    before = path.read_bytes()
+    path.chmod(0o600)
+    try:
+        for at in np.linspace(0, len(before) - 1, 5).astype(int):
+            changed = bytearray(before)
+            changed[at] ^= 0x10
+            path.write_bytes(changed)
+            with InferenceEngine(registry) as fresh:
+                answer = fresh.predict("trees", X, schema_sha256=SCHEMA)
+                told = fresh.stats()[registry.get("trees").reference]
+            assert "not the file that was registered" in answer.error
+            assert np.isnan(answer.scores).all()
+            assert told["given_up"]
+    finally:
+        path.write_bytes(before)
+
+
+def test_another_version_of_a_library_refuses_the_file(registry):
+    manifest = registry.get("trees").manifest
+    check_versions(manifest)
+    told = dict(manifest.versions)
+    told["scikit-learn"] = "0.1.0"
+    object.__setattr__(manifest, "versions", told)
+    with pytest.raises(ModelRefused, match=r"registered with scikit-learn 0\.1\.0, here is"):
+        check_versions(manifest)
+
+
+REFUSED = {
+    "a function in it": (
+        make_pipeline(FunctionTransformer(np.log1p), LogisticRegression()),
+        "FunctionTransformer .* not on the list",
+    ),
+    "other classes": (LogisticRegression(), "its classes are .* the chance of class 1"),
+    "no prediction": (StandardScaler(), "it predicts nothing"),
+    "three features": (LogisticRegression(), "takes 3 features, the schema has 4"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_file_that_is_no_model_of_ours_is_refused_by_its_own_process(registry, what):
+    model, said = REFUSED[what]
+    rows = np.abs(X[:, :3] if what == "three features" else X)
+    labels = np.where(Y, "up", "down") if what == "other classes" else Y
+    with pytest.raises(ModelRefused, match=said):
+        registry.save(clone(model).fit(rows, labels), name="refused", features=ENGINEER)
+    assert registry.versions("refused") == []
+
+
+def test_an_unfitted_model_and_a_cut_file_are_refused(registry, tmp_path):
+    path = tmp_path / "cut.skops"
+    path.write_bytes(skops.io.dumps(MODELS["linear"])[:-40])
+    with pytest.raises(ModelRefused, match="damaged or no skops file"):
+        registry.register(path)
+    with pytest.raises(ModelRefused, match="not fitted"):
+        registry.save(RidgeClassifier())
+
+
+def test_a_value_and_a_decision_are_scores_and_not_held_within_zero_and_one(registry):
+    forest = RandomForestRegressor(5, random_state=0, n_jobs=4).fit(X, 10.0 * X[:, 1])
+    version = registry.save(forest, name="values", features=ENGINEER)
+    assert version.manifest.output == "score"
+    with InferenceEngine(registry, deadline_s=5.0) as engine:
+        answer = engine.predict("values", X, schema_sha256=SCHEMA)
+    alone = forest.set_params(n_jobs=1)  # threads of this process add the trees in any order
+    assert answer.scores.tobytes() == alone.predict(X).tobytes()
+    assert np.abs(answer.scores).max() > 1.0
+
+
+def test_the_rules_are_a_model_like_any_other(registry):
+    rules = SimpleRuleModel(
+        [("rsi_14", "<", 0.0, 0.25), ("sma_gap_20", ">", 0.5, 0.125)], feature_names=ENGINEER.names
+    )
+    version = registry.save(rules, name="rules", features=ENGINEER)
+    assert version.manifest.row_exact
+    with InferenceEngine(registry, deadline_s=5.0) as engine:
+        answer = engine.predict("rules", X, schema_sha256=SCHEMA)
+    assert answer.scores.tobytes() == rules.predict_proba(X)[:, 1].tobytes()
+
+
+def test_an_onnx_file_is_scored_and_its_single_precision_is_the_only_difference(registry, tmp_path):
+    pytest.importorskip("onnxruntime")
+    path = tmp_path / "model.onnx"
+    weights = np.array([[0.5], [-1.0], [2.0], [0.25]])
+    path.write_bytes(linear_onnx(weights))
+    version = registry.register(path, name="onnx", features=ENGINEER)
+    assert (version.manifest.format, version.manifest.output) == ("onnx", "score")
+    with InferenceEngine(registry, deadline_s=5.0) as engine:
+        answer = engine.predict("onnx", X, schema_sha256=SCHEMA)
+    assert answer.error == ""
+    np.testing.assert_allclose(answer.scores, (X @ weights)[:, 0], atol=1e-5)
+
+
+def linear_onnx(weights):
+    """Return an ONNX file of one product of matrices, made by the reference library."""
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["X", "W"], ["Y"])],
+        "linear",
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, len(weights)])],
+        [helper.make_tensor_value_info("Y", TensorProto.FLOAT, [None, 1])],
+        [helper.make_tensor("W", TensorProto.FLOAT, weights.shape, weights.ravel())],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return model.SerializeToString()
+
+
+def test_without_the_extra_a_sentence_says_what_to_install():
+    class Without(Probe):
+        entry = (
+            "import sys; sys.modules['onnxruntime'] = None;from mqd.ml.worker import main; main()"
+        )
+
+    with pytest.raises(ModelRefused, match=r"needs the extra onnx: pip install 'mqd\[onnx\]'"):
+        inspect_model(b"anything", "onnx", child=Without)
+
+
+def test_what_is_no_onnx_file_is_refused(registry, tmp_path):
+    pytest.importorskip("onnxruntime")
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"\x08\x07 no model at all")
+    with pytest.raises(ModelRefused, match="no ONNX file"):
+        registry.register(path, name="refused")
