@@ -4,7 +4,7 @@ A probe is named by the bytes of its "file". The library's own worker knows no p
 reached by a subclass of `Child` whose entry is here.
 """
 
-# ruff: noqa: PTH102, PTH108, PTH123, PTH208, SIM115 - the deeds are written as plainly as a hostile file would do them
+# ruff: noqa: PTH102, PTH108, PTH123, PTH208, SIM115 - as a hostile file would write it
 
 from __future__ import annotations
 

@@ -10,9 +10,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from mqd.errors import ModelRefused
-from mqd.ml.child import inspect_model
+from mqd.ml.child import Child, inspect_model
 from mqd.ml.engineer import FeatureEngineer
 from mqd.ml.inference import InferenceEngine
+from mqd.ml.loading import load_model
 from mqd.ml.manifest import check_versions
 from mqd.ml.models import SimpleRuleModel
 from mqd.ml.registry import ModelRegistry
@@ -103,56 +104,55 @@ def test_another_version_of_a_library_refuses_the_file(registry):
         check_versions(manifest)
 
 
-REFUSED = {
-    "a function in it": (
-        make_pipeline(FunctionTransformer(np.log1p), LogisticRegression()),
-        "FunctionTransformer .* not on the list",
-    ),
-    "other classes": (LogisticRegression(), "its classes are .* the chance of class 1"),
-    "no prediction": (StandardScaler(), "it predicts nothing"),
-    "three features": (LogisticRegression(), "takes 3 features, the schema has 4"),
+JOB = {"format": "skops", "sample": True}
+WRONG = {
+    "other classes": (LogisticRegression().fit(X, np.where(Y, "up", "down")), "chance of class 1"),
+    "no prediction": (StandardScaler().fit(X), "it predicts nothing"),
+    "no features": (RidgeClassifier(), "it is not fitted"),
 }
 
 
-@pytest.mark.parametrize("what", REFUSED)
-def test_a_file_that_is_no_model_of_ours_is_refused_by_its_own_process(registry, what):
-    model, said = REFUSED[what]
-    rows = np.abs(X[:, :3] if what == "three features" else X)
-    labels = np.where(Y, "up", "down") if what == "other classes" else Y
+@pytest.mark.parametrize("what", WRONG)
+def test_a_file_that_gives_no_score_is_refused(what):
+    model, said = WRONG[what]
     with pytest.raises(ModelRefused, match=said):
-        registry.save(clone(model).fit(rows, labels), name="refused", features=ENGINEER)
+        load_model(JOB, skops.io.dumps(model))
+
+
+def test_a_file_with_a_function_in_it_is_refused_by_its_own_process(registry):
+    model = make_pipeline(FunctionTransformer(np.abs), LogisticRegression()).fit(X, Y)
+    with pytest.raises(ModelRefused, match=r"FunctionTransformer .* not on the list"):
+        registry.save(model, name="refused", features=ENGINEER)
     assert registry.versions("refused") == []
 
 
-def test_an_unfitted_model_and_a_cut_file_are_refused(registry, tmp_path):
-    path = tmp_path / "cut.skops"
-    path.write_bytes(skops.io.dumps(MODELS["linear"])[:-40])
-    with pytest.raises(ModelRefused, match="damaged or no skops file"):
-        registry.register(path)
-    with pytest.raises(ModelRefused, match="not fitted"):
-        registry.save(RidgeClassifier())
-
-
-def test_a_value_and_a_decision_are_scores_and_not_held_within_zero_and_one(registry):
+def test_a_forest_that_asks_for_threads_gets_none_and_gives_its_values_all_the_same():
     forest = RandomForestRegressor(5, random_state=0, n_jobs=4).fit(X, 10.0 * X[:, 1])
-    version = registry.save(forest, name="values", features=ENGINEER)
-    assert version.manifest.output == "score"
-    with InferenceEngine(registry, deadline_s=5.0) as engine:
-        answer = engine.predict("values", X, schema_sha256=SCHEMA)
+    child = Child(skops.io.dumps(forest), "skops")
+    try:
+        assert child.facts()["output"] == "score"
+        scores = child.ask(X, row_by_row=False, deadline_s=5.0)
+    finally:
+        child.kill()
     alone = forest.set_params(n_jobs=1)  # threads of this process add the trees in any order
-    assert answer.scores.tobytes() == alone.predict(X).tobytes()
-    assert np.abs(answer.scores).max() > 1.0
+    assert scores.tobytes() == alone.predict(X).tobytes()
+    assert np.abs(scores).max() > 1.0
 
 
-def test_the_rules_are_a_model_like_any_other(registry):
+def test_a_decision_is_a_score():
+    model = RidgeClassifier().fit(X, Y)
+    score, facts = load_model(JOB, skops.io.dumps(model))
+    assert facts["output"] == "score"
+    assert score(X).tobytes() == model.decision_function(X).tobytes()
+
+
+def test_the_rules_are_a_model_like_any_other():
     rules = SimpleRuleModel(
         [("rsi_14", "<", 0.0, 0.25), ("sma_gap_20", ">", 0.5, 0.125)], feature_names=ENGINEER.names
     )
-    version = registry.save(rules, name="rules", features=ENGINEER)
-    assert version.manifest.row_exact
-    with InferenceEngine(registry, deadline_s=5.0) as engine:
-        answer = engine.predict("rules", X, schema_sha256=SCHEMA)
-    assert answer.scores.tobytes() == rules.predict_proba(X)[:, 1].tobytes()
+    score, facts = load_model(JOB, skops.io.dumps(rules))
+    assert (facts["row_exact"], facts["n_features"], facts["output"]) == (True, 4, "probability")
+    assert score(X).tobytes() == rules.predict_proba(X)[:, 1].tobytes()
 
 
 def test_an_onnx_file_is_scored_and_its_single_precision_is_the_only_difference(registry, tmp_path):
