@@ -10,7 +10,8 @@ The values must be one after another and not overlap: differences of predictions
 time are averaged over blocks of the label's horizon before they come here.
 
 Source: I. Waudby-Smith and A. Ramdas, "Estimating means of bounded random variables by betting"
-(2024), section 4: predictable plug-in bets, truncated at half.
+(2024), section 4: predictable plug-in bets, truncated so that no bet can lose all. Each value has a
+bound of its own here, known before it is: the bet is truncated by that.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import numpy as np
 from mqd.core.bar import Floats
 from mqd.errors import UsageError
 
-BET_MAX: Final = 0.5
+RISK_MAX: Final = 0.75
+"""The largest share of its wealth that a bet can lose."""
 GRID: Final = 401
 
 
@@ -45,55 +47,53 @@ class Evidence(NamedTuple):
     n: int
 
 
-def evidence(values: Floats, bound: float, *, level: float = 0.95) -> Evidence:
-    """Return the evidence about the mean of ``values``, each in [-bound, bound], in their order.
+def evidence(values: Floats, bounds: Floats, *, level: float = 0.95) -> Evidence:
+    """Return the evidence about the mean of ``values`` in their order.
 
-    No values leave everything open: the interval is the whole range. Raises ``UsageError`` for a
-    value outside the bounds.
+    ``bounds``: the largest size that each could have, known before it was; of a difference of
+    losses that is what the scores allow. No values leave everything open. Raises ``UsageError``
+    for a value beyond its bound.
     """
-    if len(values) and not (np.abs(values) <= bound * (1 + 1e-9)).all():
-        worst = float(values[int(np.argmax(np.abs(values)))])
-        raise UsageError(f"A difference of {worst} lies outside [-{bound}, {bound}].")
-    scaled = np.clip((values / bound + 1.0) / 2.0, 0.0, 1.0)  # in [0, 1]; 0 becomes 1/2
-    bets = plug_in_bets(scaled, level)
-    above = _largest(np.log1p(bets * (scaled - 0.5)))
-    below = _largest(np.log1p(-bets * (scaled - 0.5)))
-    both = (math.exp(min(above, 700.0)), math.exp(min(below, 700.0)))
-    p_any = min(1.0, 2.0 / max(both)) if len(values) else 1.0
-    low, high = _interval(scaled, bets, level)
-    return Evidence(
-        *both, p_any, (2.0 * low - 1.0) * bound, (2.0 * high - 1.0) * bound, level, len(values)
-    )
+    beyond = np.abs(values) > bounds * (1.0 + 1e-9) + 1e-15
+    if beyond.any():
+        at = int(np.argmax(beyond))
+        raise UsageError(f"Value {at} is {values[at]}, beyond its bound of {bounds[at]}.")
+    if not len(values):
+        return Evidence(1.0, 1.0, 1.0, math.nan, math.nan, level, 0)
+    bets = plug_in_bets(values, level)
+    above, below = _largest(values, bets, bounds, 0.0)
+    wealth = math.exp(min(above, 700.0)), math.exp(min(below, 700.0))
+    low, high = _interval(values, bets, bounds, level)
+    return Evidence(*wealth, min(1.0, 2.0 / max(wealth)), low, high, level, len(values))
 
 
-def plug_in_bets(scaled: Floats, level: float) -> Floats:
+def plug_in_bets(values: Floats, level: float) -> Floats:
     """Return each value's bet, made of the values before it alone."""
-    n = np.arange(1, len(scaled) + 1)
-    mean = (0.5 + np.cumsum(scaled)) / (n + 1)
-    variance = (0.25 + np.cumsum((scaled - mean) ** 2)) / (n + 1)
-    before = np.concatenate(([0.25], variance[:-1]))[: len(scaled)]
-    wanted = np.sqrt(2.0 * math.log(2.0 / (1.0 - level)) / (before * n * np.log(n + 1)))
-    return np.minimum(wanted, BET_MAX)
+    n = np.arange(1, len(values) + 1)
+    mean = np.cumsum(values) / (n + 1)
+    variance = (values[0] ** 2 + np.cumsum((values - mean) ** 2)) / (n + 1)
+    before = np.concatenate(([np.inf], variance[:-1]))
+    wanted = 2.0 * math.log(2.0 / (1.0 - level)) / (before * n * np.log(n + 1))
+    bets: Floats = np.sqrt(wanted, out=np.zeros(len(values)), where=before > 0)
+    return bets
 
 
-def _largest(log_growth: Floats) -> float:
-    """Return the largest logarithm of wealth so far, 0 at the start."""
-    return float(max(0.0, np.cumsum(log_growth).max())) if len(log_growth) else 0.0
+def _largest(values: Floats, bets: Floats, bounds: Floats, mean: float) -> tuple[float, float]:
+    """Return the largest logarithms of wealth of the bets above and below ``mean``."""
+    room = bounds + abs(mean)
+    allowed = np.divide(RISK_MAX, room, out=np.zeros(len(room)), where=room > 0)
+    growth = np.minimum(bets, allowed) * (values - mean)
+    above, below = (np.cumsum(np.log1p(side)).max() for side in (growth, -growth))
+    return max(0.0, float(above)), max(0.0, float(below))
 
 
-def _interval(scaled: Floats, bets: Floats, level: float) -> tuple[float, float]:
-    """Return the means that half the wealth against them never refuted."""
-    if not len(scaled):
-        return 0.0, 1.0
+def _interval(values: Floats, bets: Floats, bounds: Floats, level: float) -> tuple[float, float]:
+    """Return the means that no bet against them has refuted."""
     against = math.log(2.0 / (1.0 - level))
-    means = np.linspace(0.0, 1.0, GRID)
-    kept = []
-    for mean in means:
-        up = _largest(np.log1p(bets * (scaled - mean)))
-        down = _largest(np.log1p(-bets * (scaled - mean)))
-        if max(up, down) < against:
-            kept.append(float(mean))
-    step = 1.0 / (GRID - 1)
+    widest = float(bounds.max())
+    means = np.linspace(-widest, widest, GRID)
+    kept = [one for one in means if max(_largest(values, bets, bounds, float(one))) < against]
     if not kept:
         return math.nan, math.nan
-    return max(0.0, kept[0] - step), min(1.0, kept[-1] + step)
+    step = 2.0 * widest / (GRID - 1)
+    return max(-widest, float(kept[0]) - step), min(widest, float(kept[-1]) + step)

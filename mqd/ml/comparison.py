@@ -16,7 +16,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from mqd.ml.always_valid import Evidence, evidence
 from mqd.ml.outcomes import Scored, joined
 from mqd.ml.scoring import ModelScore
 from mqd.ml.shadow_log import Matured, Watched
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PAIRS_MIN: Final = 30
 RESAMPLES: Final = 2000
@@ -79,6 +82,18 @@ class Comparison:
     mcnemar: Test
     evidence: Evidence
     level: float
+    pairs: Pairs
+
+    def frame(self) -> pd.DataFrame:
+        """Return the pairs in order of time: scores, losses, outcome and return."""
+        import pandas as pd
+
+        t0, _, a, b, up, ret_frac = self.pairs
+        columns = {
+            "a": a, "b": b, "loss_a": (a - up) ** 2, "loss_b": (b - up) ** 2, "up": up,
+            "ret_frac": ret_frac,
+        }  # fmt: skip
+        return pd.DataFrame(columns, pd.DatetimeIndex(t0, tz="UTC", name="ts_close"))
 
     @property
     def better(self) -> str:
@@ -193,15 +208,21 @@ def judge(
     losses, pnls = means_of(loss, blocks), means_of(pnl, blocks)
     enough = len(pairs.t0) >= PAIRS_MIN
     apart = means_of(loss[leads], blocks[leads])
-    bound = max(1.0, float(np.abs(apart).max(initial=0.0)))
+    bounds = means_of(largest_difference(pairs.a, pairs.b)[leads], blocks[leads])
     return Comparison(
         a, b, len(pairs.t0), len(losses),
         bootstrap(losses, seed=seed, level=level) if enough else _NOTHING,
         bootstrap(pnls, seed=seed, level=level) if enough else _NOTHING,
         diebold_mariano(losses, horizon=2) if enough else _NO_TEST,
         mcnemar((pairs.a > 0.5) == pairs.up, (pairs.b > 0.5) == pairs.up),
-        evidence(apart, bound, level=level), level,
+        evidence(apart, bounds, level=level), level, pairs,
     )  # fmt: skip
+
+
+def largest_difference(a: Floats, b: Floats) -> Floats:
+    """Return how far apart two Brier losses can come, before the outcome is known."""
+    found: Floats = np.maximum(np.abs(a**2 - b**2), np.abs((1.0 - a) ** 2 - (1.0 - b) ** 2))
+    return found
 
 
 _NOTHING: Final = Interval(math.nan, math.nan, math.nan)

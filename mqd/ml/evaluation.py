@@ -218,9 +218,9 @@ def _refuse_leak(labels: Labels, train: Ints, test: Ints, number: int) -> None:
         shared = train[~apart(labels, train, int(one[0]), int(one[-1]) + 1, 0)]
         if len(shared):
             raise UsageError(
-                f"Split {number} trains on {len(shared)} rows whose labels share time with tested"
-                f" ones, the first is row {shared[0]}: that is leakage. Bind the splitter to the"
-                " labels: label_start=data.t0, label_end=data.t1."
+                f"Split {number} trains on row {shared[0]}, whose label shares time with that of a"
+                f" tested row, {one[0]} or one that follows it: that is leakage. Bind the splitter"
+                " to the labels: label_start=data.t0, label_end=data.t1."
             )
 
 

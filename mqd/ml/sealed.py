@@ -14,12 +14,13 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from mqd.core.clock import WallClock, iso
+from mqd.core.clock import NS_PER_S, WallClock, iso
 from mqd.errors import LogDamaged, UsageError
 from mqd.ml.errors import HoldoutSealed
 from mqd.ml.labels import LabelTable
@@ -37,14 +38,16 @@ class Opening(NamedTuple):
 
 
 class SealedHoldout:
-    """The seal in ``folder`` at ``seal_ns`` (ns UTC): rows that close at or after it are sealed.
+    """The seal in ``folder`` at ``seal``: rows that close at or after it are sealed.
+
+    ``seal`` is an instant in ns UTC or a date, ``"2011-01-01"``, whose first instant in UTC counts.
 
     The folder keeps the instant: made again with another one it is refused. Raises ``UsageError``
     for that, ``LogDamaged`` for a file that was edited.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], seal_ns: int) -> None:
-        self.folder, self.seal_ns = Path(folder), int(seal_ns)
+    def __init__(self, folder: str | os.PathLike[str], seal: int | str) -> None:
+        self.folder, self.seal_ns = Path(folder), seal if isinstance(seal, int) else _instant(seal)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._opened: Opening | None = None
         with self._locked() as fd:
@@ -143,6 +146,14 @@ def _append(fd: int, before: str, line: dict[str, Any]) -> None:
 def _hash(before: str, line: dict[str, Any]) -> str:
     text = before + json.dumps(line, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _instant(day: str) -> int:
+    try:
+        start = datetime.combine(date.fromisoformat(day), time(), UTC)
+    except ValueError as error:
+        raise UsageError(f"seal = {day!r}: write a date such as '2011-01-01'.") from error
+    return int(start.timestamp()) * NS_PER_S
 
 
 def _closes(frame: Any) -> Any:
