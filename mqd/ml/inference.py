@@ -7,7 +7,7 @@ not: the champion that it replaced, then a rule of our own, then nobody; the ans
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple, Protocol, Self
 
@@ -76,6 +76,7 @@ class InferenceEngine:
         self._processes_max = processes_max
         self._clock: Clock = clock or WallClock()
         self._in_use: OrderedDict[str, VersionInUse] = OrderedDict()
+        self._unreadable: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -142,10 +143,14 @@ class InferenceEngine:
     def stats(self) -> dict[str, dict[str, Any]]:
         """Return by reference what was counted.
 
-        asked, rows, errors by cause, latency_ns_p50 and _p99, restarts, given_up.
+        asked, rows, errors by cause, latency_ns_p50 and _p99, restarts, given_up. A reference
+        whose manifest or record could not be trusted has errors alone: "registry".
         """
         with self._lock:
-            return {one.version.reference: one.figures() for one in self._in_use.values()}
+            told = {one.version.reference: one.figures() for one in self._in_use.values()}
+            return told | {
+                name: {"errors": {"registry": n}} for name, n in self._unreadable.items()
+            }
 
     def close(self) -> None:
         """End all processes."""
@@ -161,6 +166,7 @@ class InferenceEngine:
         try:
             version = self.registry.get(reference)
         except ModelRefused as refused:
+            self._unreadable[reference] += 1
             return Predictions(nothing, "", "none", 0, str(refused))
         try:
             scores = self._ask(version, X, schema_sha256, exact=exact)

@@ -73,8 +73,11 @@ def lock_down(memory_bytes: int) -> None:
 
 
 def _limit(which: int, most: int) -> None:
+    """Set a limit for good; one that is tighter already stays."""
+    _, hard = resource.getrlimit(which)
+    bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
     try:
-        resource.setrlimit(which, (most, most))
+        resource.setrlimit(which, (bound, bound))
     except (OSError, ValueError) as error:
         raise NoSandbox(f"a limit cannot be set ({error})") from error
 

@@ -94,6 +94,27 @@ def test_a_byte_changed_on_the_disk_is_refused_before_it_runs(registry):
         path.write_bytes(before)
 
 
+def test_a_file_swapped_between_the_check_and_the_load_changes_nothing(registry, monkeypatch):
+    path = registry.folder / "trees" / registry.get("trees").sha256 / "model.skops"
+    before = path.read_bytes()
+    path.chmod(0o600)
+    checked = registry.read
+
+    def swap(reference):
+        data = checked(reference)
+        path.write_bytes(b"something else")
+        return data
+
+    monkeypatch.setattr(registry, "read", swap)
+    try:
+        with InferenceEngine(registry, deadline_s=5.0) as fresh:
+            answer = fresh.predict("trees", X, schema_sha256=SCHEMA)
+    finally:
+        path.write_bytes(before)
+    wanted = clone(MODELS["trees"]).fit(X, Y).predict_proba(X)[:, 1]
+    assert answer.scores.tobytes() == wanted.tobytes()
+
+
 def test_another_version_of_a_library_refuses_the_file(registry):
     manifest = registry.get("trees").manifest
     check_versions(manifest)

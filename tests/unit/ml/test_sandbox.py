@@ -35,7 +35,7 @@ UNSEEN_BY_THE_HOOK = {"start a thread", "trace", "grow an open file", "memory to
 def facts_of(kind, probe=b"walls"):
     process = kind(probe, "skops")
     try:
-        return process.facts(), Path(f"/proc/{process.pid}")
+        return process.facts()
     finally:
         process.kill()
 
@@ -47,11 +47,8 @@ def seen():
     try:
         facts = process.facts()
         place = Path(f"/proc/{process.pid}")
-        told = {name: (place / name).read_text() for name in ("status", "limits", "environ")}
-        told["files"] = {fd.readlink().name for fd in (place / "fd").iterdir()}
-        told["folder"] = (place / "cwd").resolve()
-        told["left"] = list(told["folder"].iterdir())
-        return facts["walls"], told
+        told = {name: (place / name).read_text() for name in ("status", "limits")}
+        return facts["walls"], facts | told | {"folder there": Path(facts["folder"]).exists()}
     finally:
         process.kill()
 
@@ -62,30 +59,37 @@ def test_a_model_can_do_nothing_but_compute(seen, deed):
 
 
 def test_the_filter_alone_stops_every_deed():
-    walls = facts_of(FilterAlone)[0]["walls"]
+    walls = facts_of(FilterAlone)["walls"]
     assert not [deed for deed in DEEDS if walls[deed] == "done"]
 
 
 def test_the_hook_alone_stops_the_deeds_that_python_tells_of():
-    walls = facts_of(HookAlone)[0]["walls"]
+    walls = facts_of(HookAlone)["walls"]
     stopped = {deed for deed in DEEDS if walls[deed] == "PermissionError"}
     assert stopped >= set(DEEDS) - UNSEEN_BY_THE_HOOK
 
 
-def test_its_environment_has_no_key_and_its_folder_is_its_own(seen, monkeypatch):
-    monkeypatch.setenv("APCA_API_SECRET_KEY", "a secret")
+def test_its_environment_has_no_key_and_none_is_left_when_the_model_is_read(seen):
     _, told = seen
-    kept = {entry.partition("=")[0] for entry in told["environ"].split("\0") if entry}
-    assert kept == {"LC_ALL", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
-                    "JOBLIB_MULTIPROCESSING"}  # fmt: skip
-    assert told["left"] == []
-    assert told["folder"] != Path.cwd()
-    assert not told["folder"].exists()
+    assert "HOME" in os.environ
+    assert told["environ"] == child_module.ENVIRONMENT
+    assert told["environ later"] == {}
+    assert set(child_module.ENVIRONMENT) == {
+        "LC_ALL", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS",
+        "JOBLIB_MULTIPROCESSING",
+    }  # fmt: skip
 
 
-def test_it_holds_no_file_of_ours(seen):
-    kinds = {name.split(":")[0] for name in seen[1]["files"]}
-    assert kinds <= {"pipe", "null", "memfd", "open (deleted)"}
+def test_its_folder_is_empty_its_own_and_gone_afterwards(seen):
+    _, told = seen
+    assert told["beside"] == []
+    assert told["folder there"]
+    assert not Path(told["folder"]).exists()
+
+
+def test_it_is_born_with_its_pipes_and_the_memory_file_alone(seen):
+    kinds = {name.split(":")[0] for name in seen[1]["open"]}
+    assert kinds <= {"pipe", "/dev/null", "/memfd"}
 
 
 @pytest.mark.parametrize(
