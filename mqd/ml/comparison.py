@@ -1,38 +1,45 @@
 """Two models on the same bars: which is better, by how much, and how sure that is.
 
-Losses are squared errors of probabilities (Brier). A pair is a bar for which both gave a score and
-whose outcome is known; all is taken over pairs alone, in order of time. Bars of one instant share
-their market, and labels that overlap share their returns. So pairs are averaged over blocks of the
-label's length, whose neighbours may still overlap (the tests count that), and the evidence that may
-be read daily takes only the first instant of each block: those labels share no time at all.
-
-Sources: F. Diebold and R. Mariano (1995); D. Harvey, S. Leybourne and P. Newbold (1997), their
-correction; Q. McNemar (1947); H. Kuensch (1989), blocks of a bootstrap; ``mqd.ml.always_valid``.
+Losses are squared errors of probabilities (Brier); of other scores, whether the side was wrong. A
+pair is a bar that both models scored themselves and whose outcome is known; all is taken over pairs
+alone, in order of time. Bars of one instant share their market, and labels that overlap share their
+returns. So pairs are averaged over blocks of the label's length, whose neighbours may still overlap
+(the tests count that), and the evidence that may be read daily takes only the first instant of each
+block: those labels share no time at all.
 """
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mqd.core.bar import Floats, Ints
 from mqd.errors import UsageError, did_you_mean
 from mqd.ml.always_valid import Evidence, evidence
-from mqd.ml.outcomes import Scored, joined
-from mqd.ml.scoring import ModelScore
-from mqd.ml.shadow_log import Matured, Watched
+from mqd.ml.outcomes import Joined, joined
+from mqd.ml.paired import (
+    NO_INTERVAL,
+    NO_TEST,
+    Interval,
+    Test,
+    blocks_of,
+    bootstrap,
+    diebold_mariano,
+    mcnemar,
+    means_of,
+)
+from mqd.ml.scoring import OWN, ModelScore
+from mqd.ml.shadow_log import Watched, read_watched
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PAIRS_MIN: Final = 30
-RESAMPLES: Final = 2000
+BLOCKS_MIN: Final = 10
 LEVEL: Final = 0.95
 
 
@@ -47,29 +54,15 @@ class Pairs(NamedTuple):
     ret_frac: Floats
 
 
-class Interval(NamedTuple):
-    """A mean with its interval; NaN where there are too few values."""
-
-    mean: float
-    low: float
-    high: float
-
-
-class Test(NamedTuple):
-    """A test statistic and its two-sided p-value, NaN where it cannot be taken."""
-
-    statistic: float
-    p: float
-
-
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """What a comparison found; differences are a's minus b's, so that above 0 favours b in loss.
 
-    ``loss``: difference of Brier losses. ``pnl_frac``: difference of the mean return of a bar,
-    b's minus a's, where each is in the market from its threshold on (costs left out). ``dm``:
-    Diebold-Mariano with its correction. ``mcnemar``: whether one is right where the other is
-    wrong. ``evidence`` holds however often it is read.
+    ``loss``: difference of losses, of the kind ``loss_name``. ``pnl_frac``: difference of the mean
+    return of a bar, b's minus a's, where each is in the market from its threshold on (costs left
+    out). ``dm``: Diebold-Mariano with its correction. ``mcnemar``: whether one is right where the
+    other is wrong, over bars whose labels share no time. ``evidence`` holds however often it is
+    read. What fewer than ``PAIRS_MIN`` pairs or ``BLOCKS_MIN`` blocks cannot say is NaN.
     """
 
     a: ModelScore
@@ -89,15 +82,28 @@ class Comparison:
         import pandas as pd
 
         t0, _, a, b, up, ret_frac = self.pairs
+        loss_a, loss_b, _ = losses_of(self.a, self.b, self.pairs)
         columns = {
-            "a": a, "b": b, "loss_a": (a - up) ** 2, "loss_b": (b - up) ** 2, "up": up,
-            "ret_frac": ret_frac,
+            "a": a, "b": b, "loss_a": loss_a, "loss_b": loss_b, "up": up, "ret_frac": ret_frac,
         }  # fmt: skip
         return pd.DataFrame(columns, pd.DatetimeIndex(t0, tz="UTC", name="ts_close"))
 
     @property
+    def enough(self) -> bool:
+        """Whether there are pairs and blocks enough to judge."""
+        return self.n_pairs >= PAIRS_MIN and self.n_blocks >= BLOCKS_MIN
+
+    @property
+    def loss_name(self) -> str:
+        """What is compared: "Brier", or "Share of wrong sides" unless both are probabilities."""
+        both = self.a.is_probability and self.b.is_probability
+        return "Brier" if both else "Share of wrong sides"
+
+    @property
     def better(self) -> str:
         """Which one the evidence that may be read daily favours at the level: "a", "b" or ""."""
+        if not self.enough:
+            return ""
         against = 2.0 / (1.0 - self.level)
         if self.evidence.e_above >= against:
             return "b"
@@ -107,10 +113,13 @@ class Comparison:
     def verdict(self) -> str:
         """The finding in a sentence."""
         a, b = _short(self.a.model), _short(self.b.model)
-        if self.n_pairs < PAIRS_MIN:
-            return f"Only {self.n_pairs} pairs of {a} and {b}: {PAIRS_MIN} are the least to judge."
+        if not self.enough:
+            return (
+                f"Too few pairs of {a} and {b} to judge: {self.n_pairs} bars in {self.n_blocks}"
+                f" spans of the label, and {PAIRS_MIN} in {BLOCKS_MIN} are the least."
+            )
         said = (
-            f"Brier of {a} minus {b}: {self.loss.mean:+.5f}, {self.level:.0%} interval"
+            f"{self.loss_name} of {a} minus {b}: {self.loss.mean:+.5f}, {self.level:.0%} interval"
             f" [{self.loss.low:+.5f}, {self.loss.high:+.5f}], {self.n_pairs} pairs"
         )
         e = max(self.evidence.e_above, self.evidence.e_below)
@@ -123,13 +132,31 @@ class Comparison:
         """Return all of it, JSON-ready."""
         return {
             "a": self.a.model.reference, "b": self.b.model.reference, "pairs": self.n_pairs,
-            "blocks": self.n_blocks, "loss_difference": self.loss._asdict(),
+            "blocks": self.n_blocks, "loss": self.loss_name, "loss_difference": self.loss._asdict(),
             "pnl_difference_frac": self.pnl_frac._asdict(), "diebold_mariano": self.dm._asdict(),
             "mcnemar": self.mcnemar._asdict(), "evidence": self.evidence._asdict(),
             "better": self.better, "verdict": self.verdict,
             "metrics": {"a": self.a.metrics(), "b": self.b.metrics()},
             "calibration": {"a": self.a.calibration(), "b": self.b.calibration()},
         }  # fmt: skip
+
+    def figures(self) -> pd.DataFrame:
+        """Return the figures of both models side by side, one a row; NaN where there is none."""
+        import pandas as pd
+
+        return pd.DataFrame({_short(one.model): one.metrics() for one in (self.a, self.b)})
+
+    def calibration(self) -> pd.DataFrame:
+        """Return the calibration of both side by side: a row for each tenth of the scores."""
+        import pandas as pd
+
+        sides = {one.model: pd.DataFrame(one.calibration()) for one in (self.a, self.b)}
+        edges = next(iter(sides.values()))[["from", "to"]]
+        parts = [edges.set_axis(pd.MultiIndex.from_product([["score"], ["from", "to"]]), axis=1)]
+        for model, frame in sides.items():
+            rest = frame.drop(columns=["from", "to"])
+            parts.append(pd.concat({_short(model): rest}, axis=1))
+        return pd.concat(parts, axis=1)
 
 
 def compare(
@@ -138,20 +165,10 @@ def compare(
     """Compare two models of a shadow's log on the bars that both have scored.
 
     ``a`` and ``b``: name, ``name@sha256`` or the beginning of a hash. ``seed`` is the bootstrap's.
-    Raises ``UsageError`` for a model that the log does not name, or two with different labels.
+    Memory grows with the pairs of these two alone. Raises ``UsageError`` for a model that the log
+    does not name, for one compared with itself, and for two with different labels.
     """
-    models: dict[str, Watched] = {}
-    held: dict[str, dict[tuple[str, int], tuple[float, Matured]]] = {}
-    scores: dict[str, ModelScore] = {}
-    for record in joined(folder):
-        if isinstance(record, Scored):
-            said, outcome = record
-            if outcome is not None and math.isfinite(said.score):
-                held[said.model][said.symbol, said.ts_ns] = (said.score, outcome)
-            continue
-        for model in record:
-            models[model.sha256] = model
-            held.setdefault(model.sha256, {})
+    models = read_watched(folder)
     chosen = [models[find_model(models, one)] for one in (a, b)]
     if chosen[0].sha256 == chosen[1].sha256:
         raise UsageError(f"{a} and {b} are the same model: name two.")
@@ -160,63 +177,91 @@ def compare(
             f"{_short(chosen[0])} predicts {chosen[0].label}, {_short(chosen[1])}"
             f" {chosen[1].label}: their losses cannot be compared."
         )
-    sides = [held[one.sha256] for one in chosen]
-    pairs = pair(sides[0], sides[1])
-    for one, side in zip(chosen, sides, strict=True):
-        scores[one.sha256] = _scored(one, side, pairs)
-    return judge(scores[chosen[0].sha256], scores[chosen[1].sha256], pairs, seed=seed, level=level)
+    held: list[list[Joined]] = [[], []]
+    for part in joined(folder):
+        if not isinstance(part, Joined):
+            continue
+        own = part.matured & np.isfinite(part.score) & (part.source == part.words.code(OWN))
+        for model, side in zip(chosen, held, strict=True):
+            side.append(part.where(own & (part.model == part.words.code(model.sha256))))
+    first, second = (ModelScore(one) for one in chosen)
+    if not held[0]:
+        return judge(first, second, _NO_PAIRS, seed=seed, level=level)
+    left, right = paired(*(_one(side) for side in held))
+    first.take(left)
+    second.take(right)
+    up = (left.label == 1).astype(np.int64)
+    pairs = Pairs(left.ts_ns, left.t1, left.score, right.score, up, left.ret_frac)
+    return judge(first, second, pairs, seed=seed, level=level)
 
 
 def find_model(models: Mapping[str, Watched], wanted: str) -> str:
-    """Return the hash of the model that ``wanted`` names; the newest of a name."""
+    """Return the hash of the model that ``wanted`` names; the newest of a name.
+
+    Raises ``UsageError`` for none, and for the beginning of several hashes.
+    """
     name, _, digest = wanted.partition("@")
-    found = [
-        one.sha256
-        for one in models.values()
-        if (one.name == name and one.sha256.startswith(digest)) or one.sha256.startswith(wanted)
+    named = [
+        one.sha256 for one in models.values() if one.name == name and one.sha256.startswith(digest)
     ]
-    if not found:
-        known = [f"{one.name}@{one.sha256[:12]}" for one in models.values()]
-        raise UsageError(f"No model {wanted!r} in this shadow.{did_you_mean(wanted, known)}")
-    return found[-1]
+    hashed = [one for one in models if wanted and one.startswith(wanted)]
+    if not named and len(hashed) == 1:
+        return hashed[0]
+    if named and (not digest or len(named) == 1):
+        return named[-1]
+    known = [f"{one.name}@{one.sha256[:12]}" for one in models.values()]
+    if named or hashed:
+        raise UsageError(f"{wanted!r} begins the hash of several models: {', '.join(known)}.")
+    raise UsageError(f"No model {wanted!r} in this shadow.{did_you_mean(wanted, known)}")
 
 
-def pair(
-    a: Mapping[tuple[str, int], tuple[float, Matured]],
-    b: Mapping[tuple[str, int], tuple[float, Matured]],
-) -> Pairs:
+def paired(a: Joined, b: Joined) -> tuple[Joined, Joined]:
     """Return the bars that both have scored, in order of time."""
-    keys = sorted(a.keys() & b.keys(), key=lambda key: (key[1], key[0]))
-    outcomes = [a[key][1] for key in keys]
-    return Pairs(
-        np.array([one.ts_ns for one in outcomes], dtype=np.int64),
-        np.array([one.t1 for one in outcomes], dtype=np.int64),
-        np.array([a[key][0] for key in keys]),
-        np.array([b[key][0] for key in keys]),
-        np.array([int(one.label == 1) for one in outcomes], dtype=np.int64),
-        np.array([one.ret_frac for one in outcomes]),
+    order_a, order_b = (np.lexsort((one.symbol, one.ts_ns)) for one in (a, b))
+    a, b = a.where(order_a), b.where(order_b)
+    both = np.zeros(len(a.ts_ns) + len(b.ts_ns), dtype=[("ts", np.int64), ("symbol", np.int64)])
+    both["ts"] = np.concatenate((a.ts_ns, b.ts_ns))
+    both["symbol"] = np.concatenate((a.symbol, b.symbol))
+    _, key = np.unique(both, return_inverse=True)
+    _, rows_a, rows_b = np.intersect1d(
+        key[: len(a.ts_ns)], key[len(a.ts_ns) :], return_indices=True
     )
+    return a.where(rows_a), b.where(rows_b)
 
 
 def judge(
     a: ModelScore, b: ModelScore, pairs: Pairs, *, seed: int = 0, level: float = LEVEL
 ) -> Comparison:
     """Return what the pairs say of the two models."""
-    loss = (pairs.a - pairs.up) ** 2 - (pairs.b - pairs.up) ** 2
+    loss_a, loss_b, bounds = losses_of(a, b, pairs)
+    loss = loss_a - loss_b
+    right_a, right_b = (
+        (score > one.middle) == (pairs.up == 1) for one, score in ((a, pairs.a), (b, pairs.b))
+    )
     pnl = ((pairs.b >= b.threshold) * 1.0 - (pairs.a >= a.threshold)) * pairs.ret_frac
     blocks, leads = blocks_of(pairs.t0, pairs.t1)
     losses, pnls = means_of(loss, blocks), means_of(pnl, blocks)
-    enough = len(pairs.t0) >= PAIRS_MIN
-    apart = means_of(loss[leads], blocks[leads])
-    bounds = means_of(largest_difference(pairs.a, pairs.b)[leads], blocks[leads])
+    enough = len(pairs.t0) >= PAIRS_MIN and len(losses) >= BLOCKS_MIN
+    apart, bounds = (means_of(one[leads], blocks[leads]) for one in (loss, bounds))
     return Comparison(
         a, b, len(pairs.t0), len(losses),
-        bootstrap(losses, seed=seed, level=level) if enough else _NOTHING,
-        bootstrap(pnls, seed=seed, level=level) if enough else _NOTHING,
-        diebold_mariano(losses, horizon=2) if enough else _NO_TEST,
-        mcnemar((pairs.a > 0.5) == pairs.up, (pairs.b > 0.5) == pairs.up),
+        bootstrap(losses, seed=seed, level=level) if enough else NO_INTERVAL,
+        bootstrap(pnls, seed=seed, level=level) if enough else NO_INTERVAL,
+        diebold_mariano(losses, horizon=2) if enough else NO_TEST,
+        mcnemar(right_a[leads], right_b[leads]) if enough else NO_TEST,
         evidence(apart, bounds, level=level), level, pairs,
     )  # fmt: skip
+
+
+def losses_of(a: ModelScore, b: ModelScore, pairs: Pairs) -> tuple[Floats, Floats, Floats]:
+    """Return both losses of each pair, and how far apart they can come before the outcome is
+    known: squared errors of probabilities, else 1 for the wrong side."""
+    if a.is_probability and b.is_probability:
+        of_a, of_b = (np.clip(one, 0.0, 1.0) for one in (pairs.a, pairs.b))
+        return (of_a - pairs.up) ** 2, (of_b - pairs.up) ** 2, largest_difference(of_a, of_b)
+    up_a, up_b = pairs.a > a.middle, pairs.b > b.middle
+    wrong_a, wrong_b = ((side != (pairs.up == 1)).astype(np.float64) for side in (up_a, up_b))
+    return wrong_a, wrong_b, (up_a != up_b).astype(np.float64)
 
 
 def largest_difference(a: Floats, b: Floats) -> Floats:
@@ -225,100 +270,13 @@ def largest_difference(a: Floats, b: Floats) -> Floats:
     return found
 
 
-_NOTHING: Final = Interval(math.nan, math.nan, math.nan)
-_NO_TEST: Final = Test(math.nan, math.nan)
+_NO_PAIRS: Final = Pairs(*(np.zeros(0, np.int64),) * 2, *(np.zeros(0),) * 2,
+                         np.zeros(0, np.int64), np.zeros(0))  # fmt: skip
 
 
-def blocks_of(t0: Ints, t1: Ints) -> tuple[Ints, NDArray[np.bool]]:
-    """Return each pair's block, counted from 0, and whether it is of its block's first instant.
-
-    A block ends where a pair begins at or after the end of all labels of its first instant: the
-    labels of first instants share no time, and a block overlaps its neighbours alone.
-    """
-    block, leads = np.zeros(len(t0), dtype=np.int64), np.zeros(len(t0), dtype=np.bool_)
-    number, first, until = -1, -1, -1
-    for place, (start, end) in enumerate(zip(t0.tolist(), t1.tolist(), strict=True)):
-        if start >= until:
-            number, first, until = number + 1, start, end
-        elif start == first:
-            until = max(until, end)
-        block[place], leads[place] = number, start == first
-    return block, leads
-
-
-def means_of(values: Floats, blocks: Ints) -> Floats:
-    """Return the mean of each block."""
-    if not len(values):
-        return values
-    n_blocks = int(blocks[-1]) + 1
-    sums = np.bincount(blocks, weights=values, minlength=n_blocks)
-    found: Floats = sums / np.bincount(blocks, minlength=n_blocks)
-    return found
-
-
-def diebold_mariano(differences: Floats, horizon: int = 1) -> Test:
-    """Return the test that the mean loss difference is 0, corrected for few values.
-
-    ``horizon``: in steps of ``differences``; that many minus one autocovariances count. The
-    p-value is of Student's t with n - 1 degrees of freedom.
-    """
-    from scipy import stats
-
-    n = len(differences)
-    if n < 2 or not 1 <= horizon < n:
-        return _NO_TEST
-    centred = differences - differences.mean()
-    variance = float(centred @ centred) / n
-    for lag in range(1, horizon):
-        variance += 2.0 * float(centred[lag:] @ centred[:-lag]) / n
-    if variance <= 0:
-        return _NO_TEST
-    correction = math.sqrt((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n)
-    statistic = float(differences.mean()) / math.sqrt(variance / n) * correction
-    return Test(statistic, float(2.0 * stats.t.sf(abs(statistic), n - 1)))
-
-
-def mcnemar(a_right: Any, b_right: Any) -> Test:
-    """Return the exact test that both are right equally often: a binomial of the pairs in which
-    one alone is right. The statistic is that count for b minus that for a."""
-    from scipy import stats
-
-    only_a = int((a_right & ~b_right).sum())
-    only_b = int((~a_right & b_right).sum())
-    if not only_a + only_b:
-        return _NO_TEST
-    p = stats.binomtest(only_a, only_a + only_b, 0.5).pvalue
-    return Test(float(only_b - only_a), float(p))
-
-
-def bootstrap(values: Floats, *, seed: int, level: float, length: int | None = None) -> Interval:
-    """Return the mean and its interval from moving blocks of ``length`` values (default: the cube
-    root of their number), wrapped around the end."""
-    n = len(values)
-    if n < 2:
-        return _NOTHING
-    length = length or max(1, round(n ** (1.0 / 3.0)))
-    n_blocks = math.ceil(n / length)
-    starts = np.random.default_rng(seed).integers(0, n, size=(RESAMPLES, n_blocks))
-    sums = np.concatenate(([0.0], np.cumsum(np.concatenate((values, values[:length])))))
-    means = (sums[starts + length] - sums[starts]).mean(axis=1) / length
-    low, high = np.quantile(means, ((1.0 - level) / 2.0, (1.0 + level) / 2.0))
-    return Interval(float(values.mean()), float(low), float(high))
-
-
-def _scored(
-    model: Watched, side: Mapping[tuple[str, int], tuple[float, Matured]], pairs: Pairs
-) -> ModelScore:
-    """Return a model's figures over the pairs' bars alone."""
-    from mqd.ml.shadow_log import Prediction
-
-    paired = set(pairs.t0.tolist())
-    found = ModelScore(model)
-    for (symbol, ts_ns), (score, outcome) in side.items():
-        if ts_ns in paired:
-            said = Prediction(ts_ns, symbol, model.sha256, score, "model", 0)
-            found.take(Scored(said, outcome))
-    return found
+def _one(parts: list[Joined]) -> Joined:
+    columns = zip(*(part[1:] for part in parts), strict=True)
+    return Joined(parts[0].words, *map(np.concatenate, columns))
 
 
 def _short(model: Watched) -> str:

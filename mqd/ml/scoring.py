@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 
-from mqd.core.bar import Floats
-from mqd.ml.outcomes import Scored, joined
+from mqd.core.bar import Floats, Ints
+from mqd.ml.outcomes import Joined, joined
 from mqd.ml.shadow_log import Watched
 
 BINS: Final = 10
@@ -23,12 +23,17 @@ FINE_BINS: Final = 1000
 RECENT: Final = 250
 WILSON_Z: Final = 1.959963984540054
 BUCKETS_A_DECADE: Final = 20
+BUCKETS: Final = 20 * BUCKETS_A_DECADE
+OWN: Final = "model"
 CLIP: Final = 1e-12
 
 
 @dataclass(slots=True)
 class ModelScore:
-    """One model's sums over its matured predictions."""
+    """One model's sums over its matured predictions.
+
+    Only what the model itself answered is scored: what others said in its place is counted.
+    """
 
     model: Watched
     n_said: int = 0
@@ -51,63 +56,85 @@ class ModelScore:
     bin_n: Floats = field(default_factory=lambda: np.zeros(FINE_BINS))
     bin_up: Floats = field(default_factory=lambda: np.zeros(FINE_BINS))
     bin_score: Floats = field(default_factory=lambda: np.zeros(FINE_BINS))
-    buckets: Counter[int] = field(default_factory=Counter)
-    recent: deque[tuple[float, int, float]] = field(default_factory=lambda: deque(maxlen=RECENT))
+    buckets: Ints = field(default_factory=lambda: np.zeros(BUCKETS, dtype=np.int64))
+    recent: Floats = field(default_factory=lambda: np.zeros((0, 2)))
 
     @property
     def threshold(self) -> float:
-        """The score at which the model would trade; 0.5 where its manifest says none."""
-        return 0.5 if self.model.threshold is None else self.model.threshold
+        """The score at which the model would trade; ``middle`` where its manifest says none."""
+        return self.middle if self.model.threshold is None else self.model.threshold
 
-    def take(self, scored: Scored) -> None:
-        """Count a prediction, and with its outcome what it was worth."""
-        said, outcome = scored
-        self.n_said += 1
-        self.sources[said.source] += 1
-        self.first_ns = self.first_ns or said.ts_ns
-        self.last_ns = max(self.last_ns, said.ts_ns)
-        if said.latency_ns > 0:
-            self.buckets[int(math.log10(said.latency_ns) * BUCKETS_A_DECADE)] += 1
-        if said.error:
-            self.errors[said.error.partition(":")[0]] += 1
-        if not math.isfinite(said.score):
-            self.n_none += 1
-        elif outcome is None:
-            self.n_waiting += 1
-        else:
-            self._score(said.score, int(outcome.label == 1), outcome.ret_frac)
+    @property
+    def middle(self) -> float:
+        """The score above which it says up: half for a probability, 0 for another score."""
+        return 0.5 if self.is_probability else 0.0
 
-    def _score(self, score: float, up: int, ret_frac: float) -> None:
-        self.n += 1
-        self.n_up += up
-        self.sum_ret += ret_frac
-        self.n_right += int((score > 0.5) == bool(up))
-        if self.model.output == "probability":
-            likely = min(max(score, CLIP), 1.0 - CLIP)
-            self.sum_brier += (score - up) ** 2
-            self.sum_log_loss -= math.log(likely if up else 1.0 - likely)
-            place = min(int(score * FINE_BINS), FINE_BINS - 1)
-            self.bin_n[place] += 1
-            self.bin_up[place] += up
-            self.bin_score[place] += score
-        if score >= self.threshold:
-            self.n_signals += 1
-            self.n_signals_right += up
-            self.sum_signal_ret += ret_frac
-        self.moments += (score, ret_frac, score * score, ret_frac * ret_frac, score * ret_frac)
-        self.recent.append((score, up, ret_frac))
+    @property
+    def is_probability(self) -> bool:
+        """Whether its scores say how likely label 1 is."""
+        return self.model.output == "probability"
+
+    def take(self, part: Joined) -> None:
+        """Count predictions of this model, in order, and with their outcomes what they were
+        worth."""
+        if not len(part.score):
+            return
+        words = part.words.texts
+        self.n_said += len(part.score)
+        self.first_ns = min(self.first_ns or int(part.ts_ns[0]), int(part.ts_ns.min()))
+        self.last_ns = max(self.last_ns, int(part.ts_ns.max()))
+        for counter, column in ((self.sources, part.source), (self.errors, part.cause)):
+            for code, n in zip(*np.unique(column, return_counts=True), strict=True):
+                if words[code]:
+                    counter[words[code]] += int(n)
+        timed = part.latency_ns[part.latency_ns > 0]
+        place = (np.log10(timed) * BUCKETS_A_DECADE).astype(np.int64)
+        self.buckets += np.bincount(np.minimum(place, BUCKETS - 1), minlength=BUCKETS)
+        said = np.isfinite(part.score)
+        self.n_none += int((~said).sum())
+        own = said & (part.source == part.words.code(OWN))
+        self.n_waiting += int((own & ~part.matured).sum())
+        kept = part.where(own & part.matured)
+        self._score(kept.score, (kept.label == 1).astype(np.float64), kept.ret_frac)
+
+    def _score(self, score: Floats, up: Floats, ret_frac: Floats) -> None:
+        self.n += len(score)
+        self.n_up += int(up.sum())
+        self.sum_ret += float(ret_frac.sum())
+        self.n_right += int(((score > self.middle) == (up > 0)).sum())
+        if self.is_probability:
+            likely = np.clip(score, CLIP, 1.0 - CLIP)
+            self.sum_brier += float(((score - up) ** 2).sum())
+            self.sum_log_loss -= float(np.log(np.where(up > 0, likely, 1.0 - likely)).sum())
+            place = np.clip((score * FINE_BINS).astype(np.int64), 0, FINE_BINS - 1)
+            self.bin_n += np.bincount(place, minlength=FINE_BINS)
+            self.bin_up += np.bincount(place, weights=up, minlength=FINE_BINS)
+            self.bin_score += np.bincount(place, weights=score, minlength=FINE_BINS)
+        signals = score >= self.threshold
+        self.n_signals += int(signals.sum())
+        self.n_signals_right += int(up[signals].sum())
+        self.sum_signal_ret += float(ret_frac[signals].sum())
+        pairs = (score, ret_frac, score * score, ret_frac * ret_frac, score * ret_frac)
+        self.moments += [float(one.sum()) for one in pairs]
+        self.recent = np.vstack((self.recent, np.column_stack((score, up))))[-RECENT:]
 
     # --- what they say -----------------------------------------------------------------------
 
     def metrics(self) -> dict[str, float]:
         """Return the figures, NaN where there is nothing to take them from."""
         low, high = wilson(self.n_signals_right, self.n_signals)
+        recent, recent_up = self.recent.T
+        n_probable = self.n if self.is_probability else 0
+        n_recent = len(recent) if self.is_probability else 0
         return {
             "predictions": self.n_said, "matured": self.n, "waiting": self.n_waiting,
             "without_score": self.n_none,
+            "from_others": self.n_said - self.n_none - self.n - self.n_waiting,
+            "coverage_frac": _over(self.n + self.n_waiting, self.n_said),
             "base_rate_frac": _over(self.n_up, self.n),
             "hit_rate_frac": _over(self.n_right, self.n),
-            "brier": _over(self.sum_brier, self.n), "log_loss": _over(self.sum_log_loss, self.n),
+            "brier": _over(self.sum_brier, n_probable),
+            "log_loss": _over(self.sum_log_loss, n_probable),
             "auc": auc_of(self.bin_n, self.bin_up), "information_coefficient": self._correlation(),
             "signals": self.n_signals,
             "precision_frac": _over(self.n_signals_right, self.n_signals),
@@ -115,11 +142,9 @@ class ModelScore:
             "signal_return_frac": _over(self.sum_signal_ret, self.n_signals),
             "mean_return_frac": _over(self.sum_ret, self.n),
             "recent_hit_rate_frac": _over(
-                sum((score > 0.5) == bool(up) for score, up, _ in self.recent), len(self.recent)
+                ((recent > self.middle) == (recent_up > 0)).sum(), len(recent)
             ),
-            "recent_brier": _over(
-                sum((score - up) ** 2 for score, up, _ in self.recent), len(self.recent)
-            ),
+            "recent_brier": _over(((recent - recent_up) ** 2).sum(), n_recent),
             "latency_ms_p50": self._latency(0.5), "latency_ms_p99": self._latency(0.99),
         }  # fmt: skip
 
@@ -146,25 +171,25 @@ class ModelScore:
 
     def _latency(self, quantile: float) -> float:
         """Return a quantile of the latency in ms: the upper edge of its bucket."""
-        wanted, seen = quantile * sum(self.buckets.values()), 0
-        for bucket in sorted(self.buckets):
-            seen += self.buckets[bucket]
-            if seen >= wanted:
-                return float(10.0 ** ((bucket + 1) / BUCKETS_A_DECADE) / 1e6)
-        return math.nan
+        seen = np.cumsum(self.buckets)
+        if not seen[-1]:
+            return math.nan
+        bucket = int(np.searchsorted(seen, quantile * seen[-1]))
+        return float(10.0 ** ((bucket + 1) / BUCKETS_A_DECADE) / 1e6)
 
 
 def score_log(folder: str | os.PathLike[str]) -> dict[str, ModelScore]:
     """Return each model's sums by its hash, in the order in which models were named.
 
-    One pass, in memory that does not grow with the log. Raises what ``read_records`` raises.
+    One pass, in memory that does not grow with the log. Raises what ``joined`` raises.
     """
     found: dict[str, ModelScore] = {}
-    for record in joined(folder):
-        if isinstance(record, Scored):
-            found[record.said.model].take(record)
+    for part in joined(folder):
+        if isinstance(part, Joined):
+            for code in np.unique(part.model).tolist():
+                found[part.words.texts[code]].take(part.where(part.model == code))
         else:
-            for model in record:
+            for model in part:
                 found.setdefault(model.sha256, ModelScore(model))
     return found
 
