@@ -10,7 +10,7 @@ COMPILE := .venvs/lock/bin/uv pip compile --quiet --universal --python-version 3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench bench-live bench-sweep bench-scale soak defects lock clean python
-.PHONY: install-demo install-all
+.PHONY: install-demo install-all notebooks bench-ml
 MAKEFLAGS += --no-print-directory
 
 help:
@@ -22,6 +22,8 @@ help:
 	@echo "make bench-sweep  the sweep beside vectorbt and a hand-written kernel (QUICK=--quick)"
 	@echo "make bench-scale  a thousandth of 5,000 symbols' minutes on two Dask workers"
 	@echo "make bench-live   a live desk: bar to wire, burst, session, restart, kill (QUICK=--quick)"
+	@echo "make notebooks  open the notebooks in JupyterLab"
+	@echo "make bench-ml   features, inference and shadow logs beside their goals"
 	@echo "make soak     the bus under load (SECONDS=60), 500 desks killed, 10,000 seeds of faults"
 	@echo "make lock     write requirements/*.txt anew"
 	@echo "make clean    remove caches and runs; the environment stays"
@@ -67,6 +69,14 @@ bench-sweep: install-all
 
 bench-scale: install-all
 	@$(RUN) bench.sweep_scale
+
+bench-ml: install-all
+	@$(RUN) bench.ml_features
+	@$(RUN) bench.ml_inference
+	@$(RUN) bench.ml_shadow
+
+notebooks: install-all
+	@$(RUN) jupyterlab notebooks
 
 soak: install-all
 	@MQD_SOAK_S=$(SECONDS) MQD_KILLS=500 MQD_SEEDS=10000 $(RUN) pytest -q tests/soak \

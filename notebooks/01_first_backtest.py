@@ -17,7 +17,7 @@ DAILY = "../datasets/us_equity_daily_raw.parquet"
 # `load_bars` refuses bars that cannot be right, and adjusts prices for splits by default.
 
 # %%
-bars = mqd.load_bars(DAILY, symbols=["AAPL", "IBM"])
+bars = mqd.load_bars(DAILY, symbols=["AAPL", "IBM"], start="2006-01-03")
 bars
 
 # %% [markdown]

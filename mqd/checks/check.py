@@ -12,6 +12,7 @@ from mqd.checks.costs import bar_time_ambiguity, breakeven_cost
 from mqd.checks.decisions import decision_lookahead, price_level
 from mqd.checks.determinism import feature_determinism, hash_determinism
 from mqd.checks.engines import plain_python, second_run
+from mqd.checks.feature_set import FeatureSource, watcher_of
 from mqd.checks.lookahead import feature_lookahead
 from mqd.checks.purity import hash_dependent, purity
 from mqd.checks.report import CheckReport, Finding, in_order
@@ -32,7 +33,7 @@ __all__ = ["CheckReport", "Finding", "check"]
 
 
 def check(
-    strategy: Strategy,
+    strategy: Strategy | FeatureSource,
     bars: Bars,
     *,
     seed: int = 0,
@@ -56,6 +57,9 @@ def check(
     ``mqd.backtest``. ``report.ok`` is False for lookahead,
     impurity, non-determinism and an engine difference; all else is a note.
 
+    In place of a strategy a set of features may be checked: anything with ``columns(bars)``, such
+    as a ``FeatureEngineer``. It then trades nothing.
+
     Raises ``UsageError`` for wrong words, and what ``mqd.backtest`` raises for a strategy that
     does not run at all.
     """
@@ -63,6 +67,8 @@ def check(
         raise UsageError(f"seed = {seed!r}, n_cuts = {n_cuts!r}; whole numbers, n_cuts 1 or more.")
     if not isinstance(bars, Bars):
         raise UsageError(f"bars is {type(bars).__name__}, not Bars: use mqd.load_bars(path).")
+    if not isinstance(strategy, Strategy) and not isinstance(strategy, type):
+        strategy = watcher_of(strategy)
     if not isinstance(strategy, Strategy):
         raise UsageError(f"{strategy!r} is no strategy: give an instance, such as SmaCross().")
     words = {

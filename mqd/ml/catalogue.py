@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from mqd.errors import did_you_mean
 from mqd.ml.errors import BadFeature
-from mqd.ml.nodes import Apply, Field, Lag, Node, SessionSum, Talib
+from mqd.ml.nodes import Apply, Field, First, Lag, Node, SessionSum, Talib
 
 Family = Literal["technical", "price", "volume", "time"]
 
@@ -75,9 +75,16 @@ class Feature:
 KINDS: Final[dict[str, Kind]] = {}
 
 
-def _kind(
+def named(
     name: str, family: Family, about: str, *parameters: Parameter
 ) -> Callable[[Callable[..., Node]], Callable[..., Node]]:
+    """Return the decorator that enters a feature of your own: a function of the parameters'
+    values that returns what it is made of, as those below. Raises ``BadFeature`` for a name that
+    is taken or no lower-case identifier.
+    """
+    if name in KINDS or not name.isidentifier() or not name.islower():
+        raise BadFeature(f"A feature's name is a lower-case identifier of its own, not {name!r}.")
+
     def enter(node: Callable[..., Node]) -> Callable[..., Node]:
         KINDS[name] = Kind(name, family, about, parameters, node)
         return node
@@ -128,84 +135,219 @@ def _number(text: str, parameter: Parameter, given: str) -> int:
 # --- technical -----------------------------------------------------------------------------------
 
 
-@_kind("rsi", "technical", "Wilder's relative strength index, in [0, 1]", _window(14))
-def _rsi(n: int) -> Node:
-    return Talib("RSI", (CLOSE,), (n,)) / 100.0
+def _mean(of: Node, n: int) -> Node:
+    return Talib("SMA", (of,), (n,))
 
 
-@_kind("sma_gap", "technical", "close above its mean of n, as a fraction", _window(20))
-def _sma_gap(n: int) -> Node:
-    return CLOSE / Talib("SMA", (CLOSE,), (n,)) - 1.0
-
-
-@_kind("ema_gap", "technical", "close above its exponential mean, as a fraction", _window(20))
-def _ema_gap(n: int) -> Node:
-    return CLOSE / Talib("EMA", (CLOSE,), (n,)) - 1.0
-
-
-@_kind("atr_frac", "technical", "Wilder's average true range over the close", _window(14))
-def _atr_frac(n: int) -> Node:
-    return Talib("ATR", (HIGH, LOW, CLOSE), (n,)) / CLOSE
-
-
-@_kind("adx", "technical", "Wilder's average directional index, in [0, 1]", _window(14))
-def _adx(n: int) -> Node:
-    return Talib("ADX", (HIGH, LOW, CLOSE), (n,)) / 100.0
-
-
-@_kind("channel_place", "technical", "close within the range of n bars, 0 low, 1 high", _window(20))
-def _channel_place(n: int) -> Node:
-    low = Talib("MIN", (LOW,), (n,))
-    return (CLOSE - low) / (Talib("MAX", (HIGH,), (n,)) - low)
-
-
-# --- price transforms ----------------------------------------------------------------------------
+def _deviation(of: Node, n: int) -> Node:
+    return Talib("STDDEV", (of - First(of),), (n,))
 
 
 def _log_returns(n: int) -> Node:
     return Apply("log", (CLOSE / Lag(CLOSE, n),))
 
 
-@_kind("log_return", "price", "logarithm of the close over that n bars ago", _window(1, 1))
+BARS: Final = (HIGH, LOW, CLOSE)
+
+
+@named("rsi", "technical", "Wilder's relative strength index, in [0, 1]", _window(14))
+def _rsi(n: int) -> Node:
+    return Talib("RSI", (CLOSE,), (n,)) / 100.0
+
+
+@named("sma_gap", "technical", "close above its mean of n, as a fraction", _window(20))
+def _sma_gap(n: int) -> Node:
+    return CLOSE / _mean(CLOSE, n) - 1.0
+
+
+@named("ema_gap", "technical", "close above its exponential mean, as a fraction", _window(20))
+def _ema_gap(n: int) -> Node:
+    return CLOSE / Talib("EMA", (CLOSE,), (n,)) - 1.0
+
+
+@named("kama_gap", "technical", "close above Kaufman's adaptive mean, as a fraction", _window(10))
+def _kama_gap(n: int) -> Node:
+    return CLOSE / Talib("KAMA", (CLOSE,), (n,)) - 1.0
+
+
+@named(
+    "macd_hist", "technical", "MACD less its signal line, over the close",
+    Parameter("fast", 12, 2), Parameter("slow", 26, 3), Parameter("signal", 9, 2),
+)  # fmt: skip
+def _macd_hist(fast: int, slow: int, signal: int) -> Node:
+    if fast >= slow:
+        raise BadFeature(f"macd_hist: fast is {fast}, but it must be below slow = {slow}.")
+    return Talib("MACD", (CLOSE,), (fast, slow, signal), 2) / CLOSE
+
+
+@named("bollinger", "technical", "close above its mean in two deviations of n bars", _window(20))
+def _bollinger(n: int) -> Node:
+    return (CLOSE - _mean(CLOSE, n)) / (_deviation(CLOSE, n) * 2.0)
+
+
+@named("atr_frac", "technical", "Wilder's average true range over the close", _window(14))
+def _atr_frac(n: int) -> Node:
+    return Talib("ATR", BARS, (n,)) / CLOSE
+
+
+@named("adx", "technical", "Wilder's average directional index, in [0, 1]", _window(14))
+def _adx(n: int) -> Node:
+    return Talib("ADX", BARS, (n,)) / 100.0
+
+
+@named("di_gap", "technical", "Wilder's plus less minus direction, in [-1, 1]", _window(14))
+def _di_gap(n: int) -> Node:
+    return (Talib("PLUS_DI", BARS, (n,)) - Talib("MINUS_DI", BARS, (n,))) / 100.0
+
+
+@named("cci", "technical", "Lambert's commodity channel index over 100", _window(20))
+def _cci(n: int) -> Node:
+    return Talib("CCI", BARS, (n,)) / 100.0
+
+
+@named("aroon", "technical", "Chande's Aroon oscillator, in [-1, 1]", _window(14))
+def _aroon(n: int) -> Node:
+    return Talib("AROONOSC", (HIGH, LOW), (n,)) / 100.0
+
+
+@named("channel_place", "technical", "close within the range of n bars, 0 low, 1 high", _window(20))
+def _channel_place(n: int) -> Node:
+    low = Talib("MIN", (LOW,), (n,))
+    return (CLOSE - low) / (Talib("MAX", (HIGH,), (n,)) - low)
+
+
+@named(
+    "slope", "technical", "slope of the regression of n closes, a bar, over the close", _window(20)
+)
+def _slope(n: int) -> Node:
+    return Talib("LINEARREG_SLOPE", (CLOSE,), (n,)) / CLOSE
+
+
+@named("trix", "technical", "rate of change of the triple exponential mean", _window(15))
+def _trix(n: int) -> Node:
+    return Talib("TRIX", (CLOSE,), (n,)) / 100.0
+
+
+# --- price transforms ----------------------------------------------------------------------------
+
+
+@named("log_return", "price", "logarithm of the close over that n bars ago", _window(1, 1))
 def _log_return(n: int) -> Node:
     return _log_returns(n)
 
 
-@_kind("gap_frac", "price", "open over the close before it, as a fraction")
+@named("lag_return", "price", "log return of the bar n bars ago", _window(1, 1))
+def _lag_return(n: int) -> Node:
+    return Lag(_log_returns(1), n)
+
+
+@named("gap_frac", "price", "open over the close before it, as a fraction")
 def _gap_frac() -> Node:
     return OPEN / Lag(CLOSE, 1) - 1.0
 
 
-@_kind("range_frac", "price", "the bar's range over its close")
+@named("range_frac", "price", "the bar's range over its close")
 def _range_frac() -> Node:
     return (HIGH - LOW) / CLOSE
 
 
-@_kind("realised_vol", "price", "population deviation of the log returns of n bars", _window(20))
+@named("body_frac", "price", "close less open, over the close")
+def _body_frac() -> Node:
+    return (CLOSE - OPEN) / CLOSE
+
+
+@named("close_place", "price", "close within the bar's range, 0 low, 1 high")
+def _close_place() -> Node:
+    return (CLOSE - LOW) / (HIGH - LOW)
+
+
+@named(
+    "drawdown_frac", "price", "close below the highest high of n bars, as a fraction", _window(60)
+)
+def _drawdown_frac(n: int) -> Node:
+    return CLOSE / Talib("MAX", (HIGH,), (n,)) - 1.0
+
+
+@named("realised_vol", "price", "population deviation of the log returns of n bars", _window(20))
 def _realised_vol(n: int) -> Node:
     return Talib("STDDEV", (_log_returns(1),), (n,))
+
+
+@named("range_vol", "price", "Parkinson's volatility a bar, from the ranges of n bars", _window(20))
+def _range_vol(n: int) -> Node:
+    spread = Apply("log", (HIGH / LOW,))
+    return Apply("sqrt", (_mean(spread * spread, n) / (4.0 * math.log(2.0)),))
+
+
+@named(
+    "vol_ratio", "price", "realised volatility of a short window over that of a long one",
+    Parameter("short", 5, 2), Parameter("long", 60, 3),
+)  # fmt: skip
+def _vol_ratio(short: int, long: int) -> Node:
+    return _realised_vol(short) / _realised_vol(long)
+
+
+@named("zscore", "price", "close above its mean in deviations of n bars", _window(20))
+def _zscore(n: int) -> Node:
+    return (CLOSE - _mean(CLOSE, n)) / _deviation(CLOSE, n)
 
 
 # --- volume --------------------------------------------------------------------------------------
 
 
-@_kind("volume_ratio", "volume", "volume over its mean of n", _window(20))
+@named("volume_ratio", "volume", "volume over its mean of n", _window(20))
 def _volume_ratio(n: int) -> Node:
-    return VOLUME / Talib("SMA", (VOLUME,), (n,))
+    return VOLUME / _mean(VOLUME, n)
 
 
-@_kind("vwap_gap", "volume", "close above the session's volume-weighted price, as a fraction")
+@named("dollar_volume_log", "volume", "logarithm of the mean value traded a bar", _window(20))
+def _dollar_volume_log(n: int) -> Node:
+    return Apply("log", (_mean(CLOSE * VOLUME, n),))
+
+
+@named("mfi", "volume", "money flow index, in [0, 1]", _window(14))
+def _mfi(n: int) -> Node:
+    return Talib("MFI", (HIGH, LOW, CLOSE, VOLUME), (n,)) / 100.0
+
+
+@named("volume_correlation", "volume", "correlation of close and volume over n bars", _window(20))
+def _volume_correlation(n: int) -> Node:
+    return Talib("CORREL", (CLOSE, VOLUME), (n,))
+
+
+@named("vwap_gap", "volume", "close above the session's volume-weighted price, as a fraction")
 def _vwap_gap() -> Node:
     typical = (HIGH + LOW + CLOSE) / 3.0
     return CLOSE / (SessionSum(typical * VOLUME) / SessionSum(VOLUME)) - 1.0
 
 
-# --- time ----------------------------------------------------------------------------------------
+# --- time series and time ------------------------------------------------------------------------
 
 
-@_kind("session_frac", "time", "how much of the session is over at the close, in [0, 1]")
-def _session_frac() -> Node:
+@named(
+    "autocorrelation", "time", "correlation of returns with those a bar before, n bars", _window(20)
+)
+def _autocorrelation(n: int) -> Node:
+    return Talib("CORREL", (_log_returns(1), Lag(_log_returns(1), 1)), (n,))
+
+
+def _over() -> Node:
     return FROM_OPEN / (FROM_OPEN + TO_CLOSE)
+
+
+@named("session_frac", "time", "how much of the session is over at the close, in [0, 1]")
+def _session_frac() -> Node:
+    return _over()
+
+
+@named("session_sin", "time", "place in the session on a circle, sine")
+def _session_sin() -> Node:
+    return Apply("sin", (_over() * (2.0 * math.pi),))
+
+
+@named("session_cos", "time", "place in the session on a circle, cosine")
+def _session_cos() -> Node:
+    return Apply("cos", (_over() * (2.0 * math.pi),))
 
 
 def _weekday() -> Node:
@@ -213,12 +355,12 @@ def _weekday() -> Node:
     return days - Apply("floor", (days / 7.0,)) * 7.0
 
 
-@_kind("weekday_sin", "time", "day of the week on a circle, sine")
+@named("weekday_sin", "time", "day of the week on a circle, sine")
 def _weekday_sin() -> Node:
     return Apply("sin", (_weekday() * (2.0 * math.pi / 7.0),))
 
 
-@_kind("weekday_cos", "time", "day of the week on a circle, cosine")
+@named("weekday_cos", "time", "day of the week on a circle, cosine")
 def _weekday_cos() -> Node:
     return Apply("cos", (_weekday() * (2.0 * math.pi / 7.0),))
 

@@ -10,9 +10,10 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from mqd.core.bar import BarRow, Floats, SymbolBars
 from mqd.errors import did_you_mean
+from mqd.ml.batch import Batch, columns_of
 from mqd.ml.catalogue import DEFAULT, Feature, feature_of
 from mqd.ml.errors import BadFeature, BadFeatureMatrix
-from mqd.ml.nodes import FIELDS, Batch, Online
+from mqd.ml.online import Online
 from mqd.ml.schema import FeatureSchema
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ class FeatureEngineer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def schema(self) -> FeatureSchema:
         """What a matrix of these features must look like."""
         chosen = self.chosen
-        return FeatureSchema(tuple(one.name for one in chosen), tuple(one.text for one in chosen))
+        return FeatureSchema(
+            tuple(one.name for one in chosen), tuple(repr(one.node) for one in chosen)
+        )
 
     def spec(self) -> dict[str, Any]:
         """Return what makes an equal engineer again, JSON-ready."""
@@ -73,7 +76,7 @@ class FeatureEngineer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def matrix(self, bars: SymbolBars) -> Floats:
         """Return the features of one symbol's bars, C-contiguous float64 (bars, features)."""
-        return self._matrix({name: np.asarray(getattr(bars, name), float) for name in FIELDS})
+        return self.of_columns(columns_of(bars))
 
     def columns(self, bars: SymbolBars) -> dict[str, Floats]:
         """Return the features by name, as ``Strategy.features`` does."""
@@ -115,7 +118,7 @@ class FeatureEngineer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             return in_time
         if not isinstance(X, pd.DataFrame):
             raise BadFeatureMatrix(f"Features are made of bars or a frame of them, not {type(X)}.")
-        return pd.DataFrame(self._matrix(_frame_columns(X)), X.index, list(self.names))
+        return pd.DataFrame(self.of_columns(_frame_columns(X)), X.index, list(self.names))
 
     def get_feature_names_out(self, input_features: Any = None) -> Any:  # noqa: ARG002
         """Return the columns' names as scikit-learn wants them."""
@@ -125,7 +128,8 @@ class FeatureEngineer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Nothing is learnt from data."""
         return True
 
-    def _matrix(self, columns: Mapping[str, Floats]) -> Floats:
+    def of_columns(self, columns: Mapping[str, Floats]) -> Floats:
+        """Return the features of one symbol's columns, named as ``mqd.ml.nodes.FIELDS``."""
         batch, chosen = Batch(columns), self.chosen
         matrix = np.empty((len(columns["close"]), len(chosen)))
         for place, one in enumerate(chosen):

@@ -23,7 +23,9 @@ import numpy as np
 
 from mqd.core.bar import BarRow, Floats, Ints, SymbolBars
 from mqd.errors import UsageError, did_you_mean
-from mqd.ml.nodes import FIELDS, Apply, Batch, Field, Lag, Node, Online, Talib
+from mqd.ml.batch import Batch, columns_of
+from mqd.ml.nodes import Apply, Field, Lag, Node, Talib
+from mqd.ml.online import Online
 
 CLOSE: Final = Field("close")
 
@@ -219,8 +221,7 @@ class TripleBarrier:
     def _width(self, bars: SymbolBars) -> Floats:
         if not self.vol_bars:
             return np.ones(len(bars))
-        columns = {name: np.asarray(getattr(bars, name), float) for name in FIELDS}
-        return Batch(columns)(self.volatility())
+        return Batch(columns_of(bars))(self.volatility())
 
 
 KINDS: Final[dict[str, type[FixedHorizon | NextSession | TripleBarrier]]] = {

@@ -14,22 +14,22 @@ from mqd.core.bar import Floats
 from mqd.errors import did_you_mean
 from mqd.ml.errors import BadFeatureMatrix
 
-DEFINITIONS: Final = 1
-"""Raised whenever a feature of the catalogue changes its values: then no old schema matches."""
+OPERATIONS: Final = 1
+"""Raised when an operation of ``mqd.ml.nodes`` changes its values: then no old schema matches."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureSchema:
-    """Columns of a feature matrix in their order. ``texts`` say how each is computed."""
+    """Columns of a feature matrix in their order; ``definitions`` say what each is made of."""
 
     names: tuple[str, ...]
-    texts: tuple[str, ...]
+    definitions: tuple[str, ...]
     dtype: str = "float64"
 
     @property
     def sha256(self) -> str:
         """The hash of names, order, definitions and type."""
-        told = [DEFINITIONS, list(self.names), list(self.texts), self.dtype]
+        told = [OPERATIONS, list(self.names), list(self.definitions), self.dtype]
         return hashlib.sha256(json.dumps(told, separators=(",", ":")).encode()).hexdigest()
 
     def check(self, features: Any) -> Floats:
