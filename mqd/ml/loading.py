@@ -14,6 +14,7 @@ from mqd.ml.skops_file import import_what_files_need, load_skops
 
 ScoreRows = Callable[[Floats], Floats]
 SAMPLE_ROWS: Final = 64
+SINGLE_PRECISION: Final = 1e-6
 ROW_BY_ROW: Final = frozenset(
     {
         "DecisionTreeClassifier", "DecisionTreeRegressor", "ExtraTreeClassifier",
@@ -135,7 +136,8 @@ def _load_onnx(data: bytes) -> Loaded:
 
     def score(rows: Floats) -> Floats:
         told = np.asarray(session.run([name], {inputs[0].name: rows.astype(dtype)})[0])
-        return (told[:, column] if told.ndim == 2 else told).astype(np.float64)
+        told = (told[:, column] if told.ndim == 2 else told).astype(np.float64)
+        return _kept_within(told) if output == "probability" else told
 
     return Loaded(
         score,
@@ -146,6 +148,12 @@ def _load_onnx(data: bytes) -> Loaded:
     )  # fmt: skip
 
 
+def _kept_within(chances: Floats) -> Floats:
+    """Return chances of single precision, whose rounding may pass 0 or 1 by a little, within."""
+    near = np.clip(chances, 0.0, 1.0)
+    return np.where(np.abs(chances - near) <= SINGLE_PRECISION, near, chances)
+
+
 def _onnx_output(outputs: list[Any]) -> tuple[str, int, str]:
     """Return ``(name, column, kind)`` of the output that is read."""
     floats = [one for one in outputs if one.type in {"tensor(float)", "tensor(double)"}]
@@ -153,7 +161,7 @@ def _onnx_output(outputs: list[Any]) -> tuple[str, int, str]:
         if len(one.shape) == 2 and one.shape[1] == 2:
             return one.name, 1, "probability"
     for one in floats:
-        if len(one.shape) == 1 or one.shape[1] == 1:
+        if len(one.shape) == 1 or (len(one.shape) == 2 and one.shape[1] == 1):
             return one.name, 0, "score"
     raise ModelRefused(
         "ONNX file",

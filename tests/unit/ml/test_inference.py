@@ -1,5 +1,9 @@
 """Real models end to end: saved, registered, scored in their processes, refused when changed."""
 
+import io
+import zipfile
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import skops.io
@@ -8,12 +12,13 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegress
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 from mqd.errors import ModelRefused
 from mqd.ml.child import Child, inspect_model
 from mqd.ml.engineer import FeatureEngineer
 from mqd.ml.inference import InferenceEngine
-from mqd.ml.loading import load_model
+from mqd.ml.loading import _kept_within, _onnx_output, load_model
 from mqd.ml.manifest import check_versions
 from mqd.ml.models import SimpleRuleModel
 from mqd.ml.registry import ModelRegistry
@@ -160,6 +165,32 @@ def test_a_forest_that_asks_for_threads_gets_none_and_gives_its_values_all_the_s
     assert np.abs(scores).max() > 1.0
 
 
+def spoiled(model):
+    """Return a skops file in which each node of a tree reads a feature far outside of a row."""
+    out = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(skops.io.dumps(model))) as old,
+        zipfile.ZipFile(out, "w") as new,
+    ):
+        for member in old.infolist():
+            data = old.read(member)
+            if member.filename.endswith(".npy"):
+                nodes = np.load(io.BytesIO(data))
+                if "left_child" in (nodes.dtype.names or ()):
+                    nodes["feature"] = np.where(nodes["feature"] >= 0, 1 << 50, nodes["feature"])
+                    held = io.BytesIO()
+                    np.save(held, nodes)
+                    data = held.getvalue()
+            new.writestr(member.filename, data)
+    return out.getvalue()
+
+
+def test_a_tree_that_reads_outside_its_memory_takes_its_own_process_down_and_is_refused():
+    tree = DecisionTreeClassifier(max_depth=3, random_state=0).fit(X, Y)
+    with pytest.raises(ModelRefused, match=r"it breaks its process: .* SIGSEGV"):
+        inspect_model(spoiled(tree), "skops")
+
+
 def test_a_decision_is_a_score():
     model = RidgeClassifier().fit(X, Y)
     score, facts = load_model(JOB, skops.io.dumps(model))
@@ -189,6 +220,14 @@ def test_an_onnx_file_is_scored_and_its_single_precision_is_the_only_difference(
     np.testing.assert_allclose(answer.scores, (X @ weights)[:, 0], atol=1e-5)
 
 
+class Output(NamedTuple):
+    """An output as the runtime tells of it."""
+
+    name: str
+    type: str
+    shape: list
+
+
 def linear_onnx(weights):
     """Return an ONNX file of one product of matrices, made by the reference library."""
     from onnx import TensorProto, helper
@@ -202,6 +241,32 @@ def linear_onnx(weights):
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     return model.SerializeToString()
+
+
+def test_the_rounding_of_single_precision_is_no_chance_above_one():
+    told = np.array([1.0 + 1.2e-7, -1e-8, 0.5, 1.1, -0.1])
+    assert _kept_within(told).tolist() == [1.0, 0.0, 0.5, 1.1, -0.1]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "read"),
+    [
+        ([("label", "int64", [None]), ("p", "float", [None, 2])], ("p", 1, "probability")),
+        ([("value", "double", [None, 1])], ("value", 0, "score")),
+        ([("value", "float", [None])], ("value", 0, "score")),
+    ],
+)
+def test_the_output_that_is_read_is_the_chance_of_two_classes_or_one_value(outputs, read):
+    assert (
+        _onnx_output([Output(name, f"tensor({kind})", shape) for name, kind, shape in outputs])
+        == read
+    )
+
+
+def test_an_output_of_three_classes_or_of_maps_is_refused():
+    for one in (Output("p", "tensor(float)", [None, 3]), Output("p", "seq(map(int64))", [])):
+        with pytest.raises(ModelRefused, match="zipmap=False"):
+            _onnx_output([one])
 
 
 def test_without_the_extra_a_sentence_says_what_to_install():
