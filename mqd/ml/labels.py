@@ -194,7 +194,7 @@ class TripleBarrier:
         upper, lower = bars.close * (1.0 + self.up * width), bars.close * (1.0 - self.down * width)
         label, touch = np.zeros(n, dtype=np.int64), np.full(n, -1)
         exit_px = np.full(n, np.nan)
-        for ahead in range(1, self.bars + 1):
+        for ahead in range(1, min(self.bars, n - 1) + 1):
             rows = np.flatnonzero(touch[: n - ahead] < 0)
             at = rows + ahead
             down, up = bars.low[at] <= lower[rows], bars.high[at] >= upper[rows]

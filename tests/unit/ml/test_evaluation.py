@@ -1,0 +1,172 @@
+"""Evaluation: leakage refused, figures held against scikit-learn, value through the desk."""
+
+import math
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold
+
+import mqd
+from mqd.errors import UsageError
+from mqd.ml import FeatureEngineer, FixedHorizon, TripleBarrier
+from mqd.ml.dataset import Dataset, make_dataset
+from mqd.ml.evaluation import economic_value, evaluate
+from mqd.splits import CombinatorialPurged, PurgedKFold, WalkForward
+from mqd.strategy.library.model_signal import ModelSignal
+from mqd.strategy.predictors import predicting
+
+DAY = 86_400_000_000_000
+
+
+def planted(n=600, *, horizon=3, seed=0):
+    """Return rows whose first feature says something of the label."""
+    dice = np.random.default_rng(seed)
+    X = dice.normal(size=(n, 2))
+    y = (X[:, 0] + dice.normal(size=n) > 0).astype(np.int64)
+    t0 = np.arange(n) * DAY
+    return Dataset(
+        ("a", "b"), X, y, t0, t0 + horizon * DAY, np.where(y == 1, 0.01, -0.01), np.ones(n),
+        np.full(n, "A", dtype=object), np.arange(n),
+    )  # fmt: skip
+
+
+MODEL = LogisticRegression()
+
+
+def purged(data, n=5):
+    return PurgedKFold(n, data.t0, data.t1)
+
+
+@pytest.mark.parametrize("cv", [
+    lambda d: KFold(5), lambda d: KFold(5, shuffle=True, random_state=0),
+    lambda d: WalkForward(200, 50), lambda d: WalkForward(200, 50, gap=2),
+], ids=["folds", "shuffled", "walk without labels", "too short a gap"])  # fmt: skip
+def test_a_split_that_leaks_is_refused(cv):
+    data = planted()
+    with pytest.raises(UsageError, match=r"that is leakage\. Bind the splitter"):
+        evaluate(MODEL, data, cv(data))
+
+
+@pytest.mark.parametrize("cv", [
+    purged, lambda d: CombinatorialPurged(5, 2, d.t0, d.t1),
+    lambda d: WalkForward(200, 50, label_start=d.t0, label_end=d.t1),
+    lambda d: WalkForward(200, 50, gap=3),
+], ids=["purged", "combinatorial", "walk", "a gap as long as the label"])  # fmt: skip
+def test_a_split_that_does_not_leak_passes(cv):
+    data = planted()
+    found = evaluate(MODEL, data, cv(data))
+    assert found.n_splits >= 5
+    assert found.metrics()["auc"] > 0.7
+
+
+def test_figures_are_those_of_scikit_learn():
+    data = planted()
+    found = evaluate(MODEL, data, purged(data))
+    told, p, y = found.metrics(0.6), found.score, data.y
+    assert told["brier"] == pytest.approx(sk.brier_score_loss(y, p))
+    assert told["log_loss"] == pytest.approx(sk.log_loss(y, p))
+    assert told["auc"] == pytest.approx(sk.roc_auc_score(y, p))
+    assert told["precision_frac"] == pytest.approx(sk.precision_score(y, p >= 0.6))
+    assert told["hit_rate_frac"] == pytest.approx(sk.accuracy_score(y, p > 0.5))
+    assert told["brier_low"] < told["brier"] < told["brier_high"]
+    assert told["information_coefficient"] == pytest.approx(np.corrcoef(p, data.ret_frac)[0, 1])
+    table = found.calibration()
+    assert table["n"].sum() == len(data)
+    assert found.calibration_error() < 0.1
+
+
+def test_noise_has_no_skill_and_the_interval_says_so():
+    data = planted(seed=3)
+    noise = data.take(np.arange(len(data)))
+    object.__setattr__(noise, "y", np.random.default_rng(1).permutation(data.y))
+    told = evaluate(MODEL, noise, purged(noise)).metrics()
+    assert abs(told["auc"] - 0.5) < 0.1
+    assert told["skill"] < 0.05
+    assert told["brier_low"] < 0.25 < told["brier_high"]
+
+
+def test_combinatorial_paths_are_whole_and_their_mean_is_the_score():
+    data = planted(240)
+    found = evaluate(MODEL, data, CombinatorialPurged(6, 2, data.t0, data.t1))
+    assert found.paths.shape == (5, 240)
+    assert np.isfinite(found.paths).all()
+    np.testing.assert_allclose(found.paths.mean(axis=0), found.score)
+
+
+def test_weights_reach_the_fit():
+    seen = []
+
+    class Watching(LogisticRegression):
+        def fit(self, X, y, sample_weight=None):  # noqa: N803
+            seen.append(sample_weight)
+            return super().fit(X, y, sample_weight)
+
+    data = planted(200)
+    evaluate(Watching(), data, purged(data, 2))
+    assert all(len(one) for one in seen)
+    seen.clear()
+    evaluate(Watching(), data, purged(data, 2), weighted=False)
+    assert seen == [None, None]
+
+
+def test_trials_are_counted_once_each(tmp_path):
+    data = planted(200)
+    for c, wanted in ((1.0, 1), (0.1, 2), (1.0, 2)):
+        model = LogisticRegression(C=c)
+        assert evaluate(model, data, purged(data), study=tmp_path).n_trials == wanted
+
+
+def test_one_class_and_too_few_rows_are_sentences():
+    data = planted(100)
+    object.__setattr__(data, "y", np.ones(100, dtype=np.int64))
+    with pytest.raises(UsageError, match="all up: there is nothing to learn"):
+        evaluate(MODEL, data, purged(data))
+    with pytest.raises(UsageError, match="No window fits"):
+        evaluate(MODEL, planted(20), WalkForward(200, 50, gap=3))
+
+
+@pytest.fixture(scope="module")
+def bars():
+    file = "datasets/us_equity_daily_raw.parquet"
+    return mqd.load_bars(file, symbols=["AAPL", "IBM"], start="2008-01-02", end="2010-12-31")
+
+
+def test_a_dataset_is_in_order_finite_and_hashed(bars):
+    engineer = FeatureEngineer(["rsi(14)", "log_return(1)"])
+    data = make_dataset(bars, engineer, FixedHorizon(5))
+    assert (np.diff(data.t0) >= 0).all()
+    assert np.isfinite(data.X).all()
+    assert len(data) == 2 * (len(bars["IBM"]) - 14 - 5)
+    ibm = data.take(data.symbol == "IBM")
+    assert (bars["IBM"].ts_close[ibm.row] == ibm.t0).all()
+    assert data.training.data_sha256 == make_dataset(bars, engineer, FixedHorizon(5)).training[0]
+    assert data.training.data_sha256 != make_dataset(bars, engineer, FixedHorizon(4)).training[0]
+    cut = int(data.t0[700])
+    assert (data.before(cut).t1 < cut).all()
+    assert set(np.unique(make_dataset(bars, engineer, TripleBarrier(5, 1.0, 1.0)).y)) == {0, 1}
+    with pytest.raises(UsageError, match="No row is left"):
+        make_dataset(bars, engineer, FixedHorizon(5000))
+
+
+def test_scores_that_know_the_future_earn_at_the_desk_and_a_coin_does_not(bars):
+    engineer = FeatureEngineer(["rsi(14)", "log_return(1)"])
+    data = make_dataset(bars, engineer, FixedHorizon(5))
+    found = evaluate(MODEL, data, purged(data))
+    reference = "scores@" + "0" * 64
+
+    def run(predictor):
+        with predicting(reference, predictor):
+            return mqd.backtest(ModelSignal(model=reference, enter_at=0.55, exit_below=0.5), bars)
+
+    oracle = type(found)(data, data.y.astype(float), data.y[None] * 1.0, 1, 1)
+    rich, poor = economic_value(oracle, run), economic_value(found, run)
+    assert rich["sharpe"] > 3 > poor["sharpe"]
+    assert rich["deflated_sharpe"] > 0.99
+    assert rich["fees_usd"] > 0
+    many = type(found)(data, found.score, found.paths, 1, 50)
+    assert math.isnan(economic_value(many, run)["deflated_sharpe"])
+    sharpes = np.random.default_rng(0).normal(0, 0.05, 50)
+    deflated = economic_value(many, run, sharpe_trials=sharpes)["deflated_sharpe"]
+    assert deflated < poor["deflated_sharpe"]

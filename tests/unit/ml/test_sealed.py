@@ -1,0 +1,98 @@
+"""The hold-out: shut until it is opened, and each look is written down, whoever looks."""
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+import mqd
+from mqd.errors import LogDamaged, UsageError
+from mqd.ml import FixedHorizon, SealedHoldout
+from mqd.ml.errors import HoldoutSealed
+from mqd.ml.sealed import FILE
+
+SEAL = "2012-06-01"
+
+
+@pytest.fixture(scope="module")
+def bars():
+    return mqd.load_bars(
+        "datasets/us_equity_daily_raw.parquet", symbols=["IBM"], start="2012-01-03"
+    )
+
+
+def test_sealed_rows_are_not_handed_out(bars, tmp_path):
+    holdout = SealedHoldout(tmp_path, SEAL)
+    with pytest.raises(HoldoutSealed, match=r"\d+ rows close at or after the seal"):
+        holdout.check(bars)
+    cut = holdout.check(holdout.cut(bars))
+    assert cut["IBM"].ts_close.max() < holdout.seal_ns
+    assert len(cut["IBM"]) == int((bars["IBM"].ts_close < holdout.seal_ns).sum())
+    frame = pd.DataFrame({"x": 1.0}, pd.DatetimeIndex(bars["IBM"].ts_close, tz="UTC"))
+    assert len(holdout.cut(frame)) == len(cut["IBM"])
+    with pytest.raises(HoldoutSealed):
+        holdout.check(frame)
+
+
+def test_a_label_that_ends_behind_the_seal_has_looked(bars, tmp_path):
+    holdout = SealedHoldout(tmp_path, SEAL)
+    table = FixedHorizon(10).of(bars["IBM"])
+    kept = holdout.cut_labels(table)
+    assert (kept.t1 < holdout.seal_ns).all()
+    assert len(kept.t0) == int((table.t0 < holdout.seal_ns).sum()) - 10
+
+
+def test_opening_is_written_down_and_counted(bars, tmp_path):
+    holdout = SealedHoldout(tmp_path, SEAL)
+    first = holdout.open("the final test", "ann")
+    assert (first.n_looks, first.author) == (1, "ann")
+    assert holdout.check(bars) is bars
+    another = SealedHoldout(tmp_path, SEAL)
+    with pytest.raises(HoldoutSealed):
+        another.check(bars)
+    assert another.open("once more", "bob").n_looks == 2
+    assert [one.author for one in another.openings] == ["ann", "bob"]
+
+
+def test_a_seal_does_not_move_and_wants_a_reason(tmp_path):
+    SealedHoldout(tmp_path, SEAL)
+    with pytest.raises(UsageError, match="a seal does not move"):
+        SealedHoldout(tmp_path, "2013-01-01")
+    with pytest.raises(UsageError, match="a reason and an author"):
+        SealedHoldout(tmp_path, SEAL).open(" ", "ann")
+    with pytest.raises(UsageError, match="write a date"):
+        SealedHoldout(tmp_path / "other", "soon")
+    with pytest.raises(UsageError, match="a time with a zone"):
+        SealedHoldout(tmp_path, SEAL).cut(pd.DataFrame({"x": [1.0]}))
+
+
+@pytest.mark.parametrize("spoil", [
+    lambda lines: [lines[0], lines[2]],
+    lambda lines: [lines[0], lines[1].replace("ann", "eve"), lines[2]],
+    lambda lines: [lines[0].replace("seal_ns\":1", "seal_ns\":2"), *lines[1:]],
+    lambda lines: [*lines[:2], lines[2][:20]],
+], ids=["a line taken out", "a name changed", "the instant changed", "cut off"])  # fmt: skip
+def test_a_seal_that_was_edited_is_refused(tmp_path, spoil):
+    holdout = SealedHoldout(tmp_path, SEAL)
+    holdout.open("one", "ann")
+    holdout.open("two", "bob")
+    file = tmp_path / FILE
+    file.write_text("".join(f"{one}\n" for one in spoil(file.read_text().splitlines())))
+    with pytest.raises(LogDamaged, match=FILE):
+        SealedHoldout(tmp_path, SEAL)
+
+
+def test_two_processes_count_one_series(tmp_path):
+    SealedHoldout(tmp_path, SEAL)
+    code = (
+        "import sys; from mqd.ml import SealedHoldout\n"
+        f"for _ in range(20): SealedHoldout({str(tmp_path)!r}, {SEAL!r}).open('r', 'p')"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    assert [one.wait() for one in both] == [0, 0]
+    looks = [one.n_looks for one in SealedHoldout(tmp_path, SEAL).openings]
+    assert looks == list(range(1, 41))
+    hashes = [json.loads(line)["hash"] for line in (tmp_path / FILE).read_text().splitlines()]
+    assert len(set(hashes)) == 41
