@@ -141,7 +141,7 @@ def _chunk(lines: Sequence[bytes], file: Path, first: int, words: Words, named: 
         columns = _columns(table, len(lines), words)
     except (pa.ArrowException, ValueError) as error:
         for number, line in enumerate(lines, start=first):
-            read_record(line, file, number)
+            read_record(line, file, number, whole=True)
         what = f"this line or one of the {len(lines)} behind it is no record ({error})"
         raise LogDamaged(str(file), first, what) from error
     place = np.arange(first, first + len(lines), dtype=np.int64)
@@ -188,6 +188,8 @@ def _columns(table: pa.Table, n_lines: int, words: Words) -> dict[str, NDArray[A
             found[name] = column.fill_null(False).to_numpy(zero_copy_only=False)
         else:
             found[name] = column.to_numpy(zero_copy_only=False)
+            if not (np.isfinite(found[name]) | missing[name]).all():
+                raise ValueError(f"{name} is no number")
     known = np.zeros(len(found["k"]), dtype=np.bool_)
     for kind, needed in _NEEDED.items():
         of_kind = found["k"] == words.code(kind)

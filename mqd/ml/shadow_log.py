@@ -328,9 +328,12 @@ def read_start(line: bytes, file: Path, number: int) -> tuple[Watched, ...]:
     return found
 
 
-def read_record(line: bytes, file: Path, number: int) -> Record:
-    """Return the record of a line, features left out; raise ``LogDamaged`` when it is none."""
-    head, found, _ = line.partition(FEATURES)
+def read_record(line: bytes, file: Path, number: int, *, whole: bool = False) -> Record:
+    """Return the record of a line, features left out; raise ``LogDamaged`` when it is none.
+
+    ``whole``: features have to be JSON as well.
+    """
+    head, found, _ = (line, b"", b"") if whole else line.partition(FEATURES)
     try:
         told: Any = json.loads(head + b"}" if found else line, parse_constant=_no_number)
         kind = told.pop("k")
