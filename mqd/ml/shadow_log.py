@@ -382,7 +382,7 @@ def _outcome_line(outcome: Matured) -> bytes:
 
 def _text(value: float) -> str:
     """Return a float so that it comes back to the bit, null for what is no number."""
-    return repr(value) if math.isfinite(value) else "null"
+    return repr(float(value)) if math.isfinite(value) else "null"  # of numpy as well
 
 
 def _float(value: float | None) -> float:

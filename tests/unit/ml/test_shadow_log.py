@@ -311,3 +311,11 @@ def test_what_was_flushed_may_be_read_while_it_is_written(tmp_path):
         assert records(tmp_path) == []
         log.flush()
         assert records(tmp_path) == [said(A, 1, 0.5)]
+
+
+def test_numbers_of_numpy_are_written_as_numbers(tmp_path):
+    with ShadowLog.open(tmp_path) as log:
+        log.start((A,), ())
+        log.predict(said(A, np.int64(1), np.float64(0.25)), A.schema, FEATURES)
+        log.mature(came(1, np.float64(0.5)))
+    assert records(tmp_path) == [said(A, 1, 0.25), came(1, 0.5)]
