@@ -36,7 +36,7 @@ bars
 
 # %%
 engineer = FeatureEngineer(["sma_gap(5)", "sma_gap(20)", "channel_place(10)", "log_return(1)"])
-label = FixedHorizon(5)
+label = FixedHorizon(1)
 middle = int(bars["MSFT"].ts_close[len(bars["MSFT"]) // 2])
 data = make_dataset(bars, engineer, label).before(middle)
 registry = ModelRegistry(folder + "/models")

@@ -10,8 +10,8 @@ The values must be one after another and not overlap: differences of predictions
 time are averaged over blocks of the label's horizon before they come here.
 
 Source: I. Waudby-Smith and A. Ramdas, "Estimating means of bounded random variables by betting"
-(2024), section 4: predictable plug-in bets, truncated so that no bet can lose all. Each value has a
-bound of its own here, known before it is: the bet is truncated by that.
+(2024), appendix B: approximate growth-rate adaptive bets (aGRAPA), truncated so that no bet can
+lose all. Each value has a bound of its own here, known before it is: that truncates the bet.
 """
 
 from __future__ import annotations
@@ -60,39 +60,52 @@ def evidence(values: Floats, bounds: Floats, *, level: float = 0.95) -> Evidence
         raise UsageError(f"Value {at} is {values[at]}, beyond its bound of {bounds[at]}.")
     if not len(values):
         return Evidence(1.0, 1.0, 1.0, math.nan, math.nan, level, 0)
-    bets = plug_in_bets(values, level)
-    above, below = _largest(values, bets, bounds, 0.0)
+    past = past_of(values, bounds)
+    above, below = _largest(values, past, bounds, 0.0)
     wealth = math.exp(min(above, 700.0)), math.exp(min(below, 700.0))
-    low, high = _interval(values, bets, bounds, level)
+    low, high = _interval(values, past, bounds, level)
     return Evidence(*wealth, min(1.0, 2.0 / max(wealth)), low, high, level, len(values))
 
 
-def plug_in_bets(values: Floats, level: float) -> Floats:
-    """Return each value's bet, made of the values before it alone."""
+class Past(NamedTuple):
+    """Mean and variance of the values before each one, drawn to 0 and to its bound at first."""
+
+    mean: Floats
+    variance: Floats
+
+
+def past_of(values: Floats, bounds: Floats) -> Past:
+    """Return what is known before each value."""
     n = np.arange(1, len(values) + 1)
     mean = np.cumsum(values) / (n + 1)
-    variance = (values[0] ** 2 + np.cumsum((values - mean) ** 2)) / (n + 1)
-    before = np.concatenate(([np.inf], variance[:-1]))
-    wanted = 2.0 * math.log(2.0 / (1.0 - level)) / (before * n * np.log(n + 1))
-    bets: Floats = np.sqrt(wanted, out=np.zeros(len(values)), where=before > 0)
-    return bets
+    variance = (bounds[0] ** 2 + np.cumsum((values - mean) ** 2)) / (n + 1)
+    return Past(
+        np.concatenate(([0.0], mean[:-1])), np.concatenate(([bounds[0] ** 2], variance[:-1]))
+    )
 
 
-def _largest(values: Floats, bets: Floats, bounds: Floats, mean: float) -> tuple[float, float]:
-    """Return the largest logarithms of wealth of the bets above and below ``mean``."""
-    room = bounds + abs(mean)
+def _largest(values: Floats, past: Past, bounds: Floats, mean: float) -> tuple[float, float]:
+    """Return the largest logarithms of wealth of the bets that the mean is above, below ``mean``.
+
+    Each bets what would grow fastest if the past were the truth, and nothing against it.
+    """
+    room, edge = bounds + abs(mean), past.mean - mean
     allowed = np.divide(RISK_MAX, room, out=np.zeros(len(room)), where=room > 0)
-    growth = np.minimum(bets, allowed) * (values - mean)
-    above, below = (np.cumsum(np.log1p(side)).max() for side in (growth, -growth))
+    spread = past.variance + edge * edge
+    wanted = np.divide(edge, spread, out=np.zeros(len(edge)), where=spread > 0)
+    bets = np.clip(wanted, -allowed, allowed)
+    away = values - mean
+    above = np.cumsum(np.log1p(np.maximum(bets, 0.0) * away)).max()
+    below = np.cumsum(np.log1p(np.minimum(bets, 0.0) * away)).max()
     return max(0.0, float(above)), max(0.0, float(below))
 
 
-def _interval(values: Floats, bets: Floats, bounds: Floats, level: float) -> tuple[float, float]:
+def _interval(values: Floats, past: Past, bounds: Floats, level: float) -> tuple[float, float]:
     """Return the means that no bet against them has refuted."""
     against = math.log(2.0 / (1.0 - level))
     widest = float(bounds.max())
     means = np.linspace(-widest, widest, GRID)
-    kept = [one for one in means if max(_largest(values, bets, bounds, float(one))) < against]
+    kept = [one for one in means if max(_largest(values, past, bounds, float(one))) < against]
     if not kept:
         return math.nan, math.nan
     step = 2.0 * widest / (GRID - 1)

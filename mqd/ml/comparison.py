@@ -124,7 +124,10 @@ class Comparison:
         )
         e = max(self.evidence.e_above, self.evidence.e_below)
         if not self.better:
-            return f"Neither is shown to be better. {said}; evidence e = {e:.3g}."
+            wanted = f"evidence e = {e:.3g} of the {2.0 / (1.0 - self.level):.0f} it takes"
+            one_look = self.loss.low > 0 or self.loss.high < 0
+            hint = " Of a single look the interval would say more." if one_look else ""
+            return f"Neither is shown to be better, read daily: {wanted}. {said}.{hint}"
         winner = b if self.better == "b" else a
         return f"{winner} is better. {said}; evidence e = {e:.3g}, valid at every look."
 
