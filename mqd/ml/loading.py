@@ -27,11 +27,30 @@ ROW_BY_ROW: Final = frozenset(
 product of a matrix may round a row otherwise in a batch of another height, once in hundreds."""
 
 
+ELEMENT_BY_ELEMENT: Final = frozenset(
+    {"MaxAbsScaler", "MinMaxScaler", "RobustScaler", "SimpleImputer", "StandardScaler"}
+)
+"""Steps of a pipeline in which a value's result has no other value in it."""
+
+
 class Loaded(NamedTuple):
-    """``score``: (n, k) float64 to (n,). ``facts``: what the file says of itself, JSON-ready."""
+    """``score``: (n, k) float64 to (n,). ``facts``: what the file says of itself, JSON-ready.
+
+    ``by_row`` scores so that a row's score has no other row in it.
+    """
 
     score: ScoreRows
     facts: dict[str, Any]
+    by_row: ScoreRows
+
+
+def one_by_one(score: ScoreRows) -> ScoreRows:
+    """Return a function that asks ``score`` one row at a time."""
+
+    def by_row(rows: Floats) -> Floats:
+        return np.array([float(score(rows[i : i + 1])[0]) for i in range(len(rows))])
+
+    return by_row
 
 
 def import_libraries(model_format: str) -> None:
@@ -71,13 +90,13 @@ def row_exact(score: ScoreRows, n_features: int) -> bool:
     shape = (SAMPLE_ROWS, n_features)
     sample = dice.normal(size=shape) * 10.0 ** dice.integers(-3, 4, size=shape)
     batch = np.asarray(score(sample), dtype=np.float64)
-    alone = [float(score(sample[i : i + 1])[0]) for i in range(SAMPLE_ROWS)]
+    alone = one_by_one(score)(sample)
     others = [
         np.asarray(score(sample[::-1].copy()), dtype=np.float64)[::-1],
         np.concatenate([score(sample[i : i + 7]) for i in range(0, SAMPLE_ROWS, 7)]),
     ]
     wanted = batch.tobytes()
-    return wanted == np.array(alone).tobytes() and all(o.tobytes() == wanted for o in others)
+    return wanted == alone.tobytes() and all(o.tobytes() == wanted for o in others)
 
 
 def _load_estimator(data: bytes) -> Loaded:
@@ -95,7 +114,17 @@ def _load_estimator(data: bytes) -> Loaded:
         "output": output,
         "classes": classes,
     }
-    return Loaded(score, facts)
+    return Loaded(score, facts, _by_row(model, score))
+
+
+def _by_row(model: Any, score: ScoreRows) -> ScoreRows:
+    """Return how ``model`` is asked row by row: scalers at its head may see all rows at once."""
+    steps = [step for _, step in getattr(model, "steps", [])]
+    heads = {type(step).__name__ for step in steps[:-1]}
+    if not heads or heads - ELEMENT_BY_ELEMENT:
+        return one_by_one(score)
+    head, last = model[:-1], one_by_one(_scorer(steps[-1])[0])
+    return lambda rows: last(np.ascontiguousarray(head.transform(rows)))
 
 
 def _scorer(model: Any) -> tuple[ScoreRows, str, list[Any]]:
@@ -145,6 +174,7 @@ def _load_onnx(data: bytes) -> Loaded:
             "types": [], "estimator": "onnx", "n_features": shape[1], "feature_names": None,
             "output": output, "classes": [0, 1] if output == "probability" else [],
         },
+        one_by_one(score),
     )  # fmt: skip
 
 

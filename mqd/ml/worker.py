@@ -49,13 +49,13 @@ def serve(load: Load) -> None:
         import_libraries(job["format"])
         warnings.simplefilter("ignore")
         sandbox.lock_down(job["memory_bytes"])
-        score, facts = load(job, data)
+        score, facts, by_row = load(job, data)
         facts["sha256"] = hashlib.sha256(data).hexdigest()
     except BaseException as error:  # noqa: BLE001 - every refusal is told, then the process ends
         _tell(answers, FAILED, 0, _why(error, "refused"))
         return
     _tell(answers, READY, 0, facts)
-    while _answer_one(requests, answers, score):
+    while _answer_one(requests, answers, score, by_row):
         pass
 
 
@@ -75,18 +75,15 @@ def _read_file(fd: int) -> bytes:
     return data
 
 
-def _answer_one(requests: int, answers: int, score: ScoreRows) -> bool:
+def _answer_one(requests: int, answers: int, score: ScoreRows, by_row: ScoreRows) -> bool:
     header = read_exactly(requests, REQUEST.size)
     if len(header) < REQUEST.size:
         return False
     _, one_by_one, number, n, k = REQUEST.unpack(header)
     rows = np.frombuffer(read_exactly(requests, n * k * 8), dtype=np.float64).reshape(n, k)
     try:
-        if one_by_one:
-            scores = np.array([float(score(rows[i : i + 1])[0]) for i in range(n)])
-        else:
-            scores = np.asarray(score(rows), dtype=np.float64)
-        told = np.ascontiguousarray(scores).tobytes()
+        scores = by_row(rows) if one_by_one else score(rows)
+        told = np.ascontiguousarray(scores, dtype=np.float64).tobytes()
     except MemoryError as error:
         _tell(answers, FAILED, number, _why(error, "memory"))
         return False

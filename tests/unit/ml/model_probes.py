@@ -24,7 +24,7 @@ from mqd.errors import ModelRefused
 from mqd.ml import sandbox, seccomp, worker
 from mqd.ml.child import Child
 from mqd.ml.errors import NoSandbox
-from mqd.ml.loading import Loaded
+from mqd.ml.loading import Loaded, one_by_one
 
 
 def _is_open(fd):
@@ -101,14 +101,15 @@ def load_probe(job, data):
     facts = {"types": [], "n_features": 2, "output": "probability", "row_exact": False}
     if name == "walls":
         walls = {deed: tried(deed) for deed in DEEDS}
-        return Loaded(half, facts | AT_START | {"walls": walls, "environ later": dict(os.environ)})
+        facts |= AT_START | {"walls": walls, "environ later": dict(os.environ)}
+        return Loaded(half, facts, half)
     if name == "refused":
         raise ModelRefused("it", "it is wrong")
     if name == "crashes while it loads":
         os._exit(3)
     if name == "hangs while it loads":
         time.sleep(60)
-    return Loaded(MODELS[name], facts)
+    return Loaded(MODELS[name], facts, one_by_one(MODELS[name]))
 
 
 def half(rows):

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import skops.io
 from sklearn.base import clone
+from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegressor
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, RobustScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from mqd.errors import ModelRefused
@@ -29,6 +30,7 @@ SCHEMA = ENGINEER.schema.sha256
 DICE = np.random.default_rng(11)
 X = DICE.normal(size=(400, 4))
 Y = (X[:, 1] + DICE.normal(size=400) > 0).astype(int)
+JOB = {"format": "skops", "sample": True}
 MODELS = {
     "trees": HistGradientBoostingClassifier(max_iter=20, random_state=0),
     "linear": make_pipeline(StandardScaler(), LogisticRegression()),
@@ -65,6 +67,17 @@ def test_an_exact_score_depends_on_no_other_row(engine, name):
         for rows in (X[:1], X[1:8], X[8:].copy())
     ]
     assert whole.tobytes() == np.concatenate(parts).tobytes()
+    model = clone(MODELS[name]).fit(X, Y)
+    alone = [model.predict_proba(X[i : i + 1])[0, 1] for i in range(100)]
+    assert whole[:100].tolist() == alone
+
+
+@pytest.mark.parametrize("head", [PCA(2), RobustScaler(), StandardScaler()])
+def test_an_exact_question_to_a_pipeline_gives_what_each_row_gives_alone(head):
+    model = make_pipeline(head, LogisticRegression()).fit(X, Y)
+    by_row = load_model(JOB, skops.io.dumps(model)).by_row
+    alone = [model.predict_proba(X[i : i + 1])[0, 1] for i in range(100)]
+    assert by_row(X[:100]).tolist() == alone
 
 
 def test_what_the_file_says_of_itself_is_in_the_manifest(registry):
@@ -130,7 +143,6 @@ def test_another_version_of_a_library_refuses_the_file(registry):
         check_versions(manifest)
 
 
-JOB = {"format": "skops", "sample": True}
 WRONG = {
     "other classes": (LogisticRegression().fit(X, np.where(Y, "up", "down")), "chance of class 1"),
     "no prediction": (StandardScaler().fit(X), "it predicts nothing"),
@@ -193,7 +205,7 @@ def test_a_tree_that_reads_outside_its_memory_takes_its_own_process_down_and_is_
 
 def test_a_decision_is_a_score():
     model = RidgeClassifier().fit(X, Y)
-    score, facts = load_model(JOB, skops.io.dumps(model))
+    score, facts, _ = load_model(JOB, skops.io.dumps(model))
     assert facts["output"] == "score"
     assert score(X).tobytes() == model.decision_function(X).tobytes()
 
@@ -202,7 +214,7 @@ def test_the_rules_are_a_model_like_any_other():
     rules = SimpleRuleModel(
         [("rsi_14", "<", 0.0, 0.25), ("sma_gap_20", ">", 0.5, 0.125)], feature_names=ENGINEER.names
     )
-    score, facts = load_model(JOB, skops.io.dumps(rules))
+    score, facts, _ = load_model(JOB, skops.io.dumps(rules))
     assert (facts["row_exact"], facts["n_features"], facts["output"]) == (True, 4, "probability")
     assert score(X).tobytes() == rules.predict_proba(X)[:, 1].tobytes()
 
