@@ -11,7 +11,8 @@ time are averaged over blocks of the label's horizon before they come here.
 
 Source: I. Waudby-Smith and A. Ramdas, "Estimating means of bounded random variables by betting"
 (2024), appendix B: approximate growth-rate adaptive bets (aGRAPA), truncated so that no bet can
-lose all. Each value has a bound of its own here, known before it is: that truncates the bet.
+lose all. What a bet is made of lies before its value: also the bound that truncates it is one for
+all, for a bound of each value's own scores would weigh the mean by how much the models disagree.
 """
 
 from __future__ import annotations
@@ -47,23 +48,29 @@ class Evidence(NamedTuple):
     n: int
 
 
-def evidence(values: Floats, bounds: Floats, *, level: float = 0.95) -> Evidence:
+def evidence(
+    values: Floats, bounds: Floats, *, bound: float = 1.0, level: float = 0.95
+) -> Evidence:
     """Return the evidence about the mean of ``values`` in their order.
 
-    ``bounds``: the largest size that each could have, known before it was; of a difference of
-    losses that is what the scores allow. No values leave everything open. Raises ``UsageError``
-    for a value beyond its bound.
+    ``bounds``: the largest size that each could have; of a difference of losses that is what the
+    scores allow. The first is where the variance begins, the largest is as far as the interval
+    looks. ``bound``: the largest size that any could have. No values leave everything open. Raises
+    ``UsageError`` for a value beyond its bound.
     """
     beyond = np.abs(values) > bounds * (1.0 + 1e-9) + 1e-15
+    beyond |= bounds > bound * (1.0 + 1e-9)
     if beyond.any():
         at = int(np.argmax(beyond))
-        raise UsageError(f"Value {at} is {values[at]}, beyond its bound of {bounds[at]}.")
+        raise UsageError(
+            f"Value {at} is {values[at]}, beyond its bound of {min(bounds[at], bound)}."
+        )
     if not len(values):
         return Evidence(1.0, 1.0, 1.0, math.nan, math.nan, level, 0)
     past = past_of(values, bounds)
-    above, below = _largest(values, past, bounds, 0.0)
+    above, below = _largest(values, past, bound, 0.0)
     wealth = math.exp(min(above, 700.0)), math.exp(min(below, 700.0))
-    low, high = _interval(values, past, bounds, level)
+    low, high = _interval(values, past, (bound, float(bounds.max())), level)
     return Evidence(*wealth, min(1.0, 2.0 / max(wealth)), low, high, level, len(values))
 
 
@@ -84,13 +91,12 @@ def past_of(values: Floats, bounds: Floats) -> Past:
     )
 
 
-def _largest(values: Floats, past: Past, bounds: Floats, mean: float) -> tuple[float, float]:
+def _largest(values: Floats, past: Past, bound: float, mean: float) -> tuple[float, float]:
     """Return the largest logarithms of wealth of the bets that the mean is above, below ``mean``.
 
     Each bets what would grow fastest if the past were the truth, and nothing against it.
     """
-    room, edge = bounds + abs(mean), past.mean - mean
-    allowed = np.divide(RISK_MAX, room, out=np.zeros(len(room)), where=room > 0)
+    allowed, edge = RISK_MAX / (bound + abs(mean)), past.mean - mean
     spread = past.variance + edge * edge
     wanted = np.divide(edge, spread, out=np.zeros(len(edge)), where=spread > 0)
     bets = np.clip(wanted, -allowed, allowed)
@@ -100,12 +106,15 @@ def _largest(values: Floats, past: Past, bounds: Floats, mean: float) -> tuple[f
     return max(0.0, float(above)), max(0.0, float(below))
 
 
-def _interval(values: Floats, past: Past, bounds: Floats, level: float) -> tuple[float, float]:
-    """Return the means that no bet against them has refuted."""
+def _interval(
+    values: Floats, past: Past, reach: tuple[float, float], level: float
+) -> tuple[float, float]:
+    """Return the means that no bet against them has refuted; ``reach``: bound, and how far to
+    look."""
     against = math.log(2.0 / (1.0 - level))
-    widest = float(bounds.max())
+    bound, widest = reach
     means = np.linspace(-widest, widest, GRID)
-    kept = [one for one in means if max(_largest(values, past, bounds, float(one))) < against]
+    kept = [one for one in means if max(_largest(values, past, bound, float(one))) < against]
     if not kept:
         return math.nan, math.nan
     step = 2.0 * widest / (GRID - 1)
