@@ -39,6 +39,11 @@ class ModelPredictor:
             )
         self._seen: dict[str, tuple[Floats, Floats]] = {}
 
+    @property
+    def is_champion(self) -> bool:
+        """True when the version was its name's champion as it was handed in."""
+        return self.version.stage == "champion"
+
     def scores(self, bars: SymbolBars) -> Floats:
         """Return the score as of each close, float64 of the bars' length."""
         matrix = self._engineer.matrix(bars)

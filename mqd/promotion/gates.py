@@ -4,6 +4,7 @@
 |---|---|---|
 | costs | fees and slippage are charged (a free backtest proves nothing) | yes |
 | limits | the limits are those of a desk, not the wide ones of research | yes |
+| model | the model that the strategy asks, if any, is the champion that its hash names | yes |
 | check | findings of ``mqd.check``: lookahead, impurity, chance, engine differences | at most 0 |
 | trades | closed round trips in the backtest | at least 20 |
 | walk_forward | Sharpe ratio over all tested spans of the walk-forward | above 0 |
@@ -53,6 +54,7 @@ class Bound(NamedTuple):
 BOUNDS: Final[dict[str, Bound]] = {
     "costs": Bound("yes", 1, "fees or slippage are charged"),
     "limits": Bound("yes", 1, "the limits are those of a desk"),
+    "model": Bound("yes", 1, "the model that it asks is a champion"),
     "check": Bound("<=", 0, "findings of mqd check"),
     "trades": Bound(">=", 20, "closed round trips in the backtest"),
     "walk_forward": Bound(">", 0, "Sharpe ratio out of sample"),
@@ -63,8 +65,9 @@ BOUNDS: Final[dict[str, Bound]] = {
     "rehearsal_duplicates": Bound("<=", 0, "orders sent twice for one decision"),
     "rehearsal_lost_fills": Bound("<=", 0, "fills at the venue that our log has not"),
 }
-MANDATORY: Final = frozenset(BOUNDS) - {"deflated_sharpe", "pbo"}
-"""Gates that every record holds; the other two need more than one trial."""
+LUCK: Final = frozenset({"deflated_sharpe", "pbo"})
+MANDATORY: Final = frozenset(BOUNDS) - LUCK - {"model"}
+"""Gates that every record holds; those of luck need more than one trial, that of a model one."""
 
 
 class Gate(NamedTuple):

@@ -32,6 +32,7 @@ from mqd.result import Result
 from mqd.risk.limits import Limits
 from mqd.splits.walk_forward import Unit
 from mqd.strategy.compiled import fingerprint
+from mqd.strategy.predictors import is_champion
 from mqd.strategy.strategy import Strategy
 from mqd.sweeps.constraint import Where
 from mqd.sweeps.result import Sweep
@@ -138,7 +139,9 @@ def promote(
         "multiplier": multiplier, "rebalance_band_frac": rebalance_band_frac,
     }  # fmt: skip
     settings = settings_of(bars, **words)
-    beforehand = [_costs_gate(settings.costs), _limits_gate(settings.limits)]
+    beforehand = [
+        _costs_gate(settings.costs), _limits_gate(settings.limits), *_model_gate(strategy)
+    ]  # fmt: skip
     if not all(gate.passed for gate in beforehand):
         raise PromotionRefused(repr(strategy), beforehand)
     evidence = _gather(strategy, bars, words, grid, where, windows or Windows(), study)
@@ -224,6 +227,15 @@ def _costs_gate(costs: Costs) -> Gate:
 def _limits_gate(limits: Limits) -> Gate:
     more = "Name those of the desk: --limits FILE." if limits.is_research else ""
     return judge("limits", float(not limits.is_research), more)
+
+
+def _model_gate(strategy: Strategy) -> list[Gate]:
+    """Return the gate of a strategy that asks a model: its hash stands in the parameters."""
+    reference = str(strategy.parameters.get("model", ""))
+    if not reference:
+        return []
+    more = reference if is_champion(reference) else f"{reference} is none, or was not handed in."
+    return [judge("model", float(is_champion(reference)), more)]
 
 
 def _gates(evidence: _Evidence) -> list[Gate]:

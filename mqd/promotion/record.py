@@ -172,8 +172,15 @@ def _differences(record: Record, strategy: Strategy, limits: Limits) -> Iterator
     for name in BOUNDS:
         if name in gates and not (gates[name].passed and _holds(gates[name])):
             yield f"gate {name}: it is not passed ({gates[name].sentence})"
-        elif name not in gates and (name in MANDATORY or record.trials > 1):
+        elif name not in gates and _needs(record, name):
             yield f"gate {name}: the record does not have it."
+
+
+def _needs(record: Record, name: str) -> bool:
+    """Return whether a record has to hold a gate."""
+    if name == "model":
+        return bool(record.strategy.get("parameters", {}).get("model"))
+    return name in MANDATORY or record.trials > 1
 
 
 def _holds(gate: Gate) -> bool:

@@ -68,3 +68,8 @@ def scores_of(reference: str, bars: SymbolBars) -> Floats:
             f"The model {reference[:24]}… gave {found.shape} scores for {len(bars)} bars."
         )
     return found
+
+
+def is_champion(reference: str) -> bool:
+    """Return whether a model was handed in as its name's champion: only such a one may trade."""
+    return bool(getattr(_SHELF.predictors.get(reference), "is_champion", False))
