@@ -45,7 +45,6 @@ ENVIRONMENT: Final = {
     "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1", "JOBLIB_MULTIPROCESSING": "0",
 }  # fmt: skip
-_SEALS: Final = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
 class ChildFailed(Exception):
@@ -62,7 +61,8 @@ class ChildFailed(Exception):
 class Child:
     """A process that holds one model. Not for several threads at once.
 
-    ``memory_mb`` is all the address space that the process may have.
+    ``memory_mb`` is all the address space that the process may have. Raises ``NoSandbox`` on a
+    machine without sealed memory files, ``OSError`` when no process can be started.
     """
 
     entry = "from mqd.ml.worker import main; main()"
@@ -76,14 +76,13 @@ class Child:
         self._buffer, self._number = b"", 0
         self._facts: dict[str, Any] | None = None
         job = {"format": model_format, "memory_bytes": memory_mb << 20, "sample": sample}
+        memory = _sealed(pack_job(json.dumps(job).encode(), data))
         self._folder = tempfile.TemporaryDirectory(prefix="mqd-model-")
         try:
-            memory = _sealed(pack_job(json.dumps(job).encode(), data))
-        except OSError as error:
-            self._folder.cleanup()
-            raise NoSandbox(f"no sealed memory file ({error.strerror})") from error
-        try:
             self._process = _starter(os.getpid()).submit(self._start, memory).result()
+        except OSError:
+            self._folder.cleanup()
+            raise
         finally:
             os.close(memory)
         assert self._process.stdin is not None
@@ -231,12 +230,16 @@ def _starter(_pid: int) -> ThreadPoolExecutor:
 
 
 def _sealed(data: bytes) -> int:
+    """Return a memory file of ``data`` that nobody can change any more."""
+    if not hasattr(os, "memfd_create"):
+        raise NoSandbox(f"no sealed memory files on {sys.platform}")
+    seals = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
     fd = os.memfd_create("mqd-model", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
     try:
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
     except OSError:
         os.close(fd)
         raise

@@ -165,28 +165,28 @@ class InferenceEngine:
         nothing = np.full(len(X), np.nan)
         try:
             version = self.registry.get(reference)
-        except ModelRefused as refused:
+        except (ModelRefused, OSError) as error:
             self._unreadable[reference] += 1
-            return Predictions(nothing, "", "none", 0, str(refused))
+            return Predictions(nothing, "", "none", 0, str(error))
         try:
             scores = self._ask(version, X, schema_sha256, exact=exact)
             return Predictions(scores, version.sha256, "model", 0, "")
         except ChildFailed as failed:
-            error = str(failed)
+            said = str(failed)
         if not fall_back:
-            return Predictions(nothing, version.sha256, "none", 0, error)
+            return Predictions(nothing, version.sha256, "none", 0, said)
         before = self._before(version)
         if before is not None:
             try:
                 scores = self._ask(before, X, schema_sha256, exact=exact)
-                return Predictions(scores, before.sha256, "previous", 0, error)
+                return Predictions(scores, before.sha256, "previous", 0, said)
             except ChildFailed as failed:
-                error += f"; the champion before: {failed}"
+                said += f"; the champion before: {failed}"
         try:
             scores = self._of_rules(version, X, schema_sha256)
         except ChildFailed as failed:
-            return Predictions(nothing, version.sha256, "none", 0, f"{error}; {failed}")
-        return Predictions(scores, version.sha256, "rule", 0, error)
+            return Predictions(nothing, version.sha256, "none", 0, f"{said}; {failed}")
+        return Predictions(scores, version.sha256, "rule", 0, said)
 
     def _ask(
         self, version: ModelVersion, X: Floats, schema_sha256: str, *, exact: bool  # noqa: N803
@@ -218,7 +218,7 @@ class InferenceEngine:
         """Return the champion that was replaced last, unless it is ``version`` or unreadable."""
         try:
             before = self.registry.previous_champion(version.name)
-        except ModelRefused:
+        except (ModelRefused, OSError):
             return None
         return None if before is None or before.sha256 == version.sha256 else before
 
@@ -236,8 +236,8 @@ class InferenceEngine:
         scores = np.full(len(X), np.nan)
         try:
             scores[ready] = self.fallback.scores(X[ready], manifest.feature_names)
-        except BadFeatureMatrix as error:
-            raise ChildFailed("rule", str(error)) from error
+        except Exception as error:  # a rule is anybody's code, and a desk goes on
+            raise ChildFailed("rule", f"the rule failed: {error}") from error
         return scores
 
     def _take(self, version: ModelVersion) -> VersionInUse:

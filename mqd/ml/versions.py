@@ -138,6 +138,8 @@ class VersionInUse:
             return self._start(self.version)
         except (ModelRefused, NoSandbox) as error:
             raise ChildFailed("refused", str(error)) from error
+        except OSError as error:
+            raise ChildFailed("crashed", f"no process could be started ({error})") from error
 
     def _compare(self, facts: dict[str, Any]) -> None:
         """Refuse a file that is read otherwise than when it was registered."""

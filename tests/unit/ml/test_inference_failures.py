@@ -89,7 +89,7 @@ def clock():
 
 @pytest.fixture
 def engine(shelf, clock):
-    with ProbeEngine(shelf, deadline_s=0.3, memory_mb=512, fallback=RULE, clock=clock) as made:
+    with ProbeEngine(shelf, deadline_s=1.0, memory_mb=512, fallback=RULE, clock=clock) as made:
         yield made
 
 
@@ -180,6 +180,39 @@ def test_a_rule_that_reads_what_is_not_there_is_not_asked(engine, shelf):
     answer = engine.predict("leaves", X)
     assert answer.source == "none"
     assert "The rules read 'first'" in answer.error
+
+
+def test_a_rule_that_raises_leaves_nobody_to_answer_and_says_so(engine):
+    class Broken:
+        def scores(self, *_):
+            raise ZeroDivisionError("by zero")
+
+    engine.fallback = Broken()
+    answer = engine.predict("raises", X)
+    assert (answer.source, np.isnan(answer.scores).all()) == ("none", True)
+    assert answer.error == "raised: SystemExit: enough; rule: the rule failed: by zero"
+
+
+def test_when_no_process_can_be_started_it_is_tried_again_later(engine, monkeypatch, clock):
+    def refuse(*_, **__):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("subprocess.Popen", refuse)
+        answer = engine.predict("half", X)
+    assert answer.error.startswith("crashed: no process could be started")
+    clock.ns += int(versions.WAIT_S[0] * 1e9)
+    assert ready(engine, clock, "half").source == "model"
+
+
+def test_a_registry_that_cannot_be_read_brings_no_score(engine, shelf, monkeypatch):
+    def gone(reference):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(shelf, "get", gone)
+    answer = engine.predict("half", X)
+    assert (answer.source, np.isnan(answer.scores).all()) == ("none", True)
+    assert "Permission denied" in answer.error
 
 
 def test_after_a_failure_it_is_tried_again_later_and_meanwhile_nobody_waits(engine, clock):
