@@ -153,13 +153,11 @@ class Comparison:
         """Return the calibration of both side by side: a row for each tenth of the scores."""
         import pandas as pd
 
-        sides = {one.model: pd.DataFrame(one.calibration()) for one in (self.a, self.b)}
-        edges = next(iter(sides.values()))[["from", "to"]]
-        parts = [edges.set_axis(pd.MultiIndex.from_product([["score"], ["from", "to"]]), axis=1)]
-        for model, frame in sides.items():
-            rest = frame.drop(columns=["from", "to"])
-            parts.append(pd.concat({_short(model): rest}, axis=1))
-        return pd.concat(parts, axis=1)
+        edges = ["from", "to"]
+        sides = {_short(one.model): pd.DataFrame(one.calibration()) for one in (self.a, self.b)}
+        parts = {name: frame.drop(columns=edges) for name, frame in sides.items()}
+        shared = next(iter(sides.values()))[edges]
+        return pd.concat({"score": shared, **parts}, axis=1)
 
 
 def compare(
@@ -215,7 +213,8 @@ def find_model(models: Mapping[str, Watched], wanted: str) -> str:
     known = [f"{one.name}@{one.sha256[:12]}" for one in models.values()]
     if named or hashed:
         raise UsageError(f"{wanted!r} begins the hash of several models: {', '.join(known)}.")
-    raise UsageError(f"No model {wanted!r} in this shadow.{did_you_mean(wanted, known)}")
+    words = known if digest else {one.name for one in models.values()}
+    raise UsageError(f"No model {wanted!r} in this shadow.{did_you_mean(wanted, words)}")
 
 
 def paired(a: Joined, b: Joined) -> tuple[Joined, Joined]:
