@@ -146,7 +146,7 @@ def test_the_bytes_that_were_checked_cannot_be_changed_any_more():
         os.close(fd)
 
 
-def test_it_outlives_the_thread_that_asked_for_it_but_not_the_process():
+def test_it_outlives_the_thread_that_asked_for_it_but_not_the_process(tmp_path):
     made = []
     thread = threading.Thread(target=lambda: made.append(Probe(b"half", "skops")))
     thread.start()
@@ -159,7 +159,10 @@ def test_it_outlives_the_thread_that_asked_for_it_but_not_the_process():
         "os.kill(os.getpid(), 9)"
     )
     root = Path(__file__).parents[3]
-    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=root, capture_output=True, text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )  # fmt: skip
     assert done.returncode == -signal.SIGKILL
     assert not alive(int(done.stdout))
 
