@@ -41,7 +41,8 @@ class Joined(NamedTuple):
 
     def where(self, chosen: NDArray[np.bool] | Ints) -> Joined:
         """Return some of the rows."""
-        return Joined(self.words, *(column[chosen] for column in self[1:]))  # type: ignore[arg-type]
+        columns = (column[chosen] for column in self[1:])
+        return Joined(self.words, *columns)  # type: ignore[arg-type]
 
 
 def joined(

@@ -25,6 +25,7 @@ from typing import Any, BinaryIO, Final, NamedTuple, Self
 
 from mqd.core.bar import Floats
 from mqd.errors import LogDamaged, StateFolderTaken, UsageError
+from mqd.ml.torn import cut_torn
 
 FILE: Final = "predictions.ndjson"
 LOCK: Final = "lock"
@@ -122,7 +123,7 @@ class ShadowLog:
             os.close(lock)
             raise StateFolderTaken(str(place)) from error
         try:
-            _cut_torn(place / FILE)
+            cut_torn(place / FILE)
             return cls(place, lock)
         except BaseException:
             os.close(lock)
@@ -391,30 +392,3 @@ def _float(value: float | None) -> float:
 
 def _no_number(name: str) -> float:
     raise ValueError(f"{name} is no number of JSON")
-
-
-def _cut_torn(file: Path) -> None:
-    """Move a last line that was never finished to a side file."""
-    if not file.exists():
-        file.touch(0o600)
-        return
-    with file.open("r+b") as log:
-        size = log.seek(0, os.SEEK_END)
-        start = size
-        while start > 0:
-            begin = max(start - (1 << 16), 0)
-            log.seek(begin)
-            newline = log.read(start - begin).rfind(b"\n")
-            start = begin
-            if newline >= 0:
-                start = begin + newline + 1
-                break
-        if start == size:
-            return
-        log.seek(start)
-        torn = log.read()
-        number = 1
-        while (side := file.with_name(f"predictions.torn-{number}")).exists():
-            number += 1
-        side.write_bytes(torn)
-        log.truncate(start)
