@@ -85,5 +85,6 @@ figure = go.Figure()
 for name, run in (("plain", plain), ("5 % stop", stopped)):
     equity = run.equity["equity"].iloc[::5]
     figure.add_scatter(x=equity.index, y=equity, name=name, mode="lines")
-figure.update_layout(title="Equity with and without a stop", template="plotly_white", yaxis_title="USD")
+figure.update_layout(title="Equity with and without a stop", template="plotly_white",
+                     yaxis_title="USD")
 figure

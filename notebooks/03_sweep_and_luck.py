@@ -20,9 +20,9 @@ sweep.table[["fast", "slow", "sharpe", "total_return_frac", "n_trades"]].sort_va
 ).head()
 
 # %% [markdown]
-# The best Sharpe ratio is the largest of many. The deflated Sharpe ratio is the probability that it
-# is more than the best of that many tries without skill; PBO is the chance that the best in one half
-# of the time is below the median in the other.
+# The best Sharpe ratio is the largest of many. The deflated Sharpe ratio is the probability that
+# it is more than the best of that many tries without skill; PBO is the chance that the best in one
+# half of the time is below the median in the other.
 
 # %%
 best = sweep.best("sharpe")

@@ -42,8 +42,8 @@ except AssertionError as error:
     print(str(error)[:220])
 
 # %% [markdown]
-# Limits of a desk in a replay: the same rules that guard paper and live. A drawdown beyond the limit
-# sets a latch; from there on only orders that reduce risk pass.
+# Limits of a desk in a replay: the same rules that guard paper and live. A drawdown beyond the
+# limit sets a latch; from there on only orders that reduce risk pass.
 
 # %%
 bars = mqd.load_bars("../datasets/us_equity_daily_raw.parquet", symbols=["AAPL", "IBM"])
@@ -69,5 +69,6 @@ figure = go.Figure()
 for name, run in (("research limits", free), ("desk limits", guarded)):
     equity = run.equity["equity"].iloc[::5]
     figure.add_scatter(x=equity.index, y=equity, name=name, mode="lines")
-figure.update_layout(title="A drawdown latch stops new risk", template="plotly_white", yaxis_title="USD")
+figure.update_layout(title="A drawdown latch stops new risk", template="plotly_white",
+                     yaxis_title="USD")
 figure

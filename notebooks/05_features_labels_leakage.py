@@ -53,9 +53,9 @@ for label in (FixedHorizon(5), TripleBarrier(10, up=2.0, down=1.0)):
     print(label, {int(k): int(v) for k, v in counts.items()})
 
 # %% [markdown]
-# **Leakage.** Labels of 20 days overlap. A shuffled split trains on rows whose labels share nearly all
-# their days with tested ones; a model that only remembers neighbours then looks brilliant. mqd refuses
-# such a split:
+# **Leakage.** Labels of 20 days overlap. A shuffled split trains on rows whose labels share nearly
+# all their days with tested ones; a model that only remembers neighbours then looks brilliant. mqd
+# refuses such a split:
 
 # %%
 data = make_dataset(bars, engineer, FixedHorizon(20))
@@ -94,7 +94,8 @@ print(f"always the more frequent answer {base:.1%}, shuffled {leaky:.1%}, purged
 # %%
 figure = go.Figure(go.Bar(
     x=["more frequent answer", "shuffled folds", "purged folds"], y=[base, leaky, honest],
-    marker_color=["#999999", "#d1590a", "#1f6feb"], text=[f"{v:.1%}" for v in (base, leaky, honest)],
+    marker_color=["#999999", "#d1590a", "#1f6feb"],
+    text=[f"{v:.1%}" for v in (base, leaky, honest)],
 ))
 figure.update_layout(title="How often the same model is right, by how it is split",
                      template="plotly_white", yaxis={"tickformat": ".0%", "range": [0.4, 0.75]})

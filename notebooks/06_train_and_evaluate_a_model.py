@@ -48,8 +48,8 @@ data = make_dataset(seen, engineer, label)
 data
 
 # %% [markdown]
-# **Out of sample.** Train on about three years, test on the next, move on. Training rows whose label
-# reaches into the tested span are dropped. Each evaluation counts as a trial.
+# **Out of sample.** Train on about three years, test on the next, move on. Training rows whose
+# label reaches into the tested span are dropped. Each evaluation counts as a trial.
 
 # %%
 models = {
@@ -89,8 +89,8 @@ print(f"buy, hold: Sharpe {hold.metrics['sharpe']:.2f}, return "
       f"{hold.metrics['total_return_frac']:.1%}")
 
 # %% [markdown]
-# **Register.** A version is a file without pickle, with the hash of everything that it came from. It
-# begins as a shadow: it may be watched, not traded.
+# **Register.** A version is a file without pickle, with the hash of everything that it came from.
+# It begins as a shadow: it may be watched, not traded.
 
 # %%
 registry = ModelRegistry(study + "/models")

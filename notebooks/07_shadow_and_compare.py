@@ -2,8 +2,9 @@
 # # 07 Shadow and compare
 #
 # Two models ride along beside a desk. They hear its bars, predict, and write a log; they cannot
-# trade, and the desk's own log is the same with and without them. One is a plain model that was kept
-# simple, the other has learned its training rows by heart. Which one is better, and how surely?
+# trade, and the desk's own log is the same with and without them. One is a plain model that was
+# kept simple, the other has learned its training rows by heart. Which one is better, and how
+# surely?
 
 # %%
 import logging
@@ -66,8 +67,9 @@ shown = ["matured", "base_rate_frac", "hit_rate_frac", "brier", "auc", "signals"
 pd.DataFrame({one.model.name: one.metrics() for one in scores.values()}).loc[shown].round(4)
 
 # %% [markdown]
-# **Paired on the same bars.** The interval is that of a block bootstrap. The evidence may be read every
-# day without fooling anybody: it takes labels that share no time, and counts from the first look.
+# **Paired on the same bars.** The interval is that of a block bootstrap. The evidence may be read
+# every day without fooling anybody: it takes labels that share no time, and counts from the first
+# look.
 
 # %%
 found = compare(folder + "/shadow", "by_heart", "simple")

@@ -2,8 +2,8 @@
 # # 08 From notebook to paper
 #
 # A strategy that looks good is rehearsed before it trades: a venue on this machine speaks Alpaca's
-# interface, the desk talks to it as it will to Alpaca, and every order and fill is compared with the
-# replay. A model rides along.
+# interface, the desk talks to it as it will to Alpaca, and every order and fill is compared with
+# the replay. A model rides along.
 
 # %%
 import logging
@@ -39,8 +39,8 @@ print(mqd.check(strategy, bars, n_cuts=2).ok, "|", int(replay.metrics["n_orders"
       int(replay.metrics["n_fills"]), "fills")
 
 # %% [markdown]
-# **The rehearsal.** Two processes, real HTTP and websockets, the same orders and fills. Then the same
-# again with a model listening: the decisions have the same hash.
+# **The rehearsal.** Two processes, real HTTP and websockets, the same orders and fills. Then the
+# same again with a model listening: the decisions have the same hash.
 
 # %%
 engineer, label = FeatureEngineer(["sma_gap(5)", "log_return(1)"]), FixedHorizon(5)
@@ -64,8 +64,8 @@ print(f"{score.n} matured predictions, Brier {score.metrics()['brier']:.3f}")
 
 # %% [markdown]
 # **What paper asks for besides**: `mqd promote` writes a record of all gates, a limits file and a
-# configuration name account and keys, `mqd paper CONFIG --shadow minute` trades it. The runbook is in
-# `live/runbook.md`.
+# configuration name account and keys, `mqd paper CONFIG --shadow minute` trades it. The runbook is
+# in `live/runbook.md`.
 #
 # The fills of replay and rehearsal, one over the other:
 

@@ -41,6 +41,7 @@ COMMANDS: Final = {
     "shadow status": Command("mqd.cli.shadow:status", "Show what models said beside a desk."),
     "shadow compare": Command("mqd.cli.shadow:compare", "Say which of two models is better."),
     "shadow replay": Command("mqd.cli.shadow:replay", "Run models over recorded bars."),
+    "study new": Command("mqd.cli.study:new", "Make the folder of a question."),
     "promote": Command("mqd.cli.promote:promote", "Prove a strategy and write its record."),
     "paper": Command("mqd.cli.trade:paper", "Trade a configuration on Alpaca paper."),
     "live": Command("mqd.cli.trade:live", "Trade a configuration with money."),

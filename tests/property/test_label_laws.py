@@ -79,6 +79,7 @@ def test_uniqueness_is_a_share_and_concurrency_counts_spans(bars, label):
     assert concurrency(table, len(bars)).tolist() == counted.tolist()
     weights = uniqueness(table, len(bars))
     assert ((weights > 0) & (weights <= 1 + 1e-12)).all()
-    slow = [np.mean(1 / counted[a + 1 : b + 1]) for a, b in zip(table.rows, table.touch)]  # noqa: B905
+    spans = zip(table.rows, table.touch, strict=True)
+    slow = [np.mean(1 / counted[first + 1 : last + 1]) for first, last in spans]
     np.testing.assert_allclose(weights, slow)
     assert embargo_ns(table) == int((table.t1 - table.t0).max(initial=0))
