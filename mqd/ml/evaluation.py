@@ -26,7 +26,7 @@ from mqd.ml.dataset import Dataset
 from mqd.ml.scoring import auc_of, wilson
 from mqd.significance import deflated_sharpe_ratio
 from mqd.splits import CombinatorialPurged
-from mqd.splits.labels import Labels, apart
+from mqd.splits.labels import Labels, apart, read_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,9 +154,10 @@ def evaluate(
     a folder in which this counts as a trial; the same estimator on the same rows is no new one.
 
     Raises ``UsageError`` for a split whose training rows share time with a tested label, or hold
-    one class alone.
+    one class alone or none; for rows out of order of ``t0``, and for NaN or inf in ``X``.
     """
-    labels = Labels(data.t0, data.t1)
+    labels = read_labels(data.t0, data.t1)
+    _refuse_no_number(data)
     pieces: list[tuple[Ints, Floats]] = []
     for number, (train, test) in enumerate(cv.split(data.X)):
         _refuse_leak(labels, train, test, number)
@@ -209,6 +210,16 @@ def _deflated(returns: Floats, n_trials: int, sharpes: Any) -> float:
     return float(found)
 
 
+def _refuse_no_number(data: Dataset) -> None:
+    places = np.argwhere(~np.isfinite(data.X))
+    if len(places):
+        row, column = places[0]
+        raise UsageError(
+            f"X holds {data.X[row, column]} in row {row}, column {data.names[column]!r};"
+            f" {len(places)} places are no finite numbers. make_dataset() leaves such rows out."
+        )
+
+
 def _refuse_leak(labels: Labels, train: Ints, test: Ints, number: int) -> None:
     """Refuse a training row whose label shares time with that of a tested row."""
     runs = np.split(test, np.flatnonzero(np.diff(test) != 1) + 1)
@@ -229,6 +240,8 @@ def _fitted(estimator: Any, data: Dataset, train: Ints, number: int, *, weighted
     from sklearn.utils.validation import has_fit_parameter
 
     y = data.y[train]
+    if not len(y):
+        raise UsageError(f"Split {number} trains on no row: its labels are as long as the rows.")
     if (y == y[0]).all():
         raise UsageError(
             f"Split {number} trains on {len(y)} rows that are all {'up' if y[0] else 'not up'}:"

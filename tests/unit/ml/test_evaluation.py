@@ -127,6 +127,32 @@ def test_one_class_and_too_few_rows_are_sentences():
         evaluate(MODEL, planted(20), WalkForward(200, 50, gap=3))
 
 
+def test_no_number_is_told_by_row_and_column():
+    data = planted(100)
+    data.X[7, 1] = math.nan
+    with pytest.raises(UsageError, match="holds nan in row 7, column 'b'; 1 places"):
+        evaluate(MODEL, data, purged(data))
+
+
+def test_rows_out_of_order_and_outcomes_before_predictions_are_refused():
+    data = planted(100)
+    cv = WalkForward(40, 10, gap=3)
+    with pytest.raises(UsageError, match="label_start"):
+        evaluate(MODEL, data.take(np.arange(100)[::-1]), cv)
+    object.__setattr__(data, "t1", data.t0 - 1)
+    with pytest.raises(UsageError, match="label_end lies before label_start in 100 rows"):
+        evaluate(MODEL, data, cv)
+
+
+def test_a_split_without_training_rows_is_a_sentence():
+    class Everything:
+        def split(self, X=None):  # noqa: N803
+            yield np.arange(0), np.arange(100)
+
+    with pytest.raises(UsageError, match="Split 0 trains on no row"):
+        evaluate(MODEL, planted(100), Everything())
+
+
 @pytest.fixture(scope="module")
 def bars():
     file = "datasets/us_equity_daily_raw.parquet"

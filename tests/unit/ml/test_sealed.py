@@ -87,10 +87,13 @@ def test_a_seal_that_was_edited_is_refused(tmp_path, spoil):
 def test_two_processes_count_one_series(tmp_path):
     SealedHoldout(tmp_path, SEAL)
     code = (
-        "import sys; from mqd.ml import SealedHoldout\n"
+        "import pathlib, sys; from mqd.ml import SealedHoldout\n"
+        f"pathlib.Path({str(tmp_path)!r}, sys.argv[1]).touch()\n"
+        f"while len([*pathlib.Path({str(tmp_path)!r}).glob('ready-*')]) < 2: pass\n"
         f"for _ in range(20): SealedHoldout({str(tmp_path)!r}, {SEAL!r}).open('r', 'p')"
     )
-    both = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    ready = ("ready-1", "ready-2")  # they begin together
+    both = [subprocess.Popen([sys.executable, "-c", code, one]) for one in ready]
     assert [one.wait() for one in both] == [0, 0]
     looks = [one.n_looks for one in SealedHoldout(tmp_path, SEAL).openings]
     assert looks == list(range(1, 41))
