@@ -97,7 +97,7 @@ registry = ModelRegistry(study + "/models")
 fitted = models["trees"].fit(data.X, data.y, sample_weight=data.weight)
 version = registry.save(
     fitted, name="trees", features=engineer, label=label, training=data.training, threshold=0.55,
-    metrics={k: round(v, 6) for k, v in found["trees"].metrics(0.55).items()},
+    metrics={**found["trees"].metrics(0.55), "reference": data.reference()},
     note="Notebook 06: no skill out of sample, kept to be watched",
 )
 print(version.name, version.stage, "| rows", version.manifest.training["n_rows"],

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 SHOWN = (
     ("predictions", "predictions", "{:,.0f}"), ("matured", "matured", "{:,.0f}"),
-    ("without_score", "without a score", "{:,.0f}"), ("base_rate_frac", "base rate", "{:.1%}"),
+    ("without_score", "without a score", "{:,.0f}"),
+    ("from_others", "answered by another", "{:,.0f}"), ("base_rate_frac", "base rate", "{:.1%}"),
     ("hit_rate_frac", "right", "{:.1%}"), ("recent_hit_rate_frac", "right, last 250", "{:.1%}"),
     ("brier", "Brier", "{:.4f}"), ("log_loss", "log loss", "{:.4f}"), ("auc", "AUC", "{:.3f}"),
     ("information_coefficient", "correlation with the return", "{:+.3f}"),
@@ -31,7 +32,7 @@ SHOWN = (
 )  # fmt: skip
 
 
-def status(folder: Path, /, *, json: bool = False) -> int:
+def status(folder: Path, /, *, models: Path = MODELS, json: bool = False) -> int:
     """Show what the models of a shadow said, and how good it was.
 
     Nothing is changed; a shadow that runs may be looked at. Exit code 1 when a model is without
@@ -41,17 +42,23 @@ def status(folder: Path, /, *, json: bool = False) -> int:
     ----------
     folder
         Folder of the shadow, or the run folder that holds it.
+    models
+        Folder of the model registry; drift is told of models whose manifest has a reference.
     json
         Print one JSON document to stdout.
     """
     from mqd.ml.scoring import score_log
 
-    scores = list(score_log(shadow_folder(folder)).values())
+    place = shadow_folder(folder)
+    scores = list(score_log(place).values())
+    moved = {one.model.sha256: _drift(place, models, one) for one in scores}
     if json:
-        output.print_json({"models": [_document(one) for one in scores]})
+        told = [_document(one) | {"drift": moved[one.model.sha256]} for one in scores]
+        output.print_json({"models": told})
     else:
         for one in scores:
             _print(one)
+            _print_drift(moved[one.model.sha256])
     return int(any(one.n_none > 0.01 * one.n_said for one in scores))
 
 
@@ -205,6 +212,27 @@ def _print(one: ModelScore) -> None:
     for cause, n in one.errors.most_common():
         print(f"  ! {cause}: {n:,}")
     _print_calibration(one)
+
+
+def _drift(place: Path, models: Path, one: ModelScore) -> list[dict[str, Any]]:
+    """Return the drift of a model's features and score by column, nothing where none is known."""
+    if not models.is_dir() or not one.n_said:
+        return []
+    from mqd.ml.registry import ModelRegistry
+    from mqd.ml.shadow_drift import shadow_drift
+
+    version = ModelRegistry(models).get(one.model.reference)
+    found = shadow_drift(place, version.sha256, version.manifest)
+    rows = [] if found is None else found.reset_index().to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]
+
+
+def _print_drift(columns: list[dict[str, Any]]) -> None:
+    worst = sorted(columns, key=lambda one: -float(one["psi"]))[:5]
+    if worst:
+        print("  drift of the last predictions, the five largest: PSI (0.1 stable), KS distance")
+    for one in worst:
+        print(f"    {one['column']:<24}{one['psi']:>8.3f}{one['ks']:>8.3f}  {one['state']}")
 
 
 def _label(one: ModelScore) -> str:

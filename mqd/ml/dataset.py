@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mqd.core.bar import Floats, Ints
 from mqd.errors import UsageError
+from mqd.ml.drift import Reference
 from mqd.ml.engineer import FeatureEngineer
 from mqd.ml.labels import Label
 from mqd.ml.manifest import Training
@@ -50,6 +51,16 @@ class Dataset:
             digest.update(np.ascontiguousarray(column).tobytes())
         digest.update("\n".join(self.symbol).encode())
         return Training(digest.hexdigest(), int(self.t0[0]), int(self.t1.max()), len(self))
+
+    def reference(self, scores: Floats | None = None) -> dict[str, Any]:
+        """Return what drift is measured against, for a manifest: ``metrics={"reference": ...}``.
+
+        ``scores``: those of the rows, best out of sample; NaN rows count as no number.
+        """
+        if scores is None:
+            return Reference.of(self.X, self.names).spec()
+        columns = np.column_stack((self.X, scores))
+        return Reference.of(columns, (*self.names, "score")).spec()
 
     def take(self, rows: Any) -> Self:
         """Return the rows that a mask or row numbers choose."""

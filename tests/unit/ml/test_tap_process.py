@@ -1,5 +1,6 @@
 """A shadow in its own process: the run beside it is the same, whatever the models do."""
 
+import json
 import os
 import signal
 import subprocess
@@ -43,7 +44,7 @@ def registry(bars, tmp_path_factory):
         model = LogisticRegression(C=c).fit(data.X, data.y)
         version = found.save(
             model, name="linear", features=engineer, label=label, training=data.training,
-            threshold=0.5, note=f"C = {c}",
+            threshold=0.5, note=f"C = {c}", metrics={"reference": data.reference()},
         )  # fmt: skip
         found.move(version.reference, "candidate", "test")
         found.move(version.reference, "champion", "test")
@@ -123,8 +124,16 @@ def test_the_commands_say_what_the_shadow_said(bars, registry, tmp_path, capsys,
     first, second = (one.reference for one in registry.versions("linear"))
     words = ["--models", str(registry.folder), "--model", first, "--model", second]
     assert main(["shadow", "replay", "watched", *data, *words]) == 0
-    assert main(["shadow", "status", "watched"]) == 0
-    assert "linear@" in capsys.readouterr().out
+    assert main(["shadow", "status", "watched", *words[:2]]) == 0
+    told = capsys.readouterr().out
+    assert "linear@" in told
+    assert "drift of the last predictions" in told
+    assert "rsi_14" in told
+    assert main(["shadow", "status", "watched", "--json", *words[:2]]) == 0
+    (first_told, _) = json.loads(capsys.readouterr().out)["models"]
+    moved = {one["column"]: one["psi"] for one in first_told["drift"]}
+    assert set(moved) == {"rsi_14", "log_return_1", "range_frac"}
+    assert min(moved.values()) >= 0
     assert main(["shadow", "compare", "watched", first, second]) == 0
     assert "linear@" in capsys.readouterr().out
     assert main(["shadow", "replay", "watched", *data, "--models", str(registry.folder)]) == 0
