@@ -4,8 +4,8 @@ opening is written down and counted.
 A hold-out proves something once. Whoever looks, changes the model and looks again has trained on it
 without saying so. Here the seal's instant is fixed in a folder when it is first made; ``cut`` gives
 what lies before it; ``open`` wants a name and a reason, and its answer says how many have looked.
-An edited line is noticed, for each names the hash of the one before it; lines cut off the end, or the
-whole file taken away, are not: keep the folder under version control.
+An edited line is noticed, for each names the hash of the one before it; lines cut off the end, or
+the whole file taken away, are not: keep the folder under version control.
 """
 
 from __future__ import annotations
