@@ -57,12 +57,13 @@ def _errors(table: pd.DataFrame) -> dict[str, Any] | None:
 def loss_figure(losses: pd.DataFrame, window: int, title: str = "Brier loss") -> Figure:
     """Return each model's mean loss over the last ``window`` predictions.
 
-    ``losses``: a column a model, one row a prediction in order of time, whose index is time.
+    ``losses``: a column a model, one row a prediction in order of time. They are counted, not
+    timed, so that nights take no room.
     """
     from plotly.graph_objects import Figure
 
     figure = Figure()
-    rolled = losses.rolling(window).mean().dropna()
+    rolled = losses.reset_index(drop=True).rolling(window).mean().dropna()
     shown = rolled.iloc[:: max(1, len(rolled) // 1000)]
     for number, name in enumerate(shown):
         figure.add_scatter(
@@ -71,6 +72,6 @@ def loss_figure(losses: pd.DataFrame, window: int, title: str = "Brier loss") ->
         )  # fmt: skip
     figure.update_layout(
         title=f"{title}, mean of the last {window:,}", template="plotly_white", height=420,
-        yaxis_title="loss (0.25: a coin)", xaxis_title=None,
+        yaxis_title="loss (0.25: a coin)", xaxis_title="predictions",
     )  # fmt: skip
     return figure
