@@ -8,19 +8,22 @@ definition that changed.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import pandas as pd
 
-from mqd.core.bar import BarRow, Floats, SymbolBars, bar_row
-from mqd.core.clock import iso
+from mqd.core.bar import BarRow, SymbolBars, bar_row
 from mqd.errors import ModelRefused
 from mqd.ml.inference import InferenceEngine
+from mqd.ml.online_offline import Offline, compare_offline
+from mqd.ml.predictor import HISTORY_S
 from mqd.ml.registry import ModelRegistry
 from mqd.ml.shadow import ShadowModeTracker
-from mqd.ml.shadow_log import Matured, Prediction, Watched, read_asked, read_records
+from mqd.ml.shadow_log import Watched, read_asked, read_watched
 
 
 class ManyBars(Protocol):
@@ -60,82 +63,77 @@ def replay(tracker: ShadowModeTracker, bars: ManyBars, *, from_ns: int | None = 
 
 
 class Skew(NamedTuple):
-    """Online against offline predictions of one model.
-
-    ``n``: predictions compared; ``n_missing``: without such a bar in the data; ``n_features`` and
-    ``n_scores``: those that differ in a bit; ``largest``: the largest difference of a score;
-    ``first`` names the first difference, "" without one.
-    """
+    """Online against offline predictions of one model: how many were compared, and what differs."""
 
     model: Watched
     n: int
-    n_missing: int
-    n_features: int
-    n_scores: int
-    largest: float
-    first: str
+    found: Offline
 
     @property
     def equal(self) -> bool:
         """True when every bit is the same and every prediction was found again."""
-        return not (self.n_features or self.n_scores or self.n_missing)
+        return self.found.equal
+
+    @property
+    def first(self) -> str:
+        """The first difference in words, "" without one."""
+        return self.found.first
 
     def summary(self) -> dict[str, Any]:
         """Return it JSON-ready."""
-        return self._asdict() | {"model": self.model.reference, "equal": self.equal}
+        columns = self.found.frame
+        return {
+            "model": self.model.reference, "n": self.n, "equal": self.equal, "first": self.first,
+            "without_bar": self.found.only_online,
+            "differ": {str(name): int(n) for name, n in columns["differ"].items() if n},
+        }  # fmt: skip
 
 
 def against(folder: str | os.PathLike[str], registry: ModelRegistry, bars: ManyBars) -> list[Skew]:
     """Compute each prediction of a shadow's log anew, offline, from ``bars``; compare the bits.
 
-    Raises what the log and the registry raise.
+    Models that said nothing are left out. Raises what the log, the registry and
+    ``compare_offline`` raise.
     """
-    watched: dict[str, Watched] = {}
-    for record in read_records(folder):
-        if not isinstance(record, Prediction | Matured):
-            watched |= {one.sha256: one for one in record}
-    with InferenceEngine(registry, deadline_s=120.0) as engine:
-        return [_skew(folder, engine, one, bars) for one in watched.values()]
+    with InferenceEngine(registry, deadline_s=HISTORY_S) as engine:
+        found = (_skew(folder, engine, one, bars) for one in read_watched(folder).values())
+        return [one for one in found if one is not None]
 
 
 def _skew(
     folder: str | os.PathLike[str], engine: InferenceEngine, model: Watched, bars: ManyBars
-) -> Skew:
+) -> Skew | None:
+    names = [*model.features, "score"]
+    rows = {
+        (said.ts_ns, said.symbol): [*features, said.score if said.source == "model" else math.nan]
+        for said, _, features in read_asked(folder, model.sha256)
+    }
+    if not rows:
+        return None
+    online = pd.DataFrame.from_dict(rows, orient="index", columns=names)
+    online.index = pd.MultiIndex.from_tuples(rows, names=["ts_close", "symbol"])
+    symbols = [one for one in online.index.unique("symbol") if one in bars.symbols]
+    parts = [_offline(engine, model, bars[symbol]) for symbol in symbols]
+    offline = pd.concat(parts) if parts else online.iloc[:0]
+    offline = offline.loc[online.index.intersection(offline.index)]
+    others = online["score"].isna().reindex(offline.index)
+    offline["score"] = offline["score"].mask(
+        others
+    )  # another answered: there is nothing to compare
+    return Skew(model, len(online), compare_offline(online, offline))
+
+
+def _offline(engine: InferenceEngine, model: Watched, bars: SymbolBars) -> pd.DataFrame:
+    """Return the features and scores of all rows of one symbol."""
     version = engine.load(model.reference)
-    engineer, offline = version.engineer, dict[str, tuple[SymbolBars, Floats, Floats]]()
-    n = n_missing = n_features = n_scores = 0
-    largest, first = 0.0, ""
-    for said, _, features in read_asked(folder, model.sha256):
-        n += 1
-        if said.symbol not in offline and said.symbol in bars.symbols:
-            series = bars[said.symbol]
-            matrix = engineer.matrix(series)
-            told = engine.predict(
-                model.reference, matrix, schema_sha256=model.schema, exact=True, fall_back=False
-            )
-            if told.error:
-                raise ModelRefused(model.reference[:24], told.error)
-            offline[said.symbol] = (series, matrix, told.scores)
-        row = -1 if said.symbol not in offline else _row_of(offline[said.symbol][0], said.ts_ns)
-        if row < 0:
-            n_missing += 1
-            first = first or f"{said.symbol} has no bar closing {iso(said.ts_ns)} in the data"
-            continue
-        _, matrix, scores = offline[said.symbol]
-        online = np.array(features)
-        differ = online.view(np.int64) != matrix[row].view(np.int64)
-        if differ.any():
-            n_features += 1
-            name = engineer.names[int(np.argmax(differ))]
-            first = first or f"{name} of {said.symbol} at {iso(said.ts_ns)}"
-        if said.source == "model" and said.score != scores[row]:
-            n_scores += 1
-            largest = max(largest, abs(said.score - float(scores[row])))
-            first = first or f"the score of {said.symbol} at {iso(said.ts_ns)}"
-    return Skew(model, n, n_missing, n_features, n_scores, largest, first)
-
-
-def _row_of(bars: SymbolBars, ts_ns: int) -> int:
-    """Return the row that closes at ``ts_ns``, -1 without one."""
-    row = int(np.searchsorted(bars.ts_close, ts_ns))
-    return row if row < len(bars) and int(bars.ts_close[row]) == ts_ns else -1
+    matrix = version.engineer.matrix(bars)
+    told = engine.predict(
+        model.reference, matrix, schema_sha256=model.schema, exact=True, fall_back=False
+    )
+    if told.error:
+        raise ModelRefused(model.reference[:24], told.error)
+    index = pd.MultiIndex.from_product(
+        [bars.ts_close.tolist(), [bars.symbol]], names=["ts_close", "symbol"]
+    )
+    names = [*version.engineer.names, "score"]
+    return pd.DataFrame(np.column_stack((matrix, told.scores)), index, names)

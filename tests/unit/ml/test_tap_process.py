@@ -69,6 +69,13 @@ def test_attached_detached_and_killed_the_log_is_the_same(bars, registry, alone,
     (skew,) = against(tmp_path / "shadow", registry, bars)
     assert skew.equal
     assert skew.n == len(said)
+    revised = mqd.load_bars(DATA, symbols=["AAPL", "IBM"], start="2008-01-02", end="2009-12-31",
+                            adjust="split+dividend")  # fmt: skip
+    (skew,) = against(tmp_path / "shadow", registry, revised)
+    assert not skew.equal
+    assert "IBM" in skew.first
+    (skew,) = against(tmp_path / "shadow", registry, bars.between("2009-01-02", None))
+    assert skew.summary()["without_bar"] > 400
 
     killed = ShadowTap(tmp_path / "killed", registry.folder, ["linear"])
     os.kill(killed._process.pid, signal.SIGKILL)
