@@ -115,11 +115,9 @@ def _skew(
     symbols = [one for one in online.index.unique("symbol") if one in bars.symbols]
     parts = [_offline(engine, model, bars[symbol]) for symbol in symbols]
     offline = pd.concat(parts) if parts else online.iloc[:0]
-    offline = offline.loc[online.index.intersection(offline.index)]
-    others = online["score"].isna().reindex(offline.index)
-    offline["score"] = offline["score"].mask(
-        others
-    )  # another answered: there is nothing to compare
+    offline = offline[offline.index.isin(online.index)].copy()
+    by_another = online["score"].isna().reindex(offline.index)
+    offline["score"] = offline["score"].mask(by_another)  # then there is no answer to compare
     return Skew(model, len(online), compare_offline(online, offline))
 
 
