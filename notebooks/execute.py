@@ -1,5 +1,7 @@
 """Run notebooks from top to bottom and write their outputs: ``python notebooks/execute.py [NN]``.
 
+``--texts NN`` runs one and prints what it said as JSON; nothing is written.
+
 The ``.py`` file of a pair is the source, in jupytext's percent format; the ``.ipynb`` is it with
 outputs. What changes from run to run (times, ids, progress bars) is left out, so that a second run
 changes nothing.
@@ -7,6 +9,7 @@ changes nothing.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -46,7 +49,7 @@ def tidied(notebook: Any) -> Any:
         cell["id"] = f"cell-{number:02d}"
         cell.metadata = {}
         if cell.cell_type == "code":
-            cell.outputs = [one for one in cell.outputs if one.get("name") != "stderr"]
+            cell.outputs = joined([one for one in cell.outputs if one.get("name") != "stderr"])
             for output in cell.outputs:
                 output.pop("execution_count", None)
                 output["metadata"] = {}
@@ -55,6 +58,17 @@ def tidied(notebook: Any) -> Any:
                 if output.output_type == "execute_result":
                     output["execution_count"] = cell.execution_count
     return notebook
+
+
+def joined(outputs: list[Any]) -> list[Any]:
+    """Return outputs with what was printed in one piece: a kernel cuts it where it likes."""
+    found: list[Any] = []
+    for one in outputs:
+        if found and one.output_type == found[-1].output_type == "stream":
+            found[-1]["text"] += one["text"]
+        else:
+            found.append(one)
+    return found
 
 
 def texts(notebook: Any) -> list[str]:
@@ -72,6 +86,10 @@ def texts(notebook: Any) -> list[str]:
 
 def main(wanted: list[str]) -> None:
     """Run the notebooks whose numbers are given, all without any, and write them."""
+    if wanted[:1] == ["--texts"]:
+        (source,) = FOLDER.glob(f"{wanted[1]}_*.py")
+        print(json.dumps(texts(executed(source))))
+        return
     for source in sources():
         if not wanted or source.name[:2] in wanted:
             notebook = executed(source)
