@@ -13,6 +13,7 @@ from mqd.errors import did_you_mean
 from mqd.ml.batch import Batch, columns_of
 from mqd.ml.catalogue import DEFAULT, Feature, feature_of
 from mqd.ml.errors import BadFeature, BadFeatureMatrix
+from mqd.ml.nodes import FIELDS, fields_of
 from mqd.ml.online import Online
 from mqd.ml.schema import FeatureSchema
 
@@ -103,7 +104,9 @@ class FeatureEngineer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         ``X``: one symbol's bars (index: close, UTC), bars of several symbols (index: close and
         symbol, in order of time), or a frame of one symbol with the columns open, high, low,
-        close and volume, whose index is kept.
+        close and volume, whose index is kept. Features of the session and the weekday need
+        session, minutes_from_open and minutes_to_close there too; without them they are refused
+        with ``BadFeatureMatrix``.
         """
         import pandas as pd
 
@@ -118,7 +121,8 @@ class FeatureEngineer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             return in_time
         if not isinstance(X, pd.DataFrame):
             raise BadFeatureMatrix(f"Features are made of bars or a frame of them, not {type(X)}.")
-        return pd.DataFrame(self.of_columns(_frame_columns(X)), X.index, list(self.names))
+        columns = _frame_columns(X, self.chosen)
+        return pd.DataFrame(self.of_columns(columns), X.index, list(self.names))
 
     def get_feature_names_out(self, input_features: Any = None) -> Any:  # noqa: ARG002
         """Return the columns' names as scikit-learn wants them."""
@@ -154,14 +158,23 @@ def _closes(bars: SymbolBars) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(bars.ts_close, tz="UTC", name="ts_close")
 
 
-def _frame_columns(frame: pd.DataFrame) -> dict[str, Floats]:
-    """Return the columns of a frame; the place in the session is not known there."""
+def _frame_columns(frame: pd.DataFrame, chosen: Sequence[Feature]) -> dict[str, Floats]:
+    """Return the columns of a frame; those of the session are asked for only where one is read."""
     columns = {}
-    for name in ("open", "high", "low", "close", "volume"):
+    for name in FIELDS[:5]:
         if name not in frame:
             raise BadFeatureMatrix(
                 f"The frame has no column {name!r}.{did_you_mean(name, map(str, frame.columns))}"
             )
         columns[name] = frame[name].to_numpy(dtype=np.float64)
-    unknown = np.full(len(frame), np.nan)
-    return columns | dict.fromkeys(("minutes_from_open", "minutes_to_close", "session"), unknown)
+    for name in FIELDS[5:]:
+        if name in frame:
+            columns[name] = frame[name].to_numpy(dtype=np.float64)
+            continue
+        reader = next((one.name for one in chosen if name in fields_of(one.node)), None)
+        if reader is not None:
+            raise BadFeatureMatrix(
+                f"{reader} reads {name!r}, which the frame has not: add it, or give bars."
+            )
+        columns[name] = np.full(len(frame), np.nan)
+    return columns

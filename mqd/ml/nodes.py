@@ -156,3 +156,11 @@ def inputs_of(node: Node) -> tuple[Node, ...]:
             return of
         case _:
             return ()
+
+
+def fields_of(node: Node) -> set[str]:
+    """Return the names of the columns that a node reads, through all that it is made of."""
+    own = {node.name} if isinstance(node, Field) else set()
+    if isinstance(node, SessionSum):
+        own = {"session"}
+    return own.union(*map(fields_of, inputs_of(node)))

@@ -170,6 +170,22 @@ def test_a_frame_without_a_column_and_another_object_are_refused():
         FeatureEngineer(["range_frac"]).transform([1, 2])
 
 
+def test_a_frame_needs_the_session_where_a_feature_reads_it(ibm):
+    names = ("open", "high", "low", "close", "volume", "minutes_from_open", "minutes_to_close",
+             "session")  # fmt: skip
+    frame = pd.DataFrame({name: getattr(ibm, name)[:9] for name in names})
+    frame["session"] = np.arange(9) // 3
+    engineer = FeatureEngineer(["vwap_gap", "session_frac"])
+    typical = (frame.high + frame.low + frame.close) / 3
+    sums = pd.DataFrame({"paid": typical * frame.volume, "volume": frame.volume})
+    running = sums.groupby(frame.session).cumsum()
+    wanted = frame.close / (running.paid / running.volume) - 1
+    np.testing.assert_allclose(engineer.transform(frame)["vwap_gap"], wanted, atol=1e-12)
+    for name in ("session", "minutes_to_close"):
+        with pytest.raises(BadFeatureMatrix, match=f"reads '{name}'"):
+            engineer.transform(frame.drop(columns=name))
+
+
 class Leaking:
     """A set of features with one that looks ahead."""
 
