@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from mqd.live.folder import account_sha256
 from mqd.live.venue_process import ACCOUNT_ID, VenueProcess
+from mqd.log_reader import read
 
 ROOT = Path(__file__).parents[2]
 MINUTES = ROOT / "datasets/equity_minute.parquet"
@@ -94,3 +96,19 @@ def said(process, timeout_s=120):
     """Return the exit code, the JSON document on stdout (None without one) and stderr."""
     out, err = process.communicate(timeout=timeout_s)
     return process.returncode, json.loads(out) if out.strip().startswith("{") else None, err
+
+
+def wait_for(what, seconds=60):
+    """Return as soon as ``what()`` is true; fail when it is not in so many seconds."""
+    waiting = threading.Event()
+    for _ in range(seconds * 20):
+        if what():
+            return
+        waiting.wait(0.05)
+    raise AssertionError("it did not happen in time")
+
+
+def kinds(state):
+    """Return the kinds of a desk's records so far, none before it has a log."""
+    begun = any((state / "log").glob("*.ndjson"))
+    return [record.kind for record in read(state)] if begun else []

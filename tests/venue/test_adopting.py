@@ -1,6 +1,5 @@
 """A person takes on what no execution of ours explains: the log says so, and the desk goes on."""
 
-import threading
 from decimal import Decimal
 
 import pytest
@@ -9,19 +8,17 @@ import requests
 from mqd.live.status import open_orders
 from mqd.log_reader import read
 from tests.simulation.zeros import store_differs
-from tests.venue.paper_world import ACCOUNT_ID, mqd, said, start_venue, write_config
+from tests.venue.paper_world import (
+    ACCOUNT_ID,
+    mqd,
+    said,
+    start_venue,
+    wait_for,
+    write_config,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("rehearsal")]
 PACE = 150
-
-
-def wait_for(what, seconds=60):
-    waiting = threading.Event()
-    for _ in range(seconds * 20):
-        if what():
-            return
-        waiting.wait(0.05)
-    raise AssertionError("it did not happen in time")
 
 
 def records(state, *kinds):

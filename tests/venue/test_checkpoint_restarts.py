@@ -8,8 +8,15 @@ from pathlib import Path
 import pytest
 
 from mqd.live.checkpoints import FOLDER, KIND
-from tests.venue.paper_world import ROOT, mqd, said, start_venue, write_config
-from tests.venue.test_paper_desk import kinds, wait_for
+from tests.venue.paper_world import (
+    ROOT,
+    kinds,
+    mqd,
+    said,
+    start_venue,
+    wait_for,
+    write_config,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("rehearsal")]
 PACE = 600

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from mqd.log_reader import read
-from tests.venue.paper_world import mqd, said, start_venue, write_config
+from tests.venue.paper_world import mqd, said, start_venue, wait_for, write_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("rehearsal")]
 PACE = 600
@@ -54,15 +54,6 @@ class Asked:
         for one in self.get("/v2/account/activities/FILL?page_size=100"):
             found[clients[one["order_id"]]] += Decimal(one["qty"])
         return found
-
-
-def wait_for(what, seconds=60):
-    waiting = threading.Event()
-    for _ in range(seconds * 20):
-        if what():
-            return
-        waiting.wait(0.05)
-    raise AssertionError("it did not happen in time")
 
 
 def logged(state, kind):

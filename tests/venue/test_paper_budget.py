@@ -16,8 +16,7 @@ from mqd.adapters.alpaca.budget import CALLS_MIN, RESERVE
 from mqd.core.clock import NS_PER_S, WallClock
 from mqd.log_reader import read
 from tests.venue.budget_desk import HOLD_S
-from tests.venue.paper_world import mqd, said, start_venue, write_config
-from tests.venue.test_paper_desk import kinds, wait_for
+from tests.venue.paper_world import kinds, mqd, said, start_venue, wait_for, write_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("rehearsal")]
 PACE = 20

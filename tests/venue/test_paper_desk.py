@@ -1,14 +1,21 @@
 """``mqd paper`` as a process against a venue that runs by itself: whole days, and every refusal."""
 
 import json
-import threading
 from datetime import UTC, datetime
 
 import pytest
 import requests
 
 from mqd.log_reader import read
-from tests.venue.paper_world import ACCOUNT_ID, mqd, said, start_venue, write_config
+from tests.venue.paper_world import (
+    ACCOUNT_ID,
+    kinds,
+    mqd,
+    said,
+    start_venue,
+    wait_for,
+    write_config,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("rehearsal")]
 PACE = 600
@@ -19,20 +26,6 @@ def still(tmp_path_factory):
     """A venue whose clock hardly moves: desks are refused before anything happens there."""
     with start_venue(tmp_path_factory.mktemp("venue"), 1) as venue:
         yield venue
-
-
-def wait_for(what, seconds=60):
-    waiting = threading.Event()
-    for _ in range(seconds * 20):
-        if what():
-            return
-        waiting.wait(0.05)
-    raise AssertionError("it did not happen in time")
-
-
-def kinds(state):
-    begun = any((state / "log").glob("*.ndjson"))
-    return [record.kind for record in read(state)] if begun else []
 
 
 def test_a_day_with_a_stop_in_it_ends_with_equal_books(tmp_path):
