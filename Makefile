@@ -53,7 +53,7 @@ lint: install-all
 	@$(LINT_IMPORTS)
 
 test: lint
-	@HYPOTHESIS_PROFILE=ci $(RUN) pytest -q -n 3 --dist loadgroup
+	@HYPOTHESIS_PROFILE=ci $(RUN) pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 defects: install-all
 	@$(BIN)/python tests/defects/run_defects.py $(ONLY)

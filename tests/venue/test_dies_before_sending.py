@@ -11,7 +11,7 @@ import pytest
 from mqd.log_reader import read
 from tests.venue.paper_world import ROOT, mqd, said, start_venue, write_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("doubt")]
+pytestmark = pytest.mark.slow
 PACE = 60
 LAUNCHER = Path(__file__).parent / "dying_desk.py"
 

@@ -14,7 +14,7 @@ import requests
 from mqd.log_reader import read
 from tests.venue.paper_world import mqd, said, start_venue, wait_for, write_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("rehearsal")]
+pytestmark = pytest.mark.slow
 PACE = 600
 LAUNCHER = Path(__file__).parent / "full_disk_desk.py"
 

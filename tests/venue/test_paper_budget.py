@@ -18,7 +18,7 @@ from mqd.log_reader import read
 from tests.venue.budget_desk import HOLD_S
 from tests.venue.paper_world import kinds, mqd, said, start_venue, wait_for, write_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("rehearsal")]
+pytestmark = pytest.mark.slow
 PACE = 20
 LAUNCHER = Path(__file__).parent / "budget_desk.py"
 FLIPS = """

@@ -17,7 +17,7 @@ from tests.venue.paper_world import (
     write_config,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("rehearsal")]
+pytestmark = pytest.mark.slow
 PACE = 600
 
 

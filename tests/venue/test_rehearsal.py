@@ -21,7 +21,6 @@ from tests.parity.test_stepwise_desk import DATASETS, Exits
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:.*websockets.*:DeprecationWarning"),
-    pytest.mark.xdist_group("rehearsal"),
 ]
 MINUTES = DATASETS / "equity_minute.parquet"
 DAILY = DATASETS / "us_equity_daily_raw.parquet"
