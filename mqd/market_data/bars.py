@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -287,6 +287,14 @@ class Bars(Mapping[str, SymbolBars]):
         return load_bars(path, **words)
 
 
+class Holdout(Protocol):
+    """What stands before rows that nobody may have seen yet: ``mqd.ml.SealedHoldout``."""
+
+    def check(self, bars: Bars) -> object:
+        """Raise when some of ``bars`` are sealed."""
+        ...
+
+
 def load_bars(
     path: str | Path,
     symbols: Sequence[str] | None = None,
@@ -301,6 +309,7 @@ def load_bars(
     *,
     timeframe: str | None = None,
     feed: str = "file",
+    holdout: Holdout | None = None,
 ) -> Bars:
     """Return the bars of a parquet or csv file, validated, adjusted and on the tick grid.
 
@@ -311,7 +320,8 @@ def load_bars(
     a dividend's step: "yahoo" (default; also CRSP) or "wiki" (us_equity_daily_raw); it matters
     for ``adjust="split+dividend"`` alone. ``tick`` and ``lot`` default to 0.0001 and 1, to 0.01
     and 0.00000001 for calendar "24/7"; either may be a dict by symbol; a tick that would move a
-    price by more than 2 in 1,000 is refused. ``timeframe`` is inferred when None.
+    price by more than 2 in 1,000 is refused. ``timeframe`` is inferred when None. With a
+    ``holdout`` (``mqd.ml.SealedHoldout``) bars behind its seal are refused until it is opened.
 
     Raises BadRows, MissingColumn, MissingZone, EmptyBars, UnknownSymbol, UsageError. With
     ``on_bad="drop"`` rows that break a rule are left out and listed in ``Bars.dropped``.
@@ -328,7 +338,10 @@ def load_bars(
     options = _options(locals())
     columns = _columns(file, symbols)
     raw = corporate_actions.beside(file)
-    return _bars(assemble(columns, raw, options), options, file.name, feed)
+    bars = _bars(assemble(columns, raw, options), options, file.name, feed)
+    if holdout is not None:
+        holdout.check(bars)
+    return bars
 
 
 def _columns(file: Path, symbols: Sequence[str] | None) -> columns_of.Columns:

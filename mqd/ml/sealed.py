@@ -2,8 +2,9 @@
 opening is written down and counted.
 
 A hold-out proves something once. Whoever looks, changes the model and looks again has trained on it
-without saying so. Here the seal's instant is fixed in a folder when it is first made; ``cut`` gives
-what lies before it; ``open`` wants a name and a reason, and its answer says how many have looked.
+without saying so. Here the seal's instant is fixed in a folder when it is first made;
+``mqd.load_bars(..., holdout=)`` refuses what lies behind it, ``cut`` gives what lies before;
+``open`` wants a name and a reason, and its answer says how many have looked.
 An edited line is noticed, for each names the hash of the one before it; lines cut off the end, or
 the whole file taken away, are not: keep the folder under version control.
 """
@@ -93,8 +94,8 @@ class SealedHoldout:
         n_sealed = _count_from(bars, self.seal_ns)
         if n_sealed and self._opened is None:
             raise HoldoutSealed(
-                f"{n_sealed} rows close at or after the seal ({iso(self.seal_ns)}): take cut(), or"
-                " open(reason, author), which is written down and counted."
+                f"{n_sealed} rows close at or after the seal ({iso(self.seal_ns)}): end before"
+                " it, take cut(), or open(reason, author), which is written down and counted."
             )
         return bars
 

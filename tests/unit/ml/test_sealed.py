@@ -36,6 +36,20 @@ def test_sealed_rows_are_not_handed_out(bars, tmp_path):
         holdout.check(frame)
 
 
+def test_loading_refuses_what_is_sealed_until_it_is_opened(tmp_path):
+    holdout = SealedHoldout(tmp_path, SEAL)
+    words = {"symbols": ["IBM"], "start": "2012-01-03", "holdout": holdout}
+    path = "datasets/us_equity_daily_raw.parquet"
+    with pytest.raises(HoldoutSealed, match="rows close at or after the seal"):
+        mqd.load_bars(path, **words)
+    with pytest.raises(HoldoutSealed, match="1 rows close"):
+        mqd.load_bars(path, **words, end=SEAL)
+    before = mqd.load_bars(path, **words, end="2012-05-31")
+    assert before["IBM"].ts_close.max() < holdout.seal_ns
+    holdout.open("the final test", "ann")
+    assert mqd.load_bars(path, **words)["IBM"].ts_close.max() > holdout.seal_ns
+
+
 def test_a_label_that_ends_behind_the_seal_has_looked(bars, tmp_path):
     holdout = SealedHoldout(tmp_path, SEAL)
     table = FixedHorizon(10).of(bars["IBM"])
