@@ -36,7 +36,7 @@ def status(folder: Path, /, *, models: Path = MODELS, json: bool = False) -> int
     """Show what the models of a shadow said, and how good it was.
 
     Nothing is changed; a shadow that runs may be looked at. Exit code 1 when a model is without
-    answers for more than one prediction in a hundred.
+    answers for more than one prediction in a hundred, or says the same of every bar.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def status(folder: Path, /, *, models: Path = MODELS, json: bool = False) -> int
         for one in scores:
             _print(one)
             _print_drift(moved[one.model.sha256])
-    return int(any(one.n_none > 0.01 * one.n_said for one in scores))
+    return int(any(_ails(one) for one in scores))
 
 
 def compare(
@@ -193,11 +193,17 @@ def shadow_folder(folder: Path) -> Path:
     raise UsageError(f"{folder} holds no shadow: no {FILE} in it, nor in a shadow beside it.")
 
 
+def _ails(one: ModelScore) -> bool:
+    """Whether a model does not answer, or answers everything alike."""
+    return one.n_none > 0.01 * one.n_said or one.constant is not None
+
+
 def _document(one: ModelScore) -> dict[str, Any]:
     return {
         "model": one.model.reference, "stage": one.model.stage, "threshold": one.threshold,
-        "label": one.model.label, "metrics": one.metrics(), "sources": dict(one.sources),
-        "errors": dict(one.errors), "calibration": one.calibration(),
+        "label": one.model.label, "constant": one.constant, "metrics": one.metrics(),
+        "sources": dict(one.sources), "errors": dict(one.errors),
+        "calibration": one.calibration(),
     }  # fmt: skip
 
 
@@ -211,6 +217,8 @@ def _print(one: ModelScore) -> None:
     print(f"  answered by: {answered or 'nobody'}")
     for cause, n in one.errors.most_common():
         print(f"  ! {cause}: {n:,}")
+    if one.constant is not None:
+        print(f"  ! constant: its last {len(one.recent)} matured scores are all {one.constant:g}")
     _print_calibration(one)
 
 

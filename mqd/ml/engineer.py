@@ -89,12 +89,20 @@ class FeatureEngineer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return OnlineFeatures(self.chosen)
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002, N803
-        """Compute the features once and refuse one that never changes; nothing is learnt."""
+        """Compute the features once and refuse one that never changes or has no value.
+
+        Nothing is learnt from data.
+        """
         frame = self.transform(X)
         values = frame.to_numpy()
         for place, name in enumerate(frame.columns):
             known = values[:, place][np.isfinite(values[:, place])]
-            if len(known) and (known == known[0]).all():
+            if not len(known):
+                raise BadFeatureMatrix(
+                    f"{name} has no value in {len(frame)} rows: its window never fills, or what it"
+                    " reads is missing. Give more bars, or leave it out."
+                )
+            if (known == known[0]).all():
                 raise BadFeatureMatrix(f"{name} is {known[0]} in every row: it says nothing.")
         self.n_features_out_ = len(frame.columns)
         return self

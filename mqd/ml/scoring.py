@@ -21,6 +21,8 @@ from mqd.ml.shadow_log import Watched
 BINS: Final = 10
 FINE_BINS: Final = 1000
 RECENT: Final = 250
+CONSTANT_LEAST: Final = 30
+"""So many equal scores in a row are no answer to what was asked."""
 WILSON_Z: Final = 1.959963984540054
 BUCKETS_A_DECADE: Final = 20
 BUCKETS: Final = 20 * BUCKETS_A_DECADE
@@ -73,6 +75,13 @@ class ModelScore:
     def is_probability(self) -> bool:
         """Whether its scores say how likely label 1 is."""
         return self.model.output == "probability"
+
+    @property
+    def constant(self) -> float | None:
+        """The score that it gave to all of its last matured bars, 30 of them at least."""
+        recent = self.recent[:, 0]
+        same = len(recent) >= CONSTANT_LEAST and (recent == recent[0]).all()
+        return float(recent[0]) if same else None
 
     def take(self, part: Joined) -> None:
         """Count predictions of this model, in order, and with their outcomes what they were

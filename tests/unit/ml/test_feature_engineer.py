@@ -143,6 +143,9 @@ def test_many_symbols_are_one_frame_in_order_of_time():
 def test_a_constant_feature_is_refused_when_fitted(ibm):
     with pytest.raises(BadFeatureMatrix, match=r"session_frac is 1\.0 in every row"):
         FeatureEngineer(["rsi(14)", "session_frac"]).fit(ibm)
+    few = mqd.load_bars("datasets/us_equity_daily_raw.parquet", symbols=["IBM"], start="2013-01-02")
+    with pytest.raises(BadFeatureMatrix, match=r"sma_gap_200 has no value in \d+ rows"):
+        FeatureEngineer(["rsi(14)", "sma_gap(200)"]).fit(few)
 
 
 @pytest.mark.parametrize(("change", "said"), [

@@ -1,5 +1,6 @@
 """Scores of a shadow's log against worked figures, scikit-learn and published intervals."""
 
+import json
 import math
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics as theirs
 
+from mqd.cli.main import main
 from mqd.ml.scoring import auc_of, score_log, wilson
 from tests.unit.ml.shadow_lines import A, came, said, watched, write
 
@@ -54,6 +56,24 @@ def test_the_worked_case(tmp_path):
     assert told["signal_return_frac"] == pytest.approx(0.02 / 3)
     assert told["mean_return_frac"] == pytest.approx(0.0)
     assert told["coverage_frac"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("scores", "constant"),
+    [
+        ([0.5] * 30, 0.5),
+        ([0.5] * 29, None),
+        ([0.5] * 40 + [0.51], None),
+        ([0.4] + [0.5] * 250, 0.5),
+    ],
+)
+def test_a_model_that_says_the_same_of_every_bar_is_named(scores, constant, tmp_path, capsys):
+    found = scored(tmp_path, [(score, 1, 0.01) for score in scores])
+    assert found.constant == constant
+    assert main(["shadow", "status", str(tmp_path), "--json"]) == int(constant is not None)
+    assert json.loads(capsys.readouterr().out)["models"][0]["constant"] == constant
+    main(["shadow", "status", str(tmp_path)])
+    assert ("! constant" in capsys.readouterr().out) == (constant is not None)
 
 
 def test_figures_equal_those_of_scikit_learn_and_scipy(many):
