@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import talib
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -17,7 +18,8 @@ from mqd.core.bar import bar_row
 from mqd.ml import FeatureEngineer
 from mqd.ml.catalogue import KINDS, feature_of, named
 from mqd.ml.errors import BadFeature, BadFeatureMatrix
-from mqd.ml.nodes import Field, Lag
+from mqd.ml.nodes import Field, Lag, Talib
+from mqd.ml.online import Online
 
 TABLE = Path("tests/tables/ml_features.csv")
 
@@ -112,6 +114,14 @@ def test_a_feature_of_ones_own_is_like_any_other(ibm, monkeypatch):
     online = engineer.online()
     fed = np.array([online.update(bar_row(ibm, row)) for row in range(50)])
     assert fed.tobytes() == engineer.matrix(ibm)[:50].tobytes()
+
+
+def test_outputs_of_one_function_are_fed_once_a_bar(ibm):
+    nodes = [Talib("MACD", (Field("close"),), (12, 26, 9), output) for output in (2, 0, 1)]
+    online, close = Online(nodes), np.ascontiguousarray(ibm.close[:200])
+    fed = np.array([online.update(bar_row(ibm, row)) for row in range(200)])
+    line, signal, histogram = talib.MACD(close, 12, 26, 9)
+    assert fed.tobytes() == np.column_stack([histogram, line, signal]).tobytes()
 
 
 def test_scikit_learn_clones_fits_pipes_and_names(ibm):

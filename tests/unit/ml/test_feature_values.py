@@ -49,7 +49,11 @@ DEFINITIONS = {
     "ema_gap(20)": lambda f: f.close / _ema(f.close, 20) - 1,
     "trix(15)": lambda f: _ema(_ema(_ema(f.close, 15), 15), 15).pct_change(fill_method=None),
     "macd_hist(12, 26, 9)": lambda f: _macd_hist(f, 12, 26, 9),
-    "di_gap(14)": lambda f: _di_gap(f, 14),
+    "di_gap(14)": lambda f: _di(f, 14, lambda plus, minus: plus - minus),
+    "adx(14)": lambda f: wilder(
+        _di(f, 14, lambda plus, minus: (plus - minus).abs() / (plus + minus)).to_numpy(), 14
+    ),
+    "kama_gap(10)": lambda f: f.close / _kama(f.close, 10) - 1,
 }
 
 
@@ -100,13 +104,26 @@ def _macd_hist(f, fast, slow, signal):
     return (line - _ema(line, signal)) / f.close
 
 
-def _di_gap(f, n):
+def _di(f, n, of):
     up, down = f.high.diff(), -f.low.diff()
     plus, minus = up.where((up > down) & (up > 0), 0.0), down.where((down > up) & (down > 0), 0.0)
     before = f.close.shift()
     spread = np.maximum(f.high, before) - np.minimum(f.low, before)
     spread[0] = plus[0] = minus[0] = np.nan
-    return (wilder(plus.to_numpy(), n) - wilder(minus.to_numpy(), n)) / wilder(spread.to_numpy(), n)
+    mean = wilder(spread.to_numpy(), n)
+    return of(wilder(plus.to_numpy(), n) / mean, wilder(minus.to_numpy(), n) / mean)
+
+
+def _kama(close, n):
+    """Kaufman's mean: the smoothing lies between those of 2 and 30 bars."""
+    efficiency = (close - close.shift(n)).abs() / close.diff().abs().rolling(n).sum()
+    slow, fast = 2 / 31, 2 / 3
+    smoothing = (efficiency * (fast - slow) + slow) ** 2
+    found = close * np.nan
+    found[n - 1] = close[n - 1]
+    for i in range(n, len(close)):
+        found[i] = found[i - 1] + smoothing[i] * (close[i] - found[i - 1])
+    return found
 
 
 @pytest.mark.parametrize("feature", DEFINITIONS)
