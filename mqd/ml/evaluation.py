@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -21,8 +22,10 @@ import numpy as np
 
 from mqd import trials
 from mqd.core.bar import Floats, Ints, SymbolBars
+from mqd.core.clock import iso
 from mqd.errors import UsageError
 from mqd.ml.dataset import Dataset
+from mqd.ml.paired import NO_INTERVAL, Interval, blocks_of, bootstrap
 from mqd.ml.scoring import auc_of, wilson
 from mqd.significance import deflated_sharpe_ratio
 from mqd.splits import CombinatorialPurged
@@ -32,7 +35,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BINS: Final = 10
-RESAMPLES: Final = 1000
+LEVEL: Final = 0.95
+BLOCKS_MIN: Final = 10
 CLIP: Final = 1e-12
 
 
@@ -49,62 +53,84 @@ class OutOfSample:
     """Scores of rows by models that have not seen them.
 
     ``score``: float64 (rows,), NaN for rows that no split tests; of combinatorial splits the mean
-    over the paths, and ``paths`` holds each, float64 (paths, rows). ``n_trials``: evaluations
-    counted in the study, 1 without one.
+    over the paths, and ``paths`` holds each, float64 (paths, rows). ``n_counted``: evaluations
+    of the ``study`` when this one was made, 1 without one.
     """
 
     data: Dataset
     score: Floats
     paths: Floats
     n_splits: int
-    n_trials: int
+    n_counted: int = 1
+    study: str = ""
+
+    @property
+    def n_trials(self) -> int:
+        """Evaluations counted in the study by now, those after this one too."""
+        return max(self.n_counted, trials.count(self.study) if self.study else 1)
 
     @property
     def tested(self) -> Any:
         """Which rows have a score."""
         return np.isfinite(self.score)
 
+    @property
+    def start(self) -> str:
+        """The first instant that has a score, as text: ``bars.between(found.start)`` are those
+        that the predictions can trade."""
+        if not self.tested.any():
+            raise UsageError("No row was tested: there is no first one.")
+        return iso(int(self.data.t0[self.tested].min()))
+
     def metrics(self, threshold: float = 0.5, *, seed: int = 0) -> dict[str, float]:
         """Return the figures of the tested rows; ``_low`` and ``_high`` are 95 % intervals.
 
         ``skill``: 1 - Brier / Brier of the base rate. Precision is that of scores at or above
-        ``threshold`` (Wilson). Brier's interval is that of a bootstrap of whole sessions.
+        ``threshold``, its interval Wilson's with each row counted as much as its label is its own
+        (``Dataset.weight``). The other intervals are of a bootstrap of spans of the label's
+        length, all symbols of an instant together; NaN for fewer than ten.
         """
         kept = self.tested
-        p, y, ret = self.score[kept], self.data.y[kept], self.data.ret_frac[kept]
+        rows = self.data.take(kept)
+        p, y, ret = self.score[kept], rows.y, rows.ret_frac
         if not len(p):
             return {"rows": 0.0}
         likely = np.clip(p, CLIP, 1 - CLIP)
-        brier, base = (p - y) ** 2, float(y.mean())
+        brier, base, right = (p - y) ** 2, float(y.mean()), (p > 0.5) == y
         chosen = p >= threshold
-        low, high = wilson(int(y[chosen].sum()), int(chosen.sum()))
-        brier_low, brier_high = _interval(brier, self.data.t0[kept], seed)
+        low, high = _wilson_of(rows, chosen)
+        of_brier, of_right = (_interval(rows, one, seed) for one in (brier, right))
+        of_signals = _interval(rows, ret, seed, chosen)
         reference = base * (1 - base)
         return {
             "rows": float(len(p)), "base_rate_frac": base, "brier": float(brier.mean()),
-            "brier_low": brier_low, "brier_high": brier_high,
+            "brier_low": of_brier.low, "brier_high": of_brier.high,
             "skill": 1 - float(brier.mean()) / reference if reference else math.nan,
             "log_loss": float(-np.where(y == 1, np.log(likely), np.log(1 - likely)).mean()),
-            "auc": _auc(p, y), "hit_rate_frac": float(((p > 0.5) == y).mean()),
+            "auc": _auc(p, y), "hit_rate_frac": float(right.mean()),
+            "hit_rate_low_frac": of_right.low, "hit_rate_high_frac": of_right.high,
             "information_coefficient": _correlation(p, ret), "signals": float(chosen.sum()),
             "precision_frac": float(y[chosen].mean()) if chosen.any() else math.nan,
             "precision_low_frac": low, "precision_high_frac": high,
             "signal_return_frac": float(ret[chosen].mean()) if chosen.any() else math.nan,
+            "signal_return_low_frac": of_signals.low, "signal_return_high_frac": of_signals.high,
             "trials": float(self.n_trials),
         }  # fmt: skip
 
     def calibration(self, bins: int = BINS) -> pd.DataFrame:
-        """Return by tenths of the score: rows, mean score, how often it was up, Wilson's bounds."""
+        """Return by tenths of the score: rows, mean score, how often it was up, Wilson's bounds as
+        in ``metrics``."""
         import pandas as pd
 
         kept = self.tested
-        p, y = self.score[kept], self.data.y[kept]
+        held = self.data.take(kept)
+        p, y = self.score[kept], held.y
         place = np.minimum((p * bins).astype(int), bins - 1)
         rows = []
         for number in range(bins):
             here = place == number
             if here.any():
-                bounds = wilson(int(y[here].sum()), int(here.sum()))
+                bounds = _wilson_of(held, here)
                 rows.append((number / bins, here.sum(), p[here].mean(), y[here].mean(), *bounds))
         columns = ["from", "n", "mean_score", "up_frac", "low_frac", "high_frac"]
         return pd.DataFrame(rows, columns=columns)
@@ -151,7 +177,8 @@ def evaluate(
     """Fit a clone of ``estimator`` in each split of ``cv`` and score the rows that it tests.
 
     ``weighted``: pass the rows' uniqueness to ``fit`` where it takes ``sample_weight``. ``study``:
-    a folder in which this counts as a trial; the same estimator on the same rows is no new one.
+    a folder in which this counts as a trial; the same estimator with the same parameters, on the
+    same rows, is no new one.
 
     Raises ``UsageError`` for a split whose training rows share time with a tested label, or hold
     one class alone or none; for rows out of order of ``t0``, and for NaN or inf in ``X``.
@@ -167,10 +194,10 @@ def evaluate(
     counted = np.isfinite(paths).sum(axis=0)
     sums = np.where(np.isfinite(paths), paths, 0.0).sum(axis=0)
     score = np.divide(sums, counted, out=np.full(len(data), np.nan), where=counted > 0)
-    n_trials = 1
+    n_counted = 1
     if study is not None:
-        n_trials = trials.record(str(study), "model", 1, _identity(estimator, data, cv)).n
-    return OutOfSample(data, score, paths, len(pieces), n_trials)
+        n_counted = trials.record(str(study), "model", 1, _identity(estimator, data, cv)).n
+    return OutOfSample(data, score, paths, len(pieces), n_counted, str(study or ""))
 
 
 def economic_value(
@@ -178,34 +205,38 @@ def economic_value(
 ) -> dict[str, float]:
     """Return what the predictions earn at the desk: the metrics of ``run(predictor)``.
 
-    ``run`` backtests a strategy that asks the predictor, costs on, and returns its result.
-    ``deflated_sharpe``: the probability that the Sharpe ratio is more than the best of as many
-    trials as the study has counted; ``sharpe_trials`` are their Sharpe ratios a bar. NaN where
-    there are several trials and these are not given.
+    ``run`` backtests a strategy that asks the predictor, costs on, and returns its result; let it
+    begin at ``found.start``, for the bars before have no predictions. ``sharpe_bar``: Sharpe ratio
+    of a bar. ``deflated_sharpe``: the probability that it is more than the best of as many trials
+    as the study has counted; ``sharpe_trials`` are their Sharpe ratios of a bar. NaN where there
+    are several trials and these are not given.
+
+    Raises ``UsageError`` for fewer than two ``sharpe_trials``.
     """
     result = run(found.predictor())
     metrics: Mapping[str, Any] = result.metrics
     told = {str(name): float(value) for name, value in metrics.items()}
     equity = np.asarray(result.equity["equity"], dtype=np.float64)
     returns = np.diff(equity) / equity[:-1]
+    deviation = float(returns.std(ddof=1)) if len(returns) > 2 else 0.0
     told["trials"] = float(found.n_trials)
-    told["deflated_sharpe"] = _deflated(returns, found.n_trials, sharpe_trials)
+    told["sharpe_bar"] = float(returns.mean()) / deviation if deviation else math.nan
+    told["deflated_sharpe"] = _deflated(returns, told["sharpe_bar"], found.n_trials, sharpe_trials)
     return told
 
 
-def _deflated(returns: Floats, n_trials: int, sharpes: Any) -> float:
-    deviation = float(returns.std(ddof=1)) if len(returns) > 2 else 0.0
-    if not deviation:
+def _deflated(returns: Floats, sharpe: float, n_trials: int, sharpes: Any) -> float:
+    if sharpes is not None and np.size(sharpes) < 2:
+        raise UsageError("sharpe_trials: give the Sharpe ratios of two trials or more.")
+    if math.isnan(sharpe) or (n_trials > 1 and sharpes is None):
         return math.nan
     centred = returns - returns.mean()
     spread = float((centred**2).mean()) ** 0.5
-    if n_trials > 1 and sharpes is None:
-        return math.nan
-    variance = 0.0 if n_trials == 1 else float(np.var(sharpes, ddof=1))
+    variance = 0.0 if sharpes is None else float(np.var(sharpes, ddof=1))
     found = deflated_sharpe_ratio(
-        float(returns.mean()) / deviation, len(returns),
+        sharpe, len(returns),
         float((centred**3).mean()) / spread**3, float((centred**4).mean()) / spread**4,
-        variance, n_trials,
+        variance, max(n_trials, np.size(sharpes) if sharpes is not None else 1),
     )  # fmt: skip
     return float(found)
 
@@ -273,8 +304,21 @@ def _paths(cv: Any, pieces: list[tuple[Ints, Floats]], n_rows: int) -> Floats:
 
 
 def _identity(estimator: Any, data: Dataset, cv: Any) -> str:
-    text = f"{estimator!r}|{data.training}|{data.names}|{cv!r}"
-    return hashlib.sha256(text.encode()).hexdigest()
+    told = [data.training, data.names, cv, type(estimator), *sorted(_parameters(estimator))]
+    return hashlib.sha256("|".join(_text(one) for one in told).encode()).hexdigest()
+
+
+def _parameters(estimator: Any) -> Iterator[str]:
+    """Yield all parameters of an estimator and of its parts: its repr leaves some out."""
+    for name, value in estimator.get_params(deep=True).items():
+        yield f"{name}={_text(value)}"
+
+
+def _text(value: Any) -> str:
+    """Return a text that is the same for the same value, in every process."""
+    if isinstance(value, np.ndarray):
+        return hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 def _auc(p: Floats, y: Ints) -> float:
@@ -291,14 +335,20 @@ def _correlation(a: Floats, b: Floats) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def _interval(values: Floats, t0: Ints, seed: int) -> tuple[float, float]:
-    """Return a 95 % interval of the mean by drawing instants with all their rows."""
-    _, place = np.unique(t0 // 86_400_000_000_000, return_inverse=True)
-    n = int(place.max()) + 1
-    if n < 2:
+def _interval(rows: Dataset, values: Any, seed: int, chosen: Any = True) -> Interval:
+    """Return the mean of the ``chosen`` values and its interval, from spans of the label."""
+    blocks, _ = blocks_of(rows.t0, rows.t1)
+    if not len(blocks) or blocks[-1] + 1 < BLOCKS_MIN:
+        return NO_INTERVAL
+    taken = np.broadcast_to(chosen, len(blocks)).astype(np.float64)
+    sums, counts = np.bincount(blocks, weights=values * taken), np.bincount(blocks, weights=taken)
+    return bootstrap(sums.astype(np.float64), counts.astype(np.float64), seed=seed, level=LEVEL)
+
+
+def _wilson_of(rows: Dataset, chosen: Any) -> tuple[float, float]:
+    """Return the interval of how often the ``chosen`` rows were up."""
+    weight = rows.weight[chosen]
+    if not len(weight):
         return math.nan, math.nan
-    sums, counts = np.bincount(place, weights=values), np.bincount(place)
-    drawn = np.random.default_rng(seed).integers(0, n, size=(RESAMPLES, n))
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(low), float(high)
+    n = float(weight.sum())
+    return wilson(float(rows.y[chosen].mean()) * n, n)

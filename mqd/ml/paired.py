@@ -102,16 +102,30 @@ def mcnemar(a_right: Any, b_right: Any) -> Test:
     return Test(float(only_b - only_a), float(p))
 
 
-def bootstrap(values: Floats, *, seed: int, level: float, length: int | None = None) -> Interval:
-    """Return the mean and its interval from moving blocks of ``length`` values (default: the cube
-    root of their number), wrapped around the end."""
-    n = len(values)
-    if n < 2:
+def bootstrap(
+    sums: Floats, counts: Floats | None = None, *, seed: int, level: float,
+    length: int | None = None,
+) -> Interval:  # fmt: skip
+    """Return a mean and its interval from moving runs of ``length`` blocks (default: the cube root
+    of their number), wrapped around the end.
+
+    ``sums`` are those of the blocks, ``counts`` how many values each has: 1 when left out, so that
+    every block counts alike. NaN for fewer than two, and where a resample has no value.
+    """
+    n = len(sums)
+    counts = np.ones(n) if counts is None else counts
+    if n < 2 or not counts.any():
         return NO_INTERVAL
     length = length or max(1, round(n ** (1.0 / 3.0)))
-    n_blocks = math.ceil(n / length)
-    starts = np.random.default_rng(seed).integers(0, n, size=(RESAMPLES, n_blocks))
-    sums = np.concatenate(([0.0], np.cumsum(np.concatenate((values, values[:length])))))
-    means = (sums[starts + length] - sums[starts]).mean(axis=1) / length
+    starts = np.random.default_rng(seed).integers(0, n, size=(RESAMPLES, math.ceil(n / length)))
+    drawn, held = (_runs(one, length)[starts].sum(axis=1) for one in (sums, counts))
+    means = np.divide(drawn, held, out=np.full(RESAMPLES, math.nan), where=held > 0)
     low, high = np.quantile(means, ((1.0 - level) / 2.0, (1.0 + level) / 2.0))
-    return Interval(float(values.mean()), float(low), float(high))
+    return Interval(float(sums.sum() / counts.sum()), float(low), float(high))
+
+
+def _runs(values: Floats, length: int) -> Floats:
+    """Return the sum of ``length`` values from each place on, wrapped around the end."""
+    total = np.concatenate(([0.0], np.cumsum(np.concatenate((values, values[:length])))))
+    found: Floats = total[length : length + len(values)] - total[: len(values)]
+    return found

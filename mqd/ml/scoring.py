@@ -203,8 +203,11 @@ def score_log(folder: str | os.PathLike[str]) -> dict[str, ModelScore]:
     return found
 
 
-def wilson(n_right: int, n: int) -> tuple[float, float]:
-    """Return Wilson's interval of a frequency, 95 %. Source: E. Wilson (1927)."""
+def wilson(n_right: float, n: float) -> tuple[float, float]:
+    """Return Wilson's interval of a frequency, 95 %. Source: E. Wilson (1927).
+
+    Counts may be fractions: those of values that are not whole because they overlap.
+    """
     if not n:
         return math.nan, math.nan
     p, z2 = n_right / n, WILSON_Z * WILSON_Z

@@ -7,12 +7,15 @@ import pytest
 from sklearn import metrics as sk
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import mqd
+from mqd.core.clock import iso
 from mqd.errors import UsageError
 from mqd.ml import FeatureEngineer, FixedHorizon, TripleBarrier
 from mqd.ml.dataset import Dataset, make_dataset
-from mqd.ml.evaluation import economic_value, evaluate
+from mqd.ml.evaluation import OutOfSample, economic_value, evaluate
 from mqd.splits import CombinatorialPurged, PurgedKFold, WalkForward
 from mqd.strategy.library.model_signal import ModelSignal
 from mqd.strategy.predictors import predicting
@@ -118,6 +121,50 @@ def test_trials_are_counted_once_each(tmp_path):
         assert evaluate(model, data, purged(data), study=tmp_path).n_trials == wanted
 
 
+def test_a_parameter_that_a_repr_leaves_out_makes_another_trial(tmp_path):
+    data = planted(200)
+
+    def long(last):
+        weight = dict.fromkeys(range(400), 1.0) | {399: last}
+        return make_pipeline(StandardScaler(), LogisticRegression(class_weight=weight))
+
+    assert repr(long(1.0)) == repr(long(0.1))
+    first = evaluate(long(1.0), data, purged(data), study=tmp_path)
+    assert (first.n_trials, first.n_counted) == (1, 1)
+    assert evaluate(long(0.1), data, purged(data), study=tmp_path).n_trials == 2
+    assert (first.n_trials, first.n_counted) == (2, 1)
+    assert evaluate(long(1.0), data, purged(data), study=tmp_path).n_trials == 2
+
+
+def test_intervals_hold_what_they_promise_when_labels_overlap():
+    """The score and the label of ten bars are both slow: rows are far from independent."""
+    right, precise, n, dice = 0, 0, 200, np.random.default_rng(7)
+    for _ in range(n):
+        steps, slow = dice.normal(size=(2, 640))
+        ahead = np.convolve(steps, np.ones(10), "valid")[1:601]
+        score = 0.5 + 0.1 * np.convolve(slow, np.ones(10), "valid")[:600]
+        data = planted(600, horizon=10)
+        object.__setattr__(data, "y", (ahead > 0).astype(np.int64))
+        object.__setattr__(data, "weight", np.full(600, 0.1))
+        told = OutOfSample(data, np.clip(score, 0, 1), score[None], 1).metrics(0.6)
+        right += told["hit_rate_low_frac"] <= 0.5 <= told["hit_rate_high_frac"]
+        precise += told["precision_low_frac"] <= 0.5 <= told["precision_high_frac"]
+    assert 0.88 * n <= right < n
+    assert 0.93 * n <= precise
+
+
+def test_the_first_instant_that_was_tested():
+    data = planted(200)
+    found = evaluate(MODEL, data, WalkForward(120, 40, label_start=data.t0, label_end=data.t1))
+    at = int(np.argmax(found.tested))
+    assert at >= 120
+    assert found.start == iso(int(data.t0[at]))
+    nothing = OutOfSample(data, np.full(200, np.nan), found.paths, 1)
+    assert nothing.metrics() == {"rows": 0.0}
+    with pytest.raises(UsageError, match="No row was tested"):
+        assert nothing.start
+
+
 def test_one_class_and_too_few_rows_are_sentences():
     data = planted(100)
     object.__setattr__(data, "y", np.ones(100, dtype=np.int64))
@@ -196,3 +243,7 @@ def test_scores_that_know_the_future_earn_at_the_desk_and_a_coin_does_not(bars):
     sharpes = np.random.default_rng(0).normal(0, 0.05, 50)
     deflated = economic_value(many, run, sharpe_trials=sharpes)["deflated_sharpe"]
     assert deflated < poor["deflated_sharpe"]
+    equity = run(found.predictor()).equity["equity"].pct_change().dropna()
+    assert poor["sharpe_bar"] == pytest.approx(equity.mean() / equity.std())
+    with pytest.raises(UsageError, match="two trials or more"):
+        economic_value(many, run, sharpe_trials=[0.1])
