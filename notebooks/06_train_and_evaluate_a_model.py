@@ -28,7 +28,7 @@ from mqd.strategy.predictors import predicting
 plotly.io.renderers.default = "plotly_mimetype"
 logging.disable(logging.INFO)
 study = tempfile.mkdtemp(prefix="mqd-notebook-")
-bars = mqd.load_bars("../datasets/us_equity_daily_raw.parquet", symbols=["AAPL", "IBM", "MSFT"])
+file, symbols = "../datasets/us_equity_daily_raw.parquet", ["AAPL", "IBM", "MSFT"]
 
 # %% [markdown]
 # **The seal.** Rows from 2011 on are not handed out. Opening the seal is written down and counted.
@@ -36,10 +36,10 @@ bars = mqd.load_bars("../datasets/us_equity_daily_raw.parquet", symbols=["AAPL",
 # %%
 holdout = SealedHoldout(study, "2011-01-01")
 try:
-    holdout.check(bars)
+    mqd.load_bars(file, symbols, holdout=holdout)
 except mqd.errors.MqdError as error:
     print(error)
-seen = holdout.cut(bars)
+seen = mqd.load_bars(file, symbols, end="2010-12-31", holdout=holdout)
 
 # %%
 engineer = FeatureEngineer()
@@ -69,26 +69,35 @@ pd.DataFrame({name: one.metrics(0.55) for name, one in found.items()}).loc[shown
 # A skill around 0 and an AUC around 0.5 mean: on daily bars of three shares these features say
 # nothing of the next week. That is the usual answer, and the honest one.
 #
-# **What it would have earned**, through the desk, with its fills and costs:
+# **What it would have earned**, through the desk, with its fills and costs, from the first score
+# on. The deflated Sharpe ratio asks whether it is more than the luckiest of these trials.
 
 # %%
 REFERENCE = "scores@" + "0" * 64  # a name for scores that no file gives
+traded = seen.between(found["trees"].start)
+costs = mqd.Costs(fee_bps=1, slippage_bps=2)
 
 
 def run(predictor):
     with predicting(REFERENCE, predictor):
-        return mqd.backtest(ModelSignal(model=REFERENCE, enter_at=0.55, exit_below=0.5), seen)
+        strategy = ModelSignal(model=REFERENCE, enter_at=0.55, exit_below=0.5)
+        return mqd.backtest(strategy, traded, costs=costs)
 
 
-hold = mqd.backtest(BuyAndHold(), seen)
+sharpes = [economic_value(one, run)["sharpe_bar"] for one in found.values()]
 for name, one in found.items():
-    value = economic_value(one, run)
-    print(f"{name:>9}: Sharpe {value['sharpe']:.2f}, return {value['total_return_frac']:.1%}, "
-          f"{value['n_trades']:.0f} trades")
+    value = economic_value(one, run, sharpe_trials=sharpes)
+    print(f"{name:>9}: Sharpe {value['sharpe']:.2f}, deflated {value['deflated_sharpe']:.0%}, "
+          f"return {value['total_return_frac']:.1%}, {value['n_trades']:.0f} trades")
+hold = mqd.backtest(BuyAndHold(), traded, costs=costs)
 print(f"buy, hold: Sharpe {hold.metrics['sharpe']:.2f}, return "
       f"{hold.metrics['total_return_frac']:.1%}")
 
 # %% [markdown]
+# The deflated ratio asks whether a result is above nothing after so many trials. Holding the three
+# shares earned twice the Sharpe ratio over the same years: these models earned a part of the
+# market, not a skill.
+#
 # **Register.** A version is a file without pickle, with the hash of everything that it came from.
 # It begins as a shadow: it may be watched, not traded.
 
