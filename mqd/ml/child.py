@@ -118,7 +118,7 @@ class Child:
                 if failed.cause == "deadline":
                     return None
                 raise
-            told: dict[str, Any] = json.loads(facts)
+            told = _document(facts)
             if told.get("sha256") != self._sha256:
                 raise ChildFailed("protocol", "it read other bytes than it was given")
             self._facts = told
@@ -167,9 +167,9 @@ class Child:
         payload = self._read(ANSWER.size + length, deadline_ns)[ANSWER.size :]
         self._buffer = self._buffer[ANSWER.size + length :]
         if told == FAILED:
-            said = json.loads(payload)
-            cause = str(said["cause"])
-            raise ChildFailed(cause, str(said["why"]), alive=cause == "raised")
+            said = _document(payload)
+            cause = str(said.get("cause", "protocol"))
+            raise ChildFailed(cause, str(said.get("why", "")), alive=cause == "raised")
         return payload
 
     def _read(self, n_bytes: int, deadline_ns: int) -> bytes:
@@ -200,6 +200,17 @@ class Child:
         if code >= 0:
             return ChildFailed("crashed", f"its process ended with code {code}")
         return ChildFailed("crashed", f"its process was ended by {_signal_name(-code)}")
+
+
+def _document(payload: bytes) -> dict[str, Any]:
+    """Return the JSON object that a process sent; what is none breaks the protocol."""
+    try:
+        told = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise ChildFailed("protocol", "its answer is no JSON") from error
+    if not isinstance(told, dict):
+        raise ChildFailed("protocol", "its answer is no JSON object")
+    return told
 
 
 def inspect_model(

@@ -25,6 +25,7 @@ from mqd.ml import sandbox, seccomp, worker
 from mqd.ml.child import Child
 from mqd.ml.errors import NoSandbox
 from mqd.ml.loading import Loaded, one_by_one
+from mqd.ml.wire import ANSWER, FAILED, MAGIC
 
 
 def _is_open(fd):
@@ -149,14 +150,23 @@ def prints(rows):
     return half(rows)
 
 
-def writes_to_the_pipe(rows):
-    """Answer by itself, ahead of the worker."""
-    for fd in range(3, 12):
-        try:
-            os.write(fd, b"x" * 64)
-        except OSError:
-            continue
-    return half(rows)
+def writing(data):
+    """Return a model that answers by itself, ahead of the worker."""
+
+    def write(rows):
+        for fd in range(3, 12):
+            try:
+                os.write(fd, data)
+            except OSError:
+                continue
+        return half(rows)
+
+    return write
+
+
+def forged(text):
+    """Return a failure of the first request with ``text`` in place of cause and reason."""
+    return ANSWER.pack(MAGIC, FAILED, 1, len(text)) + text
 
 
 def raises(rows):
@@ -184,7 +194,10 @@ MODELS = {
     "leaves": leaves,
     "breaks": breaks,
     "prints": prints,
-    "writes to the pipe": writes_to_the_pipe,
+    "writes to the pipe": writing(b"x" * 64),
+    "forges no JSON": writing(forged(b"x{")),
+    "forges a list": writing(forged(b"[1]")),
+    "forges deep JSON": writing(forged(b"[" * 200_000)),
     "raises": raises,
     "sums": sums,
     "sometimes": sometimes,

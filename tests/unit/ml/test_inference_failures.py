@@ -114,6 +114,9 @@ FAILS = {
     "too many": ("output", "4 scores for 3 rows"),
     "too few": ("output", "2 scores for 3 rows"),
     "writes to the pipe": ("protocol", "none to this request"),
+    "forges no JSON": ("protocol", "its answer is no JSON"),
+    "forges a list": ("protocol", "its answer is no JSON object"),
+    "forges deep JSON": ("protocol", "its answer is no JSON"),
     "crashes while it loads": ("crashed", "ended with code 3"),
     "refused": ("refused", "it is wrong"),
 }
