@@ -40,6 +40,8 @@ MOVES: Final = {
 """Where a version may go from each stage. Only a former champion comes back as one: a rollback."""
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+_OWN_FILES: Final = re.compile(r"lock$|registry\.")
+"""Names that the registry's own files have beside the models' folders."""
 _MANIFEST_BYTES_MAX: Final = 4 << 20
 
 
@@ -107,7 +109,7 @@ class ModelRegistry:
         returns the version that is there. Raises ``ModelRefused`` for a pickle, a type that is
         not on the list, a damaged or oversized file, a link, and other features than the file's.
         """
-        if not _NAME.fullmatch(name):
+        if not _NAME.fullmatch(name) or _OWN_FILES.match(name):
             raise UsageError(f"A model's name is a short lower-case word, not {name!r}.")
         file = model_file(Path(path))
         facts = inspect_model(file.data, file.format, memory_mb=self._memory_mb)

@@ -132,8 +132,10 @@ def test_a_reference_is_a_name_or_a_name_with_the_start_of_a_digest(registry, ad
             registry.get(wrong)
 
 
-@pytest.mark.parametrize("name", ["", "Trees", "../up", "a/b", ".hidden", "a" * 65])
-def test_a_name_cannot_lead_out_of_the_folder(add, name):
+@pytest.mark.parametrize(
+    "name", ["", "Trees", "../up", "a/b", ".hidden", "a" * 65, "lock", "registry.ndjson"]
+)
+def test_a_name_cannot_lead_out_of_the_folder_or_take_the_place_of_a_file(add, name):
     with pytest.raises(UsageError, match="short lower-case word"):
         add(name=name)
 
