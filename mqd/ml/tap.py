@@ -8,6 +8,7 @@ from the desk.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -25,7 +26,12 @@ from mqd.errors import ModelRefused
 
 QUEUE_MAX: Final = 1_000_000
 READY_S: Final = 60.0
-END_S: Final = 120.0
+END_S: Final = 60.0
+"""A shadow that takes no row for so long while it is being closed hangs."""
+PART_BYTES: Final = 4096
+"""Some thirty rows: what is in the pipe, and what is read of it at once. Taken in such parts, rows
+that are taken show that a slow shadow is at work."""
+ROWS_A_WRITE: Final = 20
 READY: Final = b"ready\n"
 IDLE_S: Final = 0.05
 """After so long without a row a step is taken for complete."""
@@ -52,7 +58,7 @@ class ShadowTap:
             "folder": os.fspath(folder), "registry": os.fspath(registry), "models": list(models)
         }  # fmt: skip
         root = str(Path(mqd.__file__).resolve().parents[1])
-        self.n_lost = 0
+        self.n_lost = self.n_written = 0
         self.failure = ""
         self._rows: deque[str] = deque()
         self._changed = threading.Condition()
@@ -63,6 +69,7 @@ class ShadowTap:
             env=_environment(), start_new_session=True,
         )  # fmt: skip
         self._refuse_unready()
+        self._narrow_pipe()
         self._thread = threading.Thread(target=self._write, name="shadow tap", daemon=True)
         self._thread.start()
 
@@ -79,12 +86,12 @@ class ShadowTap:
     def close(self) -> dict[str, Any]:
         """Let the shadow finish what waits, end it, and return what it counted.
 
-        One that does not end in time is killed; ``failure`` then says so.
+        One that takes no row for ``END_S``, or does not end then, is killed; ``failure`` says so.
         """
         with self._changed:
             self._closing = True
             self._changed.notify()
-        self._thread.join(END_S)
+        self._await_writer()
         told: dict[str, Any] = {}
         try:
             out, err = self._process.communicate(timeout=END_S)
@@ -95,10 +102,21 @@ class ShadowTap:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.communicate()
-            self.failure = f"it did not end within {END_S:.0f} s"
+            self.failure = f"it hung: it did not end within {END_S:.0f} s"
         except ValueError:
             self.failure = "it ended without a word"
         return told | {"lost": self.n_lost, "failure": self.failure}
+
+    def _await_writer(self) -> None:
+        """Wait until all rows are taken; end a shadow that takes none any more."""
+        n_before = -1
+        while self._thread.is_alive() and n_before < self.n_written:
+            n_before = self.n_written
+            self._thread.join(END_S)
+        if self._thread.is_alive():
+            self._process.kill()
+            self._thread.join()
+            self.failure = f"it hung: it took no row for {END_S:.0f} s"
 
     def _refuse_unready(self) -> None:
         """Wait until the shadow has its log and models, or say why it has not."""
@@ -111,6 +129,11 @@ class ShadowTap:
             _, err = self._process.communicate()
             raise ModelRefused("The shadow did not start", _last_line(err))
 
+    def _narrow_pipe(self) -> None:
+        assert self._process.stdin is not None, "a pipe was asked for"
+        with suppress(OSError):  # a wide pipe only hides for longer that nothing is taken
+            fcntl.fcntl(self._process.stdin, fcntl.F_SETPIPE_SZ, PART_BYTES)
+
     def _write(self) -> None:
         """Write rows to the shadow until it is closed or gone."""
         pipe = self._process.stdin
@@ -119,6 +142,7 @@ class ShadowTap:
             while rows := self._next():
                 pipe.write("".join(f"{row}\n" for row in rows).encode())
                 pipe.flush()
+                self.n_written += len(rows)
             pipe.close()
         except OSError as error:
             self.failure = f"it is gone ({error.strerror})"
@@ -128,12 +152,10 @@ class ShadowTap:
         self._process.stdin = None  # `communicate` would flush a pipe that is closed
 
     def _next(self) -> list[str]:
-        """Return the rows that wait, none at the end."""
+        """Return the rows that wait, some at a time; none at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._rows or self._closing)
-            rows = list(self._rows)
-            self._rows.clear()
-            return rows
+            return [self._rows.popleft() for _ in range(min(len(self._rows), ROWS_A_WRITE))]
 
 
 def serve() -> None:
@@ -171,7 +193,7 @@ def _arrivals(fd: int) -> Any:
             fresh = False
             yield []
             continue
-        part = os.read(fd, 1 << 20)
+        part = os.read(fd, PART_BYTES)
         if not part:
             return
         *lines, rest = (rest + part).split(b"\n")

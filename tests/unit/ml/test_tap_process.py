@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 import mqd
 from mqd.cli.main import main
+from mqd.core.bar import bar_row
 from mqd.errors import ModelRefused
 from mqd.ml import FeatureEngineer, FixedHorizon, InferenceEngine, ModelRegistry
 from mqd.ml.dataset import make_dataset
@@ -23,7 +24,7 @@ from mqd.strategy.library.model_signal import ModelSignal
 from mqd.strategy.library.sma_cross import SmaCross
 from mqd.strategy.predictors import predicting
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("shadow")]
+pytestmark = pytest.mark.slow
 
 DATA = "datasets/us_equity_daily_raw.parquet"
 STRATEGY = SmaCross(fast=5, slow=20)
@@ -182,3 +183,18 @@ def test_a_shadow_holds_no_key(registry, tmp_path, monkeypatch):
             assert b"canary" not in Path(f"/proc/{pid}/environ").read_bytes()
     finally:
         tap.close()
+
+
+def test_a_shadow_that_hangs_is_ended_and_a_slow_one_is_waited_for(registry, tmp_path, monkeypatch):
+    monkeypatch.setattr("mqd.ml.tap.END_S", 4.0)
+    ibm = mqd.load_bars(DATA, symbols=["IBM"])["IBM"]
+    rows = [bar_row(ibm, at) for at in range(3000)]
+    hung = ShadowTap(tmp_path / "hung", registry.folder, ["linear"])
+    os.kill(hung._process.pid, signal.SIGSTOP)
+    slow = ShadowTap(tmp_path / "slow", registry.folder, ["linear"])
+    for row in rows:
+        hung.on_bar(row, past=False)
+        slow.on_bar(row, past=False)
+    assert "it hung" in hung.close()["failure"]
+    told = slow.close()
+    assert (told["failure"], told["bars"]) == ("", 3000)

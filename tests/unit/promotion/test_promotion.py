@@ -27,7 +27,6 @@ from mqd.strategy.compiled import fingerprint
 from mqd.strategy.library.sma_cross import SmaCross
 
 ROOT = Path(__file__).parents[3]
-pytestmark = pytest.mark.xdist_group("promotion")  # one passed promotion serves them all
 DATA = ROOT / "datasets/us_equity_daily_raw.parquet"
 LIMITS = ROOT / "live/limits/sample_paper_limits.toml"
 CHOSEN = SmaCross(fast=20, slow=50)
