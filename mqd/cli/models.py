@@ -58,7 +58,7 @@ def asked_models(
     from mqd.ml.registry import ModelRegistry
     from mqd.strategy.predictors import predicting
 
-    registry = ModelRegistry(_existing(words.models))
+    registry = ModelRegistry(existing_registry(words.models))
     with ExitStack() as stack:
         found = stack.enter_context(
             model_predictors(registry, [reference], champions_only=champions_only)
@@ -100,7 +100,7 @@ def shadow_beside(
     from mqd.cli import output
     from mqd.ml.tap import ShadowTap
 
-    tap = ShadowTap(folder, _existing(models.models), words.shadow)
+    tap = ShadowTap(folder, existing_registry(models.models), words.shadow)
     try:
         yield tap
     finally:
@@ -111,7 +111,8 @@ def shadow_beside(
             output.say(f"Shadow: {told['bars']:,} bars heard, {told['lost']:,} lost; {folder}")
 
 
-def _existing(folder: Path) -> Path:
+def existing_registry(folder: Path) -> Path:
+    """Return the folder of a registry; raise ``UsageError`` when it is not there."""
     if not folder.is_dir():
         raise UsageError(f"No model registry {folder}: name its folder with --models.")
     return folder
