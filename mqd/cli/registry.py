@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from mqd.cli import output
 from mqd.cli.models import MODELS, existing_registry
 from mqd.core.clock import iso
+from mqd.errors import ModelRefused
 
 if TYPE_CHECKING:
     from mqd.ml.registry import ModelRegistry, ModelVersion
+    from mqd.ml.stages import Standing
 
 SHOWN = (
     "estimator", "output", "threshold", "label", "features", "training", "code_sha256", "versions",
@@ -29,7 +31,8 @@ def list_versions(*, models: Path = MODELS, json: bool = False) -> int:
     json
         Print one JSON document to stdout.
     """
-    rows = [_row(one) for one in _registry(models).versions()]
+    registry = _registry(models)
+    rows = [_row(registry, one) for one in registry.standings()]
     if json:
         output.print_json({"models": rows})
         return 0
@@ -59,19 +62,22 @@ def show(reference: str, /, *, models: Path = MODELS, json: bool = False) -> int
     registry = _registry(models)
     version = registry.get(reference)
     registry.read(version.reference)
-    history = [one for one in registry.history(version.name) if one["sha256"] == version.sha256]
+    steps = [
+        one for one in registry.history(version.name)
+        if version.sha256 in {one["sha256"], one.get("retires")}
+    ]  # fmt: skip
     facts = asdict(version.manifest)
     if json:
-        output.print_json(_row(version) | {"manifest": facts, "history": history})
+        output.print_json(_row(registry, version) | {"manifest": facts, "history": steps})
         return 0
     print(f"{version.reference} ({version.stage}), {facts['size_bytes']:,} bytes, as registered")
     for name in SHOWN:
         print(f"  {name:<12} {_told(facts[name])}")
     figures = {name: one for name, one in facts["metrics"].items() if isinstance(one, (int, float))}
     print(f"  {'metrics':<12} {_told({name: f'{one:.4g}' for name, one in figures.items()})}")
-    for step in history:
+    for step in steps:
         by = f" by {step['by']}" if step["by"] else ""
-        print(f"  {_when(step['ts'])}  {step['stage']}{by}: {step['reason']}")
+        print(f"  {_when(step['ts'])}  {_became(step, version)}{by}: {step['reason']}")
     return 0
 
 
@@ -99,11 +105,11 @@ def move(
     json
         Print one JSON document to stdout.
     """
-    version = _registry(models).move(reference, stage, reason, by=by)
+    moved = _registry(models).move(reference, stage, reason, by=by)
     if json:
-        output.print_json(_row(version))
+        output.print_json({"model": moved.reference, "stage": moved.stage})
     else:
-        print(f"{version.short} is {version.stage}.")
+        print(f"{moved.short} is {moved.stage}.")
     return 0
 
 
@@ -113,11 +119,24 @@ def _registry(folder: Path) -> ModelRegistry:
     return ModelRegistry(existing_registry(folder))
 
 
-def _row(version: ModelVersion) -> dict[str, Any]:
+def _row(registry: ModelRegistry, one: Standing | ModelVersion) -> dict[str, Any]:
+    """Return a version's line; one whose manifest cannot be read says so in place of its note."""
+    try:
+        manifest = registry.get(one.reference).manifest
+        registered, note = _when(manifest.registered_ns), manifest.note
+    except ModelRefused as error:
+        registered, note = "", f"! {error}"
     return {
-        "model": version.reference, "short": version.short, "stage": version.stage,
-        "registered": _when(version.manifest.registered_ns), "note": version.manifest.note,
+        "model": one.reference, "short": one.short, "stage": one.stage, "registered": registered,
+        "note": note,
     }  # fmt: skip
+
+
+def _became(step: dict[str, Any], version: ModelVersion) -> str:
+    """Return the stage that a line of the record gave to a version."""
+    if step["sha256"] == version.sha256:
+        return str(step["stage"])
+    return f"retired, replaced by {step['name']}@{step['sha256'][:12]}"
 
 
 def _when(ns: int) -> str:

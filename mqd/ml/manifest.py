@@ -93,6 +93,8 @@ class Manifest:
         known = {field.name: str(field.type) for field in fields(cls)}
         if not isinstance(told, dict) or set(told) != set(known):
             raise ModelRefused("The manifest", "its fields are not those of a manifest")
+        if told["schema"] != SCHEMA:
+            raise ModelRefused("The manifest", f"it is of schema {told['schema']!r}, not {SCHEMA}")
         for name, kind in known.items():
             if not isinstance(told[name], _TYPES[kind]):  # type: ignore[arg-type]
                 raise ModelRefused("The manifest", f"{name} = {told[name]!r} is no {kind}")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Mapping
 from importlib import import_module
@@ -29,19 +28,18 @@ from mqd.ml.labels import label_from_spec, label_spec
 from mqd.ml.manifest import SCHEMA, Manifest, Training, checked_threshold, code_sha256, versions_of
 from mqd.ml.model_file import ModelFile, model_file, read_once, sha256_of
 from mqd.ml.registry_log import RegistryLog, sync_folder
+from mqd.ml.stages import (
+    STAGES,
+    Records,
+    Standing,
+    champion_of,
+    check_move,
+    former_champion,
+    standings,
+)
 
-STAGES: Final = ("shadow", "candidate", "champion", "retired")
-MOVES: Final = {
-    "shadow": ("candidate", "retired"),
-    "candidate": ("champion", "shadow", "retired"),
-    "champion": ("retired",),
-    "retired": ("shadow", "champion"),
-}
-"""Where a version may go from each stage. Only a former champion comes back as one: a rollback."""
-
-_NAME: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
-_OWN_FILES: Final = re.compile(r"lock$|registry\.")
-"""Names that the registry's own files have beside the models' folders."""
+NAME: Final = re.compile(r"(?!lock$)[a-z][a-z0-9_]{0,63}")
+"""A model's name: one that a strategy can write, and that is not one of the registry's files."""
 _MANIFEST_BYTES_MAX: Final = 4 << 20
 
 
@@ -109,8 +107,11 @@ class ModelRegistry:
         returns the version that is there. Raises ``ModelRefused`` for a pickle, a type that is
         not on the list, a damaged or oversized file, a link, and other features than the file's.
         """
-        if not _NAME.fullmatch(name) or _OWN_FILES.match(name):
-            raise UsageError(f"A model's name is a short lower-case word, not {name!r}.")
+        if not NAME.fullmatch(name):
+            raise UsageError(
+                "A model's name is a short lower-case word of letters, digits and _ (not 'lock'),"
+                f" not {name!r}."
+            )
         file = model_file(Path(path))
         facts = inspect_model(file.data, file.format, memory_mb=self._memory_mb)
         manifest = self._manifest(
@@ -118,20 +119,19 @@ class ModelRegistry:
             metrics=metrics, threshold=threshold, note=note, author=author,
         )  # fmt: skip
         with self._log.locked():
-            if (name, file.sha256) in self._stages():
-                return self._again(manifest)
+            for one in standings(self._log.records(), name):
+                if one.sha256 == file.sha256:
+                    return self._again(manifest, one)
             data = manifest.to_bytes()
             self._put(manifest, file, data)
             self._log.append(
-                [
-                    {
-                        "k": "register", "name": name, "sha256": file.sha256,
-                        "manifest_sha256": sha256_of(data), "stage": "shadow",
-                        "reason": "registered", "by": author, "ts": manifest.registered_ns,
-                    }
-                ]
+                {
+                    "k": "register", "name": name, "sha256": file.sha256,
+                    "manifest_sha256": sha256_of(data), "stage": "shadow",
+                    "reason": "registered", "by": author, "ts": manifest.registered_ns,
+                }
             )  # fmt: skip
-        return ModelVersion(name, file.sha256, "shadow", manifest)
+        return ModelVersion(name, file.sha256, "shadow", Manifest.from_bytes(data))
 
     def save(self, estimator: Any, **words: Any) -> ModelVersion:
         """Write a fitted estimator as a skops file and `register` it with the same ``words``."""
@@ -142,87 +142,68 @@ class ModelRegistry:
             return self.register(path, **words)
 
     def get(self, reference: str) -> ModelVersion:
-        """Return the version that ``reference`` means: ``name`` (its champion, else the newest), or
-        ``name@SHA256`` (eight digits or more).
+        """Return the version that ``reference`` means: ``name`` (its champion, else the newest that
+        is not retired), or ``name@SHA256`` (eight digits or more).
 
         Raises ``UsageError`` for none, ``ModelRefused`` when its manifest was changed.
         """
-        name, _, prefix = reference.partition("@")
-        stages = self._stages()
-        mine = [sha for (of, sha) in stages if of == name]
-        if not mine:
-            raise UsageError(
-                f"{self.folder} has no model {name!r}." + did_you_mean(name, {n for n, _ in stages})
-            )
-        if not prefix:
-            champions = [sha for sha in mine if stages[name, sha] == "champion"]
-            return self._version(name, (champions or mine)[-1])
-        fits = [sha for sha in mine if sha.startswith(prefix)]
-        if len(prefix) < 8 or len(fits) != 1:
-            raise UsageError(
-                f"{len(fits)} versions fit {reference!r}: write eight digits or more of one of"
-                f" {', '.join(sha[:12] for sha in mine)}."
-            )
-        return self._version(name, fits[0])
+        return self._version(self._find(reference, self._log.records()))
 
     def versions(self, name: str | None = None) -> list[ModelVersion]:
-        """Return the versions of ``name``, or of all names, in the order they were registered."""
-        return [self._version(of, sha) for of, sha in self._stages() if name in {None, of}]
+        """Return the versions of ``name``, or of all names, in the order they were registered.
+
+        Raises ``ModelRefused`` when a manifest was changed; ``standings`` reads none.
+        """
+        return [self._version(one) for one in self.standings(name)]
+
+    def standings(self, name: str | None = None) -> list[Standing]:
+        """Return names, hashes and stages of the same, from the record alone."""
+        return standings(self._log.records(), name)
 
     def champion(self, name: str) -> ModelVersion | None:
         """Return the champion of ``name``, None when there is none."""
-        for (of, sha), stage in self._stages().items():
-            if of == name and stage == "champion":
-                return self._version(of, sha)
-        return None
+        found = champion_of(self._log.records(), name)
+        return None if found is None else self._version(found)
 
     def previous_champion(self, name: str) -> ModelVersion | None:
-        """Return the champion that was last replaced by another and is none now; None if none.
+        """Return the champion that a candidate replaced last and that nobody has moved since, None
+        without one.
 
-        One that was retired by hand is not it: somebody had a reason.
+        One that was retired by hand is not it, nor one that was replaced by bringing back a former
+        champion: somebody had a reason.
         """
-        stages = self._stages()
-        for record in reversed(self._log.records()):
-            replaced = record["name"] == name and "replaced_by" in record
-            if replaced and stages[name, record["sha256"]] == "retired":
-                return self._version(name, record["sha256"])
-        return None
+        records = self._log.records()
+        sha256 = former_champion(records, name)
+        if sha256 is None:
+            return None
+        return self._version(next(o for o in standings(records, name) if o.sha256 == sha256))
 
-    def move(self, reference: str, stage: str, reason: str, *, by: str = "") -> ModelVersion:
-        """Move a version to another stage and return it; ``reason`` and ``by`` are kept for good.
+    def move(self, reference: str, stage: str, reason: str, *, by: str = "") -> Standing:
+        """Move a version to another stage and return where it stands; ``reason`` and ``by`` are
+        kept for good.
 
-        A new champion retires the one before it. Raises ``ModelRefused`` for a move that the
-        table ``MOVES`` does not have, ``UsageError`` for no stage or no reason.
+        A new champion retires the one before it. Whoever is retired needs no readable manifest;
+        who is crowned does. Raises ``ModelRefused`` for that and for a move that the table
+        ``MOVES`` does not have, ``UsageError`` for no stage or no reason.
         """
         if stage not in STAGES:
             raise UsageError(f"No stage {stage!r}.{did_you_mean(stage, STAGES)}")
         if not reason.strip():
             raise UsageError("A version changes its stage for a reason: say it.")
         with self._log.locked():
-            version = self.get(reference)
-            self._check_move(version, stage)
-            records = [_step(version, stage, reason, by)]
-            former = self.champion(version.name) if stage == "champion" else None
-            if former is not None:
-                why = f"replaced by {version.short}: {reason}"
-                retired = _step(former, "retired", why, by) | {"replaced_by": version.sha256}
-                records.insert(0, retired)
-            now_ns = self._clock.now_ns()
-            self._log.append([record | {"ts": now_ns} for record in records])
+            records = self._log.records()
+            version = self._find(reference, records)
+            check_move(records, version, stage)
+            step = {
+                "k": "stage", "name": version.name, "sha256": version.sha256,
+                "from": version.stage, "stage": stage, "reason": reason, "by": by,
+            }  # fmt: skip
+            if stage == "champion":
+                self._version(version)
+                former = champion_of(records, version.name)
+                step |= {} if former is None else {"retires": former.sha256}
+            self._log.append(step | {"ts": self._clock.now_ns()})
         return version._replace(stage=stage)
-
-    def _check_move(self, version: ModelVersion, stage: str) -> None:
-        ways = MOVES[version.stage]
-        if stage not in ways:
-            raise ModelRefused(
-                version.short,
-                f"it is {version.stage}; from there it goes to {' or '.join(ways)}, not to {stage}",
-            )
-        was = {record["stage"] for record in self._records_of(version.name, version.sha256)}
-        if version.stage == "retired" and stage == "champion" and "champion" not in was:
-            raise ModelRefused(
-                version.short, "it never was champion: it starts again as shadow, then candidate"
-            )
 
     def history(self, name: str) -> list[dict[str, Any]]:
         """Return what was done with the versions of a name, one record a line, oldest first."""
@@ -244,32 +225,44 @@ class ModelRegistry:
             )
         return data
 
-    def _stages(self) -> dict[tuple[str, str], str]:
-        """Return the stage of each (name, sha256), in the order they were registered."""
-        return {(r["name"], r["sha256"]): r["stage"] for r in self._log.records()}
-
-    def _records_of(self, name: str, sha256: str) -> list[dict[str, Any]]:
-        mine = (name, sha256)
-        return [one for one in self._log.records() if (one["name"], one["sha256"]) == mine]
+    def _find(self, reference: str, records: Records) -> Standing:
+        """Return the version that ``reference`` means; raise ``UsageError`` for none."""
+        name, _, prefix = reference.partition("@")
+        mine = standings(records, name)
+        if not mine:
+            names = {one.name for one in standings(records)}
+            raise UsageError(f"{self.folder} has no model {name!r}.{did_you_mean(name, names)}")
+        known = ", ".join(one.sha256[:12] for one in mine)
+        if prefix:
+            fits = [one for one in mine if one.sha256.startswith(prefix)]
+            if len(prefix) < 8 or len(fits) != 1:
+                raise UsageError(
+                    f"{len(fits)} versions fit {reference!r}: write eight digits or more of one of"
+                    f" {known}."
+                )
+            return fits[0]
+        standing = [one for one in mine if one.stage != "retired"]
+        if not standing:
+            raise UsageError(f"All versions of {name} are retired: name one by its hash, {known}.")
+        return champion_of(records, name) or standing[-1]
 
     def _path(self, name: str, sha256: str) -> Path:
         return self.folder / name / sha256
 
-    def _version(self, name: str, sha256: str) -> ModelVersion:
-        records = self._log.records()
-        mine = [
-            record for record in records if (record["name"], record["sha256"]) == (name, sha256)
-        ]
-        path = self._path(name, sha256) / "manifest.json"
+    def _version(self, one: Standing) -> ModelVersion:
+        registered = next(
+            record for record in self._log.records()
+            if (record["name"], record["sha256"]) == one[:2]
+        )  # fmt: skip
+        path = self._path(one.name, one.sha256) / "manifest.json"
         data = read_once(path, _MANIFEST_BYTES_MAX)
-        if sha256_of(data) != mine[0]["manifest_sha256"]:
+        if sha256_of(data) != registered["manifest_sha256"]:
             raise ModelRefused(str(path), "it was changed after the model was registered")
-        manifest = Manifest.from_bytes(data)
-        return ModelVersion(name, sha256, str(mine[-1]["stage"]), manifest)
+        return ModelVersion(*one, Manifest.from_bytes(data))
 
-    def _again(self, manifest: Manifest) -> ModelVersion:
+    def _again(self, manifest: Manifest, one: Standing) -> ModelVersion:
         """Return the version that is there, when the same is registered once more."""
-        there = self._version(manifest.name, manifest.sha256)
+        there, manifest = self._version(one), Manifest.from_bytes(manifest.to_bytes())
         told = ("features", "label", "threshold", "training", "metrics", "note", "author")
         changed = [
             word for word in told if getattr(there.manifest, word) != getattr(manifest, word)
@@ -286,8 +279,8 @@ class ModelRegistry:
         """Write a version's folder whole, then give it its name."""
         target = self._path(manifest.name, manifest.sha256)
         target.parent.mkdir(mode=0o700, exist_ok=True)
-        if target.exists():  # from a start that ended before its record: it never was a version
-            shutil.rmtree(target)
+        if target.exists():  # it has no record: a start that ended before it, or a record lost
+            target.rename(_free_name(target))
         folder = Path(tempfile.mkdtemp(prefix=".new-", dir=target.parent))
         _write(folder / f"model.{file.format}", file.data)
         _write(folder / "manifest.json", data)
@@ -322,11 +315,12 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(fd)
 
 
-def _step(version: ModelVersion, stage: str, reason: str, by: str) -> dict[str, Any]:
-    return {
-        "k": "stage", "name": version.name, "sha256": version.sha256, "from": version.stage,
-        "stage": stage, "reason": reason, "by": by,
-    }  # fmt: skip
+def _free_name(path: Path) -> Path:
+    """Return a name beside ``path`` that nothing has: what was there is kept."""
+    number = 1
+    while (found := path.with_name(f".orphan-{path.name[:12]}-{number}")).exists():
+        number += 1
+    return found
 
 
 def _label(label: Any) -> dict[str, Any] | None:
@@ -337,7 +331,14 @@ def _label(label: Any) -> dict[str, Any] | None:
 
 
 def _training(training: Training | Mapping[str, Any] | None) -> dict[str, Any]:
-    return training._asdict() if isinstance(training, Training) else dict(training or {})
+    told = training._asdict() if isinstance(training, Training) else dict(training or {})
+    for name in told:
+        if name not in Training._fields:
+            raise UsageError(
+                f"training has no {name!r}: it tells {', '.join(Training._fields)}."
+                + did_you_mean(name, Training._fields)
+            )
+    return told
 
 
 def _features(
@@ -355,6 +356,10 @@ def _features(
             "The model file",
             f"it takes {facts['n_features']} features, the schema has {len(names)}:"
             f" {', '.join(names)}",
+        )
+    if own is not None and len(own) != len(names):
+        raise ModelRefused(
+            "The model file", f"it names {len(own)} columns and takes {facts['n_features']}"
         )
     if own is not None and tuple(own) != names:
         at = next(i for i, name in enumerate(names) if own[i] != name)

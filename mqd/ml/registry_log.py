@@ -9,6 +9,7 @@ its end was never acknowledged; the next writer moves it to ``registry.torn-N``.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -59,26 +60,23 @@ class RegistryLog:
         finally:
             os.close(fd)
 
-    def append(self, records: list[Mapping[str, Any]]) -> None:
-        """Add records in one write, on the disk when this returns. The caller holds the lock."""
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Add a record, on the disk when this returns. The caller holds the lock.
+
+        One that the disk does not take whole is taken back; raises ``ModelRefused`` then.
+        """
         known = self.records()
+        prev = known[-1]["line"] if known else GENESIS
+        body = json.dumps({**record, "prev": prev}, allow_nan=False).encode()[:-1]
+        text = body + _MARK + hashlib.sha256(body).hexdigest().encode() + b'"}\n'
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             self._cut_torn(fd)
-            prev, text = known[-1]["line"] if known else GENESIS, b""
-            for record in records:
-                body = json.dumps({**record, "prev": prev}, allow_nan=False).encode()[:-1]
-                prev = hashlib.sha256(body).hexdigest()
-                text += body + _MARK + prev.encode() + b'"}\n'
-            os.lseek(fd, 0, os.SEEK_END)
-            n_written = os.write(fd, text)
-            os.fsync(fd)
+            _add_whole(fd, text)
         except OSError as error:
             raise ModelRefused(str(self.path), f"the record was not written ({error})") from error
         finally:
             os.close(fd)
-        if n_written < len(text):
-            raise ModelRefused(str(self.path), "the disk took only a part of the record")
         sync_folder(self.path.parent)
 
     def _cut_torn(self, fd: int) -> None:
@@ -89,6 +87,23 @@ class RegistryLog:
             count = len(list(self.path.parent.glob("registry.torn-*"))) + 1
             (self.path.parent / f"registry.torn-{count}").write_bytes(torn)
             os.ftruncate(fd, len(whole))
+
+
+def _add_whole(fd: int, text: bytes) -> None:
+    """Write ``text`` at the end and carry it to the disk; else the end stays where it was."""
+    start = os.lseek(fd, 0, os.SEEK_END)
+    n_written = -1
+    try:
+        n_written = os.write(fd, text)
+        os.fsync(fd)
+    except OSError:
+        n_written = -1
+        raise
+    finally:
+        if n_written < len(text):
+            os.ftruncate(fd, start)
+    if n_written < len(text):
+        raise OSError(errno.ENOSPC, "the disk took only a part of it")
 
 
 def sync_folder(folder: Path) -> None:

@@ -13,7 +13,8 @@ from mqd.ml import registry as module
 from mqd.ml.engineer import FeatureEngineer
 from mqd.ml.labels import FixedHorizon
 from mqd.ml.manifest import Manifest, Training
-from mqd.ml.registry import STAGES, ModelRegistry
+from mqd.ml.registry import ModelRegistry
+from mqd.ml.stages import STAGES
 
 ENGINEER = FeatureEngineer(("rsi(14)", "log_return(5)"))
 FACTS = {
@@ -133,7 +134,19 @@ def test_a_reference_is_a_name_or_a_name_with_the_start_of_a_digest(registry, ad
 
 
 @pytest.mark.parametrize(
-    "name", ["", "Trees", "../up", "a/b", ".hidden", "a" * 65, "lock", "registry.ndjson"]
+    "name",
+    [
+        "",
+        "Trees",
+        "../up",
+        "a/b",
+        ".hidden",
+        "a" * 65,
+        "lock",
+        "registry.ndjson",
+        "week.v2",
+        "week-2",
+    ],
 )
 def test_a_name_cannot_lead_out_of_the_folder_or_take_the_place_of_a_file(add, name):
     with pytest.raises(UsageError, match="short lower-case word"):
@@ -160,11 +173,12 @@ def test_a_move_is_one_of_the_table_or_is_refused_with_what_may_be(registry, add
     for stage in WAYS[start]:
         registry.move(version.reference, stage, "on the way")
     if (start, to) in LEGAL:
-        assert registry.move("trees", to, "reason").stage == registry.get("trees").stage == to
+        moved = registry.move(version.reference, to, "reason")
+        assert moved.stage == registry.get(version.reference).stage == to
     else:
         with pytest.raises(ModelRefused):
-            registry.move("trees", to, "reason")
-        assert registry.get("trees").stage == start
+            registry.move(version.reference, to, "reason")
+        assert registry.get(version.reference).stage == start
 
 
 def test_a_move_needs_a_stage_and_a_reason(registry, add):
@@ -189,9 +203,10 @@ def test_a_name_has_one_champion_and_knows_the_one_before(registry, add):
     assert registry.previous_champion("trees").sha256 == first.sha256
     assert registry.champion("linear").sha256 == other.sha256
     assert registry.previous_champion("linear") is None
-    last = [record for record in registry.history("trees") if record["sha256"] == first.sha256][-1]
-    assert (last["stage"], last["by"]) == ("retired", "me")
-    assert last["reason"] == f"replaced by {second.short}: better"
+    last = registry.history("trees")[-1]
+    assert (last["stage"], last["by"], last["reason"]) == ("champion", "me", "better")
+    assert (last["sha256"], last["retires"]) == (second.sha256, first.sha256)
+    assert registry.get(first.reference).stage == "retired"
 
 
 def test_a_champion_retired_by_hand_is_not_fallen_back_on(registry, add):
@@ -202,12 +217,66 @@ def test_a_champion_retired_by_hand_is_not_fallen_back_on(registry, add):
     assert registry.previous_champion("trees").sha256 == first.sha256
 
 
-def test_a_former_champion_comes_back_and_the_other_becomes_the_one_before(registry, add):
-    first, second = add("one"), add("two")
-    crown(registry, first, second)
+def test_a_champion_that_was_rolled_back_is_not_fallen_back_on(registry, add):
+    oldest, first, second = add("zero"), add("one"), add("two")
+    crown(registry, oldest, first, second)
     registry.move(first.reference, "champion", "the new one is worse")
     assert registry.champion("trees").sha256 == first.sha256
-    assert registry.previous_champion("trees").sha256 == second.sha256
+    assert registry.previous_champion("trees").sha256 == oldest.sha256
+
+
+def test_a_former_champion_that_somebody_moved_since_is_not_fallen_back_on(registry, add):
+    first, second = add("one"), add("two")
+    crown(registry, first, second)
+    registry.move(first.reference, "shadow", "look again")
+    assert registry.previous_champion("trees") is None
+    registry.move(first.reference, "retired", "it was broken all along")
+    assert registry.previous_champion("trees") is None
+
+
+def test_a_retired_version_is_meant_by_its_hash_alone(registry, add):
+    first, second = add("one"), add("two")
+    registry.move(second.reference, "retired", "it loses money")
+    assert registry.get("trees") == first
+    registry.move(first.reference, "retired", "it too")
+    with pytest.raises(UsageError, match="All versions of trees are retired: name one by its hash"):
+        registry.get("trees")
+    assert registry.get(first.reference).stage == "retired"
+
+
+def test_a_version_with_a_damaged_manifest_can_be_retired_and_replaced(registry, add):
+    first, second, third = add("one"), add("two"), add("three")
+    crown(registry, first, second)
+    flip(registry.folder / "trees" / second.sha256 / "manifest.json", 7)
+    registry.move(third.reference, "candidate", "better")
+    assert registry.move(first.reference, "champion", "rollback").stage == "champion"
+    assert registry.champion("trees").sha256 == first.sha256
+    flip(registry.folder / "trees" / third.sha256 / "manifest.json", 7)
+    with pytest.raises(ModelRefused, match="changed after the model was registered"):
+        registry.move(third.reference, "champion", "unread")
+    assert [one.stage for one in registry.standings()] == ["champion", "retired", "candidate"]
+    assert registry.move(third.reference, "retired", "damaged").stage == "retired"
+
+
+def test_a_crowning_that_was_cut_off_leaves_the_champion(registry, add, monkeypatch):
+    first, second = add("one"), add("two")
+    crown(registry, first)
+    registry.move(second.reference, "candidate", "better")
+    path = registry.folder / "registry.ndjson"
+    whole = path.read_bytes()
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[: len(data) // 2]))
+    with pytest.raises(ModelRefused, match="took only a part"):
+        registry.move(second.reference, "champion", "now")
+    monkeypatch.setattr(os, "write", write)
+    assert path.read_bytes() == whole
+    registry.move(second.reference, "champion", "now")
+    lines = path.read_bytes()
+    for cut in range(len(whole), len(lines), 5):
+        path.write_bytes(lines[:cut])
+        assert ModelRegistry(registry.folder).champion("trees").sha256 == first.sha256
+    path.write_bytes(lines)
+    assert ModelRegistry(registry.folder).champion("trees").sha256 == second.sha256
 
 
 def test_every_byte_of_a_model_file_counts(registry, add):
@@ -295,6 +364,8 @@ def test_a_folder_without_a_record_was_never_a_version(registry, add):
         fresh.get("trees")
     assert add("one") == version
     assert fresh.read("trees")
+    (orphan,) = left.parent.glob(".orphan-*")
+    assert (orphan / "model.skops").read_bytes() != fresh.read("trees")
 
 
 def test_registries_in_one_folder_see_each_others_lines_and_lose_none(registry, facts, tmp_path):
@@ -316,6 +387,7 @@ def test_registries_in_one_folder_see_each_others_lines_and_lose_none(registry, 
 WRONG = {
     "fewer features": ({"n_features": 3}, "takes 3 features, the schema has 2"),
     "other names": ({"feature_names": ["rsi_14", "rsi_2"]}, "column 1 is 'rsi_2'.*'log_return_5'"),
+    "too few names": ({"feature_names": ["rsi_14"]}, "names 1 columns and takes 2"),
     "other order": ({"feature_names": ["log_return_5", "rsi_14"]}, "column 0 is 'log_return_5'"),
 }
 
@@ -347,15 +419,31 @@ def test_a_threshold_is_a_value_that_the_model_can_give(add, threshold):
 
 
 def test_what_json_cannot_hold_is_refused_before_anything_is_written(registry, add):
-    for words in ({"metrics": {"sharpe": float("nan")}}, {"training": {"rows": object()}}):
+    for words in ({"metrics": {"sharpe": float("nan")}}, {"training": {"n_rows": object()}}):
         with pytest.raises(ModelRefused, match="plain JSON"):
             add(**words)
     assert registry.versions() == []
 
 
+def test_training_tells_what_it_can_tell_and_nothing_else(registry, add):
+    with pytest.raises(UsageError, match="training has no 'data_sha'"):
+        add(training={"data_sha": "oops"})
+    assert registry.versions() == []
+
+
+def test_words_that_json_changes_are_the_same_words(add):
+    assert add(metrics={"folds": (0.1, 0.2)}) == add(metrics={"folds": [0.1, 0.2]})
+
+
 def test_a_manifest_with_a_field_too_many_or_of_another_type_is_none(add):
     told = json.loads(add().manifest.to_bytes())
-    for change in ({"extra": 1}, {"row_exact": "yes"}, {"classes": {}}, {"size_bytes": "4"}):
+    for change in (
+        {"extra": 1},
+        {"schema": "2"},
+        {"row_exact": "yes"},
+        {"classes": {}},
+        {"size_bytes": "4"},
+    ):
         with pytest.raises(ModelRefused, match="The manifest"):
             Manifest.from_bytes(json.dumps(told | change).encode())
     del told["note"]
