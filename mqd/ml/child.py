@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -45,6 +46,14 @@ ENVIRONMENT: Final = {
     "LC_ALL": "C.UTF-8", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1", "JOBLIB_MULTIPROCESSING": "0",
 }  # fmt: skip
+
+
+_SAID: Final = {"cause": str, "why": str}
+_CAUSES: Final = frozenset({"raised", "memory", "refused"})
+"""What a process may say of itself; all other causes are found on this side."""
+_FACTS: Final = {"types": list, "n_features": int, "output": str, "sha256": str}
+_SAMPLED: Final = {"estimator": str, "classes": list, "row_exact": bool}
+ENDED_S: Final = 0.2
 
 
 class ChildFailed(Exception):
@@ -118,7 +127,7 @@ class Child:
                 if failed.cause == "deadline":
                     return None
                 raise
-            told = _document(facts)
+            told = _document(facts, _FACTS)
             if told.get("sha256") != self._sha256:
                 raise ChildFailed("protocol", "it read other bytes than it was given")
             self._facts = told
@@ -167,9 +176,10 @@ class Child:
         payload = self._read(ANSWER.size + length, deadline_ns)[ANSWER.size :]
         self._buffer = self._buffer[ANSWER.size + length :]
         if told == FAILED:
-            said = _document(payload)
-            cause = str(said.get("cause", "protocol"))
-            raise ChildFailed(cause, str(said.get("why", "")), alive=cause == "raised")
+            said = _document(payload, _SAID)
+            if said["cause"] not in _CAUSES:
+                raise ChildFailed("protocol", "its answer is none that a model gives")
+            raise ChildFailed(said["cause"], said["why"], alive=said["cause"] == "raised")
         return payload
 
     def _read(self, n_bytes: int, deadline_ns: int) -> bytes:
@@ -194,7 +204,7 @@ class Child:
 
     def _ended(self) -> ChildFailed:
         try:
-            code = self._process.wait(5.0)
+            code = self._process.wait(ENDED_S)
         except subprocess.TimeoutExpired:
             return ChildFailed("crashed", "it closed its pipe")
         if code >= 0:
@@ -202,14 +212,17 @@ class Child:
         return ChildFailed("crashed", f"its process was ended by {_signal_name(-code)}")
 
 
-def _document(payload: bytes) -> dict[str, Any]:
-    """Return the JSON object that a process sent; what is none breaks the protocol."""
+def _document(payload: bytes, wanted: Mapping[str, type]) -> dict[str, Any]:
+    """Return the JSON object that a process sent; one without ``wanted`` breaks the protocol."""
     try:
         told = json.loads(payload)
     except (ValueError, RecursionError) as error:
         raise ChildFailed("protocol", "its answer is no JSON") from error
     if not isinstance(told, dict):
         raise ChildFailed("protocol", "its answer is no JSON object")
+    for name, kind in wanted.items():
+        if not isinstance(told.get(name), kind):
+            raise ChildFailed("protocol", f"its answer says no {name}")
     return told
 
 
@@ -231,6 +244,8 @@ def inspect_model(
         process.kill()
     if facts is None:
         raise ModelRefused("The model file is refused", f"it was not read in {START_S:g} s")
+    if not all(isinstance(facts.get(name), kind) for name, kind in _SAMPLED.items()):
+        raise ModelRefused("The model file is refused", "its process does not say what it is")
     return facts
 
 

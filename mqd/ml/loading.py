@@ -56,6 +56,7 @@ def one_by_one(score: ScoreRows) -> ScoreRows:
 def import_libraries(model_format: str) -> None:
     """Import what a format needs, before the sandbox closes. Raises ``ModelRefused``."""
     try:
+        import_module("numpy.random")
         if model_format == "onnx":
             import_module("onnxruntime")
         else:
@@ -69,26 +70,48 @@ def import_libraries(model_format: str) -> None:
 
 
 def load_model(job: Mapping[str, Any], data: bytes) -> Loaded:
-    """Parse a model file and say what it is; ``job["sample"]`` also compares batch with rows.
+    """Parse a model file and say what it is; ``job["sample"]`` also asks it for a sample.
 
     Raises ``ModelRefused`` for what is on no list, damaged, or predicts nothing.
     """
     loaded = _load_onnx(data) if job["format"] == "onnx" else _load_estimator(data)
     if job["sample"]:
+        sample = _sample(loaded.facts["n_features"])
+        _refuse_no_scores(loaded, sample)
         by_row = loaded.facts["estimator"].rpartition(".")[2] in ROW_BY_ROW
-        n_features = loaded.facts["n_features"]
-        loaded.facts["row_exact"] = by_row and row_exact(loaded.score, n_features)
+        loaded.facts["row_exact"] = by_row and row_exact(loaded.score, sample)
     return loaded
 
 
-def row_exact(score: ScoreRows, n_features: int) -> bool:
-    """Return whether a row's score is the same bits alone, in a batch, and elsewhere in one.
-
-    Tried on a fixed sample over seven orders of magnitude.
-    """
+def _sample(n_features: int) -> Floats:
+    """Return fixed rows over seven orders of magnitude, float64 (64, n_features)."""
     dice = np.random.default_rng(62)
     shape = (SAMPLE_ROWS, n_features)
-    sample = dice.normal(size=shape) * 10.0 ** dice.integers(-3, 4, size=shape)
+    found: Floats = dice.normal(size=shape) * 10.0 ** dice.integers(-3, 4, size=shape)
+    return found
+
+
+def _refuse_no_scores(loaded: Loaded, sample: Floats) -> None:
+    """Refuse a model that gives no score for any row: it could be crowned and never answer."""
+    estimator, output = loaded.facts["estimator"], loaded.facts["output"]
+    try:
+        told = np.asarray(loaded.score(sample), dtype=np.float64)
+    except MemoryError:
+        raise
+    except Exception as error:
+        why = f"it gives no scores ({type(error).__name__}: {error})"
+        raise ModelRefused(estimator, why) from error
+    if told.shape != (len(sample),):
+        raise ModelRefused(estimator, f"it gives {told.shape} numbers for {len(sample)} rows")
+    good = np.isfinite(told)
+    if output == "probability":
+        good &= (told >= 0.0) & (told <= 1.0)
+    if not good.any():
+        raise ModelRefused(estimator, f"none of its scores is a {output}, such as {told[0]}")
+
+
+def row_exact(score: ScoreRows, sample: Floats) -> bool:
+    """Return whether a row's score is the same bits alone, in a batch, and elsewhere in one."""
     batch = np.asarray(score(sample), dtype=np.float64)
     alone = one_by_one(score)(sample)
     others = [
@@ -161,7 +184,10 @@ def _load_onnx(data: bytes) -> Loaded:
     shape = inputs[0].shape
     if len(inputs) != 1 or dtype is None or len(shape) != 2 or not isinstance(shape[1], int):
         raise ModelRefused("ONNX file", "it must take one matrix of floats, (rows, features)")
-    name, column, output = _onnx_output(session.get_outputs())
+    outputs = session.get_outputs()
+    name, column, output = _onnx_output(outputs)
+    if output == "probability":
+        _refuse_other_classes(session, outputs, name, _sample(shape[1]).astype(dtype))
 
     def score(rows: Floats) -> Floats:
         told = np.asarray(session.run([name], {inputs[0].name: rows.astype(dtype)})[0])
@@ -182,6 +208,24 @@ def _kept_within(chances: Floats) -> Floats:
     """Return chances of single precision, whose rounding may pass 0 or 1 by a little, within."""
     near = np.clip(chances, 0.0, 1.0)
     return np.where(np.abs(chances - near) <= SINGLE_PRECISION, near, chances)
+
+
+def _refuse_other_classes(session: Any, outputs: list[Any], name: str, sample: Any) -> None:
+    """Refuse a classifier whose second column is not the chance of label 1: its own labels say."""
+    labels = next((one.name for one in outputs if one.type == "tensor(int64)"), None)
+    if labels is None:
+        raise ModelRefused(
+            "ONNX file",
+            "it gives chances and no labels 0 and 1, so that nobody knows which chance is whose:"
+            " train on labels 0 and 1 and keep the output of labels",
+        )
+    told, chances = session.run([labels, name], {session.get_inputs()[0].name: sample})
+    sure = chances[:, 0] != chances[:, 1]
+    if (told[sure] != (chances[:, 1] > chances[:, 0])[sure]).any():
+        found = sorted(set(np.asarray(told).ravel().tolist()))
+        raise ModelRefused(
+            "ONNX file", f"its labels are {found}; a score is the chance of class 1, beside 0"
+        )
 
 
 def _onnx_output(outputs: list[Any]) -> tuple[str, int, str]:

@@ -8,7 +8,7 @@ step is added to the chance that the label is 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
@@ -54,7 +54,7 @@ class SimpleRuleModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __init__(
         self,
-        rules: Iterable[Sequence[Any]] = DEFAULT,
+        rules: Sequence[Sequence[Any]] = DEFAULT,
         base: float = 0.5,
         feature_names: Sequence[str] | None = None,
     ) -> None:
@@ -63,6 +63,8 @@ class SimpleRuleModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     @property
     def checked_rules(self) -> tuple[Rule, ...]:
         """The rules, each held against what a rule is."""
+        if not isinstance(self.rules, Sequence) or not self.rules:
+            raise UsageError(f"rules = {self.rules!r}: give a list of one rule or more.")
         return tuple(_rule(number, rule) for number, rule in enumerate(self.rules, 1))
 
     @property

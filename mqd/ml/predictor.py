@@ -13,24 +13,30 @@ from typing import Final
 
 import numpy as np
 
+from mqd import logs
 from mqd.core.bar import Floats, SymbolBars
 from mqd.errors import ModelRefused
-from mqd.ml.inference import InferenceEngine
+from mqd.ml.inference import DEADLINE_S, InferenceEngine
 from mqd.ml.registry import ModelRegistry, ModelVersion
 
 HISTORY_S: Final = 120.0
-"""How long the scores of a whole history may take; online questions are of a row or two."""
+"""How long the scores of a whole history may take."""
+_log = logs.get_logger("model")
 
 
 class ModelPredictor:
     """Scores of one version, by an engine that asks nobody else for them.
 
     A row has no score (NaN) while a feature is no number, and when the model does not answer.
+    ``trades``: for a desk in real time. Rows after the history are asked with ``DEADLINE_S``, and
+    a version that is its name's champion no longer has no scores for them.
     """
 
-    def __init__(self, engine: InferenceEngine, version: ModelVersion) -> None:
+    def __init__(
+        self, engine: InferenceEngine, version: ModelVersion, *, trades: bool = False
+    ) -> None:
         self.version = engine.load(version.reference)
-        self._engine = engine
+        self._engine, self._trades = engine, trades
         self._engineer = version.engineer
         if self._engineer.schema.sha256 != version.manifest.schema_sha256:
             raise ModelRefused(
@@ -51,15 +57,30 @@ class ModelPredictor:
         scores = np.full(len(bars), np.nan)
         if n_same:
             scores[:n_same] = self._seen[bars.symbol][1][:n_same]
-        if n_same < len(bars):
+        if n_same < len(bars) and self._may_answer():
             said = self._engine.predict(
                 self.version.reference, matrix[n_same:], exact=True, fall_back=False,
                 schema_sha256=self.version.manifest.schema_sha256,
+                deadline_s=DEADLINE_S if self._trades and n_same else HISTORY_S,
             )  # fmt: skip
             scores[n_same:] = said.scores
-            if not said.error:
+            if said.error:
+                _log.warning("no_scores", model=self.version.short, why=said.error)
+            else:
                 self._seen[bars.symbol] = (matrix, scores)
         return scores.copy()
+
+    def _may_answer(self) -> bool:
+        """Return whether the version still is what it was handed in as."""
+        if not self._trades:
+            return True
+        try:
+            stage = self._engine.registry.get(self.version.reference).stage
+        except (ModelRefused, OSError) as error:
+            stage = str(error)
+        if stage != "champion":
+            _log.warning("no_champion", model=self.version.short, stage=stage)
+        return stage == "champion"
 
     def _n_same(self, symbol: str, matrix: Floats) -> int:
         """Return how many of the first rows were scored before, on the same bits."""
@@ -77,8 +98,8 @@ def model_predictors(
 ) -> Iterator[dict[str, ModelPredictor]]:
     """Load versions and yield them by ``NAME@SHA256``; their processes end with the block.
 
-    ``champions_only``: refuse a version that is not its name's champion, as a desk does that
-    trades.
+    ``champions_only``: for a desk that trades in real time; a version that is not its name's
+    champion is refused, and is silent once it is champion no longer.
     """
     with ExitStack() as stack:
         engine = stack.enter_context(InferenceEngine(registry, deadline_s=HISTORY_S))
@@ -91,5 +112,5 @@ def model_predictors(
                     f"it is {version.stage}; a model that trades is its name's champion. Move it:"
                     " ModelRegistry.move(..., 'champion', reason).",
                 )
-            found[version.reference] = ModelPredictor(engine, version)
+            found[version.reference] = ModelPredictor(engine, version, trades=champions_only)
         yield found

@@ -19,7 +19,7 @@ from mqd.core.bar import BarRow, Floats
 from mqd.errors import ModelRefused, UsageError
 from mqd.ml.engineer import FeatureEngineer, OnlineFeatures
 from mqd.ml.errors import BadFeature
-from mqd.ml.inference import InferenceEngine, Predictions
+from mqd.ml.inference import PROCESSES_MAX, InferenceEngine, Predictions
 from mqd.ml.labels import Label, Watch, label_from_spec, label_hash
 from mqd.ml.registry import ModelRegistry, ModelVersion
 from mqd.ml.shadow_log import Matured, Prediction, ShadowLog, Watched
@@ -98,7 +98,9 @@ class ShadowModeTracker:
         self._watches: dict[tuple[str, str], Watch] = {}
         self._symbols = frozenset(symbols)
         self._log = ShadowLog.open(folder)
-        self._engine = engine or InferenceEngine(registry)
+        self._engine = engine or InferenceEngine(
+            registry, processes_max=max(PROCESSES_MAX, len(models) + 1)
+        )
         self._step_ns = -1
         self.n_bars = self.n_warming = 0
         self._log.start(watched, tuple(symbols))

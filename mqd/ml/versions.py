@@ -43,6 +43,7 @@ class VersionInUse:
         self.failures = self.n_starts = self.n_rows = self.n_asked = 0
         self.refusal = ""
         self.errors: Counter[str] = Counter()
+        self.answers: Counter[str] = Counter()
         self.latencies_ns: deque[int] = deque(maxlen=LATENCIES_KEPT)
 
     @property
@@ -68,14 +69,27 @@ class VersionInUse:
             self._note(failed)
             raise
 
-    def score(self, rows: Floats, *, exact: bool, deadline_s: float) -> Floats:
+    def score(
+        self, rows: Floats, *, exact: bool, deadline_s: float, may_wait: bool = True
+    ) -> Floats:
         """Return one score a row of finite ``rows``; raises ``ChildFailed`` and counts it.
 
         ``deadline_s`` is for each of ``ROWS_MAX`` rows, 64 where they are scored one by one.
+        ``may_wait``: a process that was never started is waited for.
         """
         self.n_asked += 1
+        started_ns = self._clock.monotonic_ns()
         try:
-            child = self._bring_up(START_S if self._may_wait else 0.0)
+            scores = self._scores(rows, exact=exact, deadline_s=deadline_s, may_wait=may_wait)
+        finally:
+            self.latencies_ns.append(self._clock.monotonic_ns() - started_ns)
+        self.failures = 0
+        self.n_rows += len(rows)
+        return scores
+
+    def _scores(self, rows: Floats, *, exact: bool, deadline_s: float, may_wait: bool) -> Floats:
+        try:
+            child = self._bring_up(START_S if may_wait and self._may_wait else 0.0)
             by_row = exact and not self.version.manifest.row_exact
             step = EXACT_ROWS_MAX if by_row else ROWS_MAX
             scores = np.concatenate(
@@ -84,12 +98,10 @@ class VersionInUse:
                     for i in range(0, len(rows), step)
                 ]
             )
-            self._check(scores)
+            check_scores(scores, len(rows), self.version.manifest.output)
         except ChildFailed as failed:
             self._note(failed)
             raise
-        self.failures = 0
-        self.n_rows += len(rows)
         return scores
 
     def park(self) -> None:
@@ -111,6 +123,7 @@ class VersionInUse:
             "asked": self.n_asked, "rows": self.n_rows, "errors": dict(self.errors),
             "latency_ns_p50": float(p50), "latency_ns_p99": float(p99),
             "restarts": max(0, self.n_starts - 1), "given_up": self.given_up,
+            "answered_by": dict(self.answers),
         }  # fmt: skip
 
     def _bring_up(self, wait_s: float) -> Child:
@@ -148,14 +161,6 @@ class VersionInUse:
         if told != (manifest.n_features, manifest.output, manifest.trusted_types):
             raise ChildFailed("refused", "the file is read otherwise than when it was registered")
 
-    def _check(self, scores: Floats) -> None:
-        good = np.isfinite(scores)
-        output = self.version.manifest.output
-        if output == "probability":
-            good &= (scores >= 0.0) & (scores <= 1.0)
-        if not good.all():
-            raise ChildFailed("output", f"{scores[int(np.argmin(good))]} is no {output}")
-
     def _note(self, failed: ChildFailed) -> None:
         self.errors[failed.cause] += 1
         if failed.cause in {"starting", "given_up"}:
@@ -168,3 +173,14 @@ class VersionInUse:
             self._may_wait = False
             wait_s = WAIT_S[min(self.failures, len(WAIT_S)) - 1]
             self._again_ns = self._clock.monotonic_ns() + int(wait_s * NS_PER_S)
+
+
+def check_scores(scores: Floats, n_rows: int, output: str) -> None:
+    """Raise ``ChildFailed`` unless there is one finite score a row, of a probability in [0, 1]."""
+    if scores.shape != (n_rows,):
+        raise ChildFailed("output", f"{scores.shape} scores for {n_rows} rows")
+    good = np.isfinite(scores)
+    if output == "probability":
+        good &= (scores >= 0.0) & (scores <= 1.0)
+    if not good.all():
+        raise ChildFailed("output", f"{scores[int(np.argmin(good))]} is no {output}")

@@ -164,6 +164,16 @@ def writing(data):
     return write
 
 
+def closes_its_pipes(rows):
+    """Let go of the worker's pipes and stay."""
+    for fd in range(3, 12):
+        try:
+            os.close(fd)
+        except OSError:
+            continue
+    time.sleep(30)
+
+
 def forged(text):
     """Return a failure of the first request with ``text`` in place of cause and reason."""
     return ANSWER.pack(MAGIC, FAILED, 1, len(text)) + text
@@ -197,6 +207,9 @@ MODELS = {
     "writes to the pipe": writing(b"x" * 64),
     "forges no JSON": writing(forged(b"x{")),
     "forges a list": writing(forged(b"[1]")),
+    "forges no reason": writing(forged(b'{"cause": "raised"}')),
+    "forges a cause": writing(forged(b'{"cause": "starting", "why": "wait"}')),
+    "closes its pipes": closes_its_pipes,
     "forges deep JSON": writing(forged(b"[" * 200_000)),
     "raises": raises,
     "sums": sums,

@@ -10,8 +10,8 @@ import skops.io
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegressor
-from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, RobustScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
@@ -143,11 +143,24 @@ def test_another_version_of_a_library_refuses_the_file(registry):
         check_versions(manifest)
 
 
+def never_a_number():
+    """Return a model whose coefficients somebody spoiled."""
+    model = Ridge().fit(X, Y)
+    model.coef_ = np.full(4, np.nan)
+    return model
+
+
 WRONG = {
     "other classes": (LogisticRegression().fit(X, np.where(Y, "up", "down")), "chance of class 1"),
     "no prediction": (StandardScaler().fit(X), "it predicts nothing"),
     "no features": (RidgeClassifier(), "it is not fitted"),
-}
+    "two values": (Ridge().fit(X, np.column_stack((Y, Y))), r"gives \(64, 2\) numbers for 64 rows"),
+    "three classes": (RidgeClassifier().fit(X, np.arange(400) % 3), r"\(64, 3\) numbers"),
+    "not fitted": (
+        Pipeline([("s", StandardScaler().fit(X)), ("m", Ridge())]), "gives no scores"
+    ),
+    "never a number": (never_a_number(), "none of its scores is a score, such as nan"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("what", WRONG)
@@ -253,6 +266,24 @@ def linear_onnx(weights):
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     return model.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [([0, 1], None), ([1, 2], r"its labels are \[1, 2\]"), (["down", "up"], "no labels 0 and 1")],
+)
+def test_the_chances_of_an_onnx_classifier_are_read_by_its_own_labels(labels, said, tmp_path):
+    skl2onnx = pytest.importorskip("skl2onnx")
+    model = LogisticRegression().fit(X, np.array(labels)[Y])
+    data = skl2onnx.to_onnx(model, X[:1], options={"zipmap": False}).SerializeToString()
+    job = {"format": "onnx", "sample": True}
+    if said is not None:
+        with pytest.raises(ModelRefused, match=said):
+            load_model(job, data)
+        return
+    score, facts, _ = load_model(job, data)
+    assert facts["classes"] == [0, 1]
+    np.testing.assert_allclose(score(X), model.predict_proba(X)[:, 1], atol=1e-6)
 
 
 def test_the_rounding_of_single_precision_is_no_chance_above_one():

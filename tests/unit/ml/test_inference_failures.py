@@ -4,6 +4,7 @@ import threading
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,7 +33,7 @@ class Shelf:
     """A registry of probes: any name is one; ``before`` names the champion before."""
 
     def __init__(self):
-        self.before, self.changes, self.refusing = {}, {}, set()
+        self.before, self.changes, self.refusing, self.crowned = {}, {}, set(), {}
 
     def get(self, reference):
         name = reference.partition("@")[0]
@@ -40,8 +41,11 @@ class Shelf:
             raise UsageError("no such model")
         if name == "edited":
             raise ModelRefused(name, "its manifest was changed")
-        manifest = replace(MANIFEST, name=name, sha256=name, **self.changes.get(name, {}))
-        return ModelVersion(name, name, "champion", manifest)
+        manifest = replace(MANIFEST, **{"name": name, "sha256": name} | self.changes.get(name, {}))
+        return ModelVersion(name, manifest.sha256, "champion", manifest)
+
+    def champion(self, name):
+        return self.get(self.crowned.get(name, name))
 
     def previous_champion(self, name):
         return self.get(self.before[name]) if name in self.before else None
@@ -117,6 +121,8 @@ FAILS = {
     "forges no JSON": ("protocol", "its answer is no JSON"),
     "forges a list": ("protocol", "its answer is no JSON object"),
     "forges deep JSON": ("protocol", "its answer is no JSON"),
+    "forges no reason": ("protocol", "its answer says no why"),
+    "forges a cause": ("protocol", "none that a model gives"),
     "crashes while it loads": ("crashed", "ended with code 3"),
     "refused": ("refused", "it is wrong"),
 }
@@ -151,6 +157,7 @@ def test_what_a_model_prints_goes_nowhere(engine, capfd):
 
 def test_the_order_is_the_model_the_champion_before_the_rule_and_nobody(engine, shelf):
     shelf.before = {"leaves": "another half", "raises": "breaks"}
+    engine.load("leaves"), engine.load("raises")
     first = engine.predict("leaves", X)
     assert (first.source, first.model_sha256) == ("previous", "another half")
     assert first.scores.tolist() == [0.5, 0.5, 0.5]
@@ -161,6 +168,78 @@ def test_the_order_is_the_model_the_champion_before_the_rule_and_nobody(engine, 
     engine.fallback = None
     third = engine.predict("raises", X)
     assert (third.source, np.isnan(third.scores).all()) == ("none", True)
+    stats = engine.stats()
+    assert stats["leaves@leaves"]["answered_by"] == {"previous": 1}
+    assert stats["raises@raises"]["answered_by"] == {"rule": 1, "none": 1}
+
+
+def test_a_version_that_is_no_champion_is_stood_in_for_by_the_champion(engine, shelf):
+    shelf.crowned, shelf.before = {"leaves": "half"}, {"leaves": "echo"}
+    engine.load("leaves")
+    answer = engine.predict("leaves", X)
+    assert (answer.source, answer.model_sha256) == ("previous", "half")
+
+
+def test_who_would_answer_in_its_place_is_not_waited_for(engine, shelf):
+    shelf.before = {"leaves": "hangs while it loads"}
+    answer = engine.predict("leaves", X)
+    assert answer.source == "rule"
+    assert "the champion before: starting" in answer.error
+
+
+@pytest.mark.parametrize("change", [
+    {"output": "score"}, {"classes": (1, 2)}, {"label": {"kind": "next_session"}},
+])  # fmt: skip
+def test_a_champion_before_whose_scores_mean_something_else_is_passed_over(engine, shelf, change):
+    shelf.before, shelf.changes = {"leaves": "half"}, {"half": change}
+    answer = engine.predict("leaves", X)
+    assert answer.source == "rule"
+    assert "the champion before" not in answer.error
+
+
+def test_a_rule_does_not_stand_in_for_a_model_that_gives_no_chance(engine, shelf):
+    shelf.changes = {"refused": {"output": "score"}}
+    answer = engine.predict("refused", X)
+    assert (answer.source, np.isnan(answer.scores).all()) == ("none", True)
+    assert "the model gives a score, the rule a chance" in answer.error
+
+
+@pytest.mark.parametrize("told", [np.full(3, np.inf), 7.0, np.full(3, 1.5), np.full(2, 0.5)])
+def test_what_a_rule_says_is_held_against_what_a_chance_is(engine, told):
+    class Wild:
+        def scores(self, *_):
+            return told
+
+    engine.fallback = Wild()
+    answer = engine.predict("raises", X)
+    assert (answer.source, np.isnan(answer.scores).all()) == ("none", True)
+    assert "the rule failed: output" in answer.error
+
+
+def test_one_file_under_two_names_is_two_versions(engine, shelf):
+    same = {"sha256": "half"}
+    shelf.changes = {
+        "half": same | {"schema_sha256": "ab" * 32}, "another half": same | {"schema_sha256": ""},
+    }  # fmt: skip
+    assert engine.predict("half", X, schema_sha256="ab" * 32).source == "model"
+    assert engine.predict("another half", X).source == "model"
+    assert engine.predict("another half", X, schema_sha256="ab" * 32).source != "model"
+    assert set(engine.stats()) == {"half@half", "another half@half"}
+
+
+def test_rows_without_numbers_ask_nobody(engine):
+    answer = engine.predict("refused", np.full((2, 2), np.nan))
+    assert (answer.source, answer.error, np.isnan(answer.scores).all()) == ("none", "", True)
+    with pytest.raises(BadFeatureMatrix, match="DataFrame: wanted is a matrix of float64"):
+        engine.predict("half", pd.DataFrame(X))
+
+
+def test_a_process_that_closes_its_pipe_is_told_within_the_deadline(shelf):
+    with ProbeEngine(shelf, deadline_s=1.0) as engine:
+        engine.load("closes its pipes")
+        answer = engine.predict("closes its pipes", X)
+    assert "it closed its pipe" in answer.error
+    assert answer.latency_ns < 1.3e9
 
 
 def test_with_fall_back_off_nobody_else_is_asked(engine, shelf):

@@ -131,3 +131,9 @@ def test_its_spec_is_plain_json_and_makes_an_equal_model_again():
 def test_the_default_rules_read_what_the_default_features_have():
     assert {name for name, *_ in DEFAULT} <= set(FeatureEngineer().names)
     assert SimpleRuleModel().fit(pd.DataFrame(np.ones((1, 2)), columns=["rsi_14", "sma_gap_20"]))
+
+
+@pytest.mark.parametrize("rules", [(), [], iter(()), None])
+def test_no_rules_are_no_model(rules):
+    with pytest.raises(UsageError, match="give a list of one rule or more"):
+        SimpleRuleModel(rules).predict_proba(np.zeros((3, 1)))

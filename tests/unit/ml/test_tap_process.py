@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -123,6 +124,21 @@ def test_a_version_that_is_no_champion_does_not_trade(registry):
         model_predictors(registry, [retired.reference], champions_only=True),
     ):
         pass
+
+
+def test_a_champion_that_is_retired_while_it_trades_falls_silent(bars, registry, tmp_path):
+    copy = shutil.copytree(registry.folder, tmp_path / "copy")
+    copy.chmod(0o700)
+    mine, ibm = ModelRegistry(copy), bars["IBM"]
+    before = bars.between(None, mqd.core.clock.iso(int(ibm.ts_close[299])))["IBM"]
+    with model_predictors(mine, ["linear"], champions_only=True) as found:
+        ((reference, predictor),) = found.items()
+        known = predictor.scores(before)
+        mine.move(reference, "retired", "it loses money")
+        later = predictor.scores(ibm)
+    assert later[:300].tobytes() == known.tobytes()
+    assert np.isnan(later[300:]).all()
+    assert np.isfinite(known[14:]).all()
 
 
 def test_the_commands_say_what_the_shadow_said(bars, registry, tmp_path, capsys, monkeypatch):
