@@ -63,8 +63,9 @@ class SimpleRuleModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     @property
     def checked_rules(self) -> tuple[Rule, ...]:
         """The rules, each held against what a rule is."""
-        if not isinstance(self.rules, Sequence) or not self.rules:
-            raise UsageError(f"rules = {self.rules!r}: give a list of one rule or more.")
+        given: object = self.rules
+        if not isinstance(given, Sequence) or not given:
+            raise UsageError(f"rules = {given!r}: give a list of one rule or more.")
         return tuple(_rule(number, rule) for number, rule in enumerate(self.rules, 1))
 
     @property
