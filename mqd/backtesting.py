@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import hashlib
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from decimal import Decimal
@@ -27,6 +26,7 @@ from mqd.event_bus import OrderEventBus
 from mqd.execution.costs import Costs
 from mqd.execution.fill_model import FillModel
 from mqd.kernel.settings import Settings, is_number, settings_of
+from mqd.logs import is_watched
 from mqd.market_data.bars import Bars
 from mqd.portfolio.sizing import Sizer
 from mqd.positions.store import PositionStore
@@ -261,8 +261,7 @@ class _Progress:
 
     def __enter__(self) -> Callable[[int], None] | None:
         n_steps = self._desk.parts.market.n_steps
-        watched = sys.stderr.isatty() or "ipykernel" in sys.modules
-        if n_steps < PROGRESS_STEPS or not watched:
+        if n_steps < PROGRESS_STEPS or not is_watched():
             return None
         from tqdm.auto import tqdm
 

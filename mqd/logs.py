@@ -27,6 +27,11 @@ _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical
 _BOUND_FIRST: Final = ("run_id", "symbol", "order_id")
 
 
+def is_watched() -> bool:
+    """Return whether somebody looks: stderr is a terminal, or this is a notebook."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
 class _Sink:
     """The last processor: one JSON line to the file, one short line to the console."""
 

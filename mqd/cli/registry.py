@@ -59,6 +59,8 @@ def show(reference: str, /, *, models: Path = MODELS, json: bool = False) -> int
     json
         Print one JSON document to stdout.
     """
+    from mqd.ml.labels import label_text
+
     registry = _registry(models)
     version = registry.get(reference)
     registry.read(version.reference)
@@ -71,6 +73,8 @@ def show(reference: str, /, *, models: Path = MODELS, json: bool = False) -> int
         output.print_json(_row(registry, version) | {"manifest": facts, "history": steps})
         return 0
     print(f"{version.reference} ({version.stage}), {facts['size_bytes']:,} bytes, as registered")
+    if facts["label"]:
+        facts["label"] = label_text(facts["label"])
     for name in SHOWN:
         print(f"  {name:<12} {_told(facts[name])}")
     figures = {name: one for name, one in facts["metrics"].items() if isinstance(one, (int, float))}

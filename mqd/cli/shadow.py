@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from mqd.cli import output
 from mqd.cli.models import MODELS
 from mqd.cli.words import DataWords, bars_of
-from mqd.errors import UsageError
+from mqd.errors import MqdError, UsageError
 
 if TYPE_CHECKING:
     from mqd.ml.scoring import ModelScore
@@ -133,8 +133,15 @@ def replay(
     json
         Print one JSON document to stdout.
     """
+    from mqd.ml.shadow_log import FILE
+
     bars = bars_of(data)
     if model:
+        if (folder / FILE).exists():
+            raise UsageError(
+                f"{folder} holds the log of a shadow. Name a new folder; without --model its"
+                " predictions are compared with the bars."
+            )
         return _replayed(folder, bars, models, model, score_from, json=json)
     from mqd.ml.registry import ModelRegistry
     from mqd.ml.shadow_replay import against
@@ -208,8 +215,11 @@ def _document(one: ModelScore) -> dict[str, Any]:
 
 
 def _print(one: ModelScore) -> None:
+    from mqd.ml.labels import label_text
+
     metrics = one.metrics()
-    print(f"{one.model.name}@{one.model.sha256[:12]} ({one.model.stage}), {_label(one)}")
+    model = one.model
+    print(f"{model.name}@{model.sha256[:12]} ({model.stage}), {label_text(model.label)}")
     for name, words, form in SHOWN:
         value = metrics[name]
         print(f"  {words:<30}{form.format(value) if math.isfinite(value) else '-':>12}")
@@ -229,24 +239,22 @@ def _drift(place: Path, models: Path, one: ModelScore) -> list[dict[str, Any]]:
     from mqd.ml.registry import ModelRegistry
     from mqd.ml.shadow_drift import shadow_drift
 
-    version = ModelRegistry(models).get(one.model.reference)
-    found = shadow_drift(place, version.sha256, version.manifest)
+    try:
+        version = ModelRegistry(models).get(one.model.reference)
+        found = shadow_drift(place, version.sha256, version.manifest)
+    except MqdError as error:
+        output.say(f"No drift is told of {one.model.name}: {error}")
+        return []
     rows = [] if found is None else found.reset_index().to_dict("records")
     return [{str(name): value for name, value in row.items()} for row in rows]
 
 
 def _print_drift(columns: list[dict[str, Any]]) -> None:
-    worst = sorted(columns, key=lambda one: -float(one["psi"]))[:5]
+    worst = sorted(columns, key=lambda one: math.isnan(one["psi"]) or -float(one["psi"]))[:5]
     if worst:
         print("  drift of the last predictions, the five largest: PSI (0.1 stable), KS distance")
     for one in worst:
         print(f"    {one['column']:<24}{one['psi']:>8.3f}{one['ks']:>8.3f}  {one['state']}")
-
-
-def _label(one: ModelScore) -> str:
-    words = dict(one.model.label)
-    kind = words.pop("kind")
-    return f"{kind}({', '.join(f'{name}={value}' for name, value in words.items())})"
 
 
 def _print_calibration(one: ModelScore) -> None:

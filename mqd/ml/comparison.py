@@ -20,6 +20,7 @@ import numpy as np
 from mqd.core.bar import Floats, Ints
 from mqd.errors import UsageError, did_you_mean
 from mqd.ml.always_valid import Evidence, evidence
+from mqd.ml.labels import label_text
 from mqd.ml.outcomes import Joined, joined
 from mqd.ml.paired import (
     NO_INTERVAL,
@@ -175,8 +176,8 @@ def compare(
         raise UsageError(f"{a} and {b} are the same model: name two.")
     if chosen[0].horizon != chosen[1].horizon:
         raise UsageError(
-            f"{_short(chosen[0])} predicts {chosen[0].label}, {_short(chosen[1])}"
-            f" {chosen[1].label}: their losses cannot be compared."
+            f"{_short(chosen[0])} predicts {label_text(chosen[0].label)}, {_short(chosen[1])}"
+            f" {label_text(chosen[1].label)}: their losses cannot be compared."
         )
     held: list[list[Joined]] = [[], []]
     for part in joined(folder):

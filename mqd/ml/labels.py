@@ -85,6 +85,12 @@ def label_spec(label: Label) -> dict[str, Any]:
     return {"kind": label.kind, **asdict(label)}  # type: ignore[call-overload]
 
 
+def label_text(spec: Mapping[str, Any]) -> str:
+    """Return a label's spec in a few words: ``fixed_horizon(bars=5, threshold_frac=0.0)``."""
+    inner = ", ".join(f"{name}={value}" for name, value in spec.items() if name != "kind")
+    return f"{spec['kind']}({inner})"
+
+
 def label_hash(label: Label) -> str:
     """Return 12 hex digits that name the label: which outcomes belong to which predictions."""
     text = json.dumps(label_spec(label), sort_keys=True)

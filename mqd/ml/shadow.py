@@ -77,7 +77,7 @@ class ShadowModeTracker:
     what has not matured waits in the log for the next start, which has to hear the history again.
 
     Raises ``StateFolderTaken`` while another process writes ``folder``, ``ModelRefused`` for a
-    model without a label, ``UsageError`` for one that is not there.
+    model without a label or that cannot be read, ``UsageError`` for one that is not there.
     """
 
     def __init__(
@@ -101,6 +101,9 @@ class ShadowModeTracker:
         self._engine = engine or InferenceEngine(
             registry, processes_max=max(PROCESSES_MAX, len(models) + 1)
         )
+        if isinstance(self._engine, InferenceEngine):
+            for one in watched:
+                self._engine.load(one.reference)
         self._step_ns = -1
         self.n_bars = self.n_warming = 0
         self._log.start(watched, tuple(symbols))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from mqd.errors import UsageError, did_you_mean
 from mqd.ml.drift import Reference, drift
 from mqd.ml.manifest import Manifest
 from mqd.ml.shadow_log import read_asked
@@ -36,8 +37,11 @@ def shadow_drift(
     reference = reference_of(manifest.metrics)
     if reference is None:
         return None
+    known = (*manifest.feature_names, "score")
+    for name in reference.names:
+        if name not in known:
+            raise UsageError(f"The reference names {name!r}.{did_you_mean(name, known)}")
     asked = deque(read_asked(folder, sha256), maxlen=rows)
     columns = np.array([[*one.features, one.said.score] for one in asked])
-    n_columns = len(reference.names)
-    matrix = columns.reshape(len(asked), -1)[:, :n_columns] if len(asked) else columns
-    return drift(reference, matrix.reshape(len(asked), n_columns))
+    places = [known.index(name) for name in reference.names]  # JSON keeps them in another order
+    return drift(reference, columns.reshape(len(asked), len(known))[:, places])

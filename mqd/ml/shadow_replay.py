@@ -18,6 +18,7 @@ import pandas as pd
 
 from mqd.core.bar import BarRow, SymbolBars, bar_row
 from mqd.errors import ModelRefused
+from mqd.logs import is_watched
 from mqd.ml.inference import InferenceEngine
 from mqd.ml.online_offline import Offline, compare_offline
 from mqd.ml.predictor import HISTORY_S
@@ -55,7 +56,10 @@ def replay(tracker: ShadowModeTracker, bars: ManyBars, *, from_ns: int | None = 
     from tqdm.auto import tqdm
 
     n_rows = sum(len(bars[symbol]) for symbol in bars.symbols)
-    shown = tqdm(rows_in_time(bars), "shadow", n_rows, leave=False, unit="bar", delay=1)
+    shown = tqdm(
+        rows_in_time(bars), "shadow", n_rows, leave=False, unit="bar", delay=1,
+        disable=not is_watched(),
+    )  # fmt: skip
     for row in shown:
         tracker.on_bar(row, past=from_ns is not None and row.ts_close < from_ns)
     tracker.flush()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from mqd.core.clock import NS_PER_S, WallClock
+from mqd.logs import is_watched
 
 FORMAT = "{desc}: |{bar:24}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
@@ -16,11 +17,6 @@ def peak_mb() -> float:
     """Return the most memory that this process has held so far, MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
-
-
-def is_watched() -> bool:
-    """Return whether somebody looks: stderr is a terminal, or this is a notebook."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def rate_text(per_s: float) -> str:

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,9 @@ from scipy import stats
 
 from mqd.errors import UsageError
 from mqd.ml.drift import Reference, drift, ks_p, ks_two_samples, psi
+from mqd.ml.shadow_drift import shadow_drift
+from mqd.ml.shadow_log import ShadowLog
+from tests.unit.ml.shadow_lines import said, watched
 
 TABLE = pd.read_csv(Path(__file__).parents[2] / "tables" / "ml_psi.csv", comment="#")
 RNG = np.random.default_rng(11)
@@ -112,3 +116,22 @@ def test_a_reference_comes_back_from_json():
 def test_what_cannot_be_compared_is_refused_in_words(make, words):
     with pytest.raises(UsageError, match=words):
         make()
+
+
+def test_columns_of_a_log_are_found_by_their_names(tmp_path):
+    """A manifest is JSON with sorted keys: its reference comes back in another order."""
+    dice = np.random.default_rng(4)
+    trained = np.column_stack((dice.normal(50, 5, 900), dice.normal(0, 0.01, 900)))
+    spec = json.loads(json.dumps(Reference.of(trained, ("y", "x")).spec(), sort_keys=True))
+    assert list(spec) == ["x", "y"]
+    model = watched("m", "a")
+    with ShadowLog.open(tmp_path) as log:
+        log.start((model,), ("S",))
+        for ts, row in enumerate(trained[:300], start=1):
+            log.predict(said(model, ts, 0.5), "5" * 64, row)
+    manifest = SimpleNamespace(metrics={"reference": spec}, feature_names=("y", "x"))
+    found = shadow_drift(tmp_path, model.sha256, manifest)
+    assert (found["state"] == "stable").all()
+    manifest.feature_names = ("y", "z")
+    with pytest.raises(UsageError, match="The reference names 'x'"):
+        shadow_drift(tmp_path, model.sha256, manifest)
