@@ -1,8 +1,10 @@
 """The hold-out: shut until it is opened, and each look is written down, whoever looks."""
 
+import fcntl
 import json
 import subprocess
 import sys
+import threading
 
 import pandas as pd
 import pytest
@@ -96,6 +98,19 @@ def test_a_seal_that_was_edited_is_refused(tmp_path, spoil):
     file.write_text("".join(f"{one}\n" for one in spoil(file.read_text().splitlines())))
     with pytest.raises(LogDamaged, match=FILE):
         SealedHoldout(tmp_path, SEAL)
+
+
+def test_an_opening_waits_for_whoever_writes(tmp_path):
+    holdout = SealedHoldout(tmp_path, SEAL)
+    with (tmp_path / FILE).open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        waits = threading.Thread(target=holdout.open, args=("the final test", "ann"))
+        waits.start()
+        waits.join(0.3)
+        before = (tmp_path / FILE).read_text().count("\n")
+        assert (waits.is_alive(), before) == (True, 1)
+    waits.join()
+    assert len(holdout.openings) == 1
 
 
 def test_two_processes_count_one_series(tmp_path):
