@@ -38,7 +38,8 @@ result.trades[["symbol", "entry_ts", "exit_ts", "entry_px", "exit_px", "pnl_usd"
 result.metrics[["sharpe", "max_drawdown_frac", "turnover_frac", "n_trades", "win_rate_frac"]]
 
 # %% [markdown]
-# Equity, drawdown and exposure in one picture. `result.report("out.html")` writes a whole page.
+# Equity, drawdown, and one share with its trades in one picture. `result.report("out.html")` writes
+# a whole page.
 
 # %%
 result.plot()

@@ -10,6 +10,8 @@ import numpy as np
 import plotly.graph_objects as go
 import plotly.io
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import mqd
 from mqd.core.bar import bar_row
@@ -54,8 +56,8 @@ for label in (FixedHorizon(5), TripleBarrier(10, up=2.0, down=1.0)):
 
 # %% [markdown]
 # **Leakage.** Labels of 20 days overlap. A shuffled split trains on rows whose labels share nearly
-# all their days with tested ones; a model that only remembers neighbours then looks brilliant. mqd
-# refuses such a split:
+# all their days with tested ones; a model that only remembers neighbours then looks as if it knew
+# something. mqd refuses such a split:
 
 # %%
 data = make_dataset(bars, engineer, FixedHorizon(20))
@@ -70,7 +72,7 @@ class Shuffled:
             yield np.flatnonzero(fold != number), np.flatnonzero(fold == number)
 
 
-neighbours = KNeighborsClassifier(n_neighbors=5)
+neighbours = make_pipeline(StandardScaler(), KNeighborsClassifier(n_neighbors=5))
 try:
     evaluate(neighbours, data, Shuffled())
 except mqd.errors.UsageError as error:
@@ -80,11 +82,10 @@ except mqd.errors.UsageError as error:
 # To see what it saves you from, the same score by hand, without the check, beside purged folds.
 
 # %%
-scale = data.X.std(axis=0)
 flat = np.empty(len(data))
 for train, test in Shuffled().split(data.X):
-    model = neighbours.fit(data.X[train] / scale, data.y[train])
-    flat[test] = model.predict_proba(data.X[test] / scale)[:, 1]
+    model = neighbours.fit(data.X[train], data.y[train])
+    flat[test] = model.predict_proba(data.X[test])[:, 1]
 leaky = float(((flat > 0.5) == data.y).mean())
 purged = PurgedKFold(5, data.t0, data.t1, embargo="30D")
 honest = evaluate(neighbours, data, purged).metrics()["hit_rate_frac"]

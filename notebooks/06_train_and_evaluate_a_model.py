@@ -66,15 +66,16 @@ shown = ["rows", "base_rate_frac", "brier", "brier_low", "brier_high", "skill", 
 pd.DataFrame({name: one.metrics(0.55) for name, one in found.items()}).loc[shown].round(4)
 
 # %% [markdown]
-# A skill around 0 and an AUC around 0.5 mean: on daily bars of three shares these features say
-# nothing of the next week. That is the usual answer, and the honest one.
+# A skill below 0 means: worse than always saying how often it goes up. With an AUC near 0.5, these
+# features say nothing of the next week of three shares. That is the usual answer, and the honest
+# one.
 #
-# **What it would have earned**, through the desk, with its fills and costs, from the first score
-# on. The deflated Sharpe ratio asks whether it is more than the luckiest of these trials.
+# **What it would have earned**, through the desk, with its fills and costs, over the years that
+# have scores. The deflated Sharpe ratio asks whether it is more than the luckiest of these trials.
 
 # %%
 REFERENCE = "scores@" + "0" * 64  # a name for scores that no file gives
-traded = seen.between(found["trees"].start)
+traded = seen.between(*found["trees"].span)
 costs = mqd.Costs(fee_bps=1, slippage_bps=2)
 
 

@@ -77,6 +77,10 @@ print(found.verdict.replace(found.a.model.sha256[:8], "…").replace(found.b.mod
 print(f"Diebold-Mariano {found.dm.statistic:+.2f}, p = {found.dm.p:.2g}; McNemar p = "
       f"{found.mcnemar.p:.2g}; p at every look = {found.evidence.p_any:.2g}")
 
+# %% [markdown]
+# Better means a smaller loss: by_heart is right about as often, but far too sure of itself, and a
+# Brier loss counts that. Neither beats 0.25, which is what always saying one half would lose.
+
 # %%
 pairs = found.frame().rename(columns={"loss_a": "by_heart", "loss_b": "simple"})
 loss_figure(pairs[["by_heart", "simple"]], 500, "Brier loss of two shadows")

@@ -40,11 +40,12 @@ print(mqd.check(strategy, bars, n_cuts=2).ok, "|", int(replay.metrics["n_orders"
 
 # %% [markdown]
 # **The rehearsal.** Two processes, real HTTP and websockets, the same orders and fills. Then the
-# same again with a model listening: the decisions have the same hash.
+# same again with a model listening, trained on the first day: the decisions have the same hash.
 
 # %%
 engineer, label = FeatureEngineer(["sma_gap(5)", "log_return(1)"]), FixedHorizon(5)
-data = make_dataset(bars, engineer, label)
+first_day = DataSpec(MINUTES, {"symbols": ["MSFT"], "start": "2022-05-19", "end": "2022-05-19"})
+data = make_dataset(first_day.load(), engineer, label)
 registry = ModelRegistry(folder / "models")
 registry.save(LogisticRegression().fit(data.X, data.y), name="minute", features=engineer,
               label=label, training=data.training, threshold=0.5, note="notebook 08")
@@ -60,7 +61,8 @@ print("decisions equal:", alone.decision_sha256 == watched.decision_sha256)
 
 # %%
 (score,) = score_log(folder / "shadow").values()
-print(f"{score.n} matured predictions, Brier {score.metrics()['brier']:.3f}")
+print(f"{score.n_trained_on} predictions on bars that it was trained on: not counted")
+print(f"{score.n} others, Brier {score.metrics()['brier']:.3f}")
 
 # %% [markdown]
 # **What paper asks for besides**: `mqd promote` writes a record of all gates, a limits file and a

@@ -109,6 +109,8 @@ def shadow_beside(
             output.say(f"The shadow failed: {told['failure']}. The run is not touched by it.")
         else:
             output.say(f"Shadow: {told['bars']:,} bars heard, {told['lost']:,} lost; {folder}")
+            for reference, why in told["silent"].items():
+                output.say(f"  {reference[:24]}… did not answer in {why}")
 
 
 def existing_registry(folder: Path) -> Path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from mqd.cli import output
-from mqd.cli.models import MODELS
+from mqd.cli.models import MODELS, existing_registry
 from mqd.cli.words import DataWords, bars_of
 from mqd.errors import MqdError, UsageError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SHOWN = (
     ("predictions", "predictions", "{:,.0f}"), ("matured", "matured", "{:,.0f}"),
     ("without_score", "without a score", "{:,.0f}"),
+    ("on_training_rows", "on bars it was trained on", "{:,.0f}"),
     ("from_others", "answered by another", "{:,.0f}"), ("base_rate_frac", "base rate", "{:.1%}"),
     ("hit_rate_frac", "right", "{:.1%}"), ("recent_hit_rate_frac", "right, last 250", "{:.1%}"),
     ("brier", "Brier", "{:.4f}"), ("log_loss", "log loss", "{:.4f}"), ("auc", "AUC", "{:.3f}"),
@@ -146,7 +147,7 @@ def replay(
     from mqd.ml.registry import ModelRegistry
     from mqd.ml.shadow_replay import against
 
-    found = against(shadow_folder(folder), ModelRegistry(models), bars)
+    found = against(shadow_folder(folder), ModelRegistry(existing_registry(models)), bars)
     if json:
         output.print_json({"models": [one.summary() for one in found]})
     else:
@@ -169,7 +170,8 @@ def _replayed(
     from mqd.ml.shadow import ShadowModeTracker
     from mqd.ml.shadow_replay import replay as run
 
-    with ShadowModeTracker(folder, ModelRegistry(models), references) as tracker:
+    registry = ModelRegistry(existing_registry(models))
+    with ShadowModeTracker(folder, registry, references) as tracker:
         run(tracker, bars, from_ns=None if score_from is None else _instant(score_from))
         told = tracker.stats()
     if json:

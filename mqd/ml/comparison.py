@@ -167,7 +167,8 @@ def compare(
     """Compare two models of a shadow's log on the bars that both have scored.
 
     ``a`` and ``b``: name, ``name@sha256`` or the beginning of a hash. ``seed`` is the bootstrap's.
-    Memory grows with the pairs of these two alone. Raises ``UsageError`` for a model that the log
+    Bars that the training of one of them has seen are left out. Memory grows with the pairs of
+    these two alone. Raises ``UsageError`` for a model that the log
     does not name, for one compared with itself, and for two with different labels.
     """
     models = read_watched(folder)
@@ -180,10 +181,12 @@ def compare(
             f" {label_text(chosen[1].label)}: their losses cannot be compared."
         )
     held: list[list[Joined]] = [[], []]
+    trained_to_ns = max(one.trained_to_ns for one in chosen)
     for part in joined(folder):
         if not isinstance(part, Joined):
             continue
         own = part.matured & np.isfinite(part.score) & (part.source == part.words.code(OWN))
+        own &= part.ts_ns > trained_to_ns
         for model, side in zip(chosen, held, strict=True):
             side.append(part.where(own & (part.model == part.words.code(model.sha256))))
     first, second = (ModelScore(one) for one in chosen)

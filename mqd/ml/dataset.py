@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,12 @@ from mqd.core.bar import Floats, Ints
 from mqd.errors import UsageError
 from mqd.ml.drift import Reference
 from mqd.ml.engineer import FeatureEngineer
-from mqd.ml.labels import Label
+from mqd.ml.labels import Label, label_hash
 from mqd.ml.manifest import Training
 from mqd.ml.weights import uniqueness
+
+TOLD: Final = ("names", "schema_sha256", "label")
+"""What a dataset says of itself, beside its columns."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,6 +29,7 @@ class Dataset:
     ``X``: float64 (rows, features), all finite. ``y``: the label as 1 or 0 (a triple barrier's -1
     and 0 are 0). ``t0``, ``t1``: int64 ns. ``ret_frac``: return over the label's span.
     ``weight``: average uniqueness within the symbol. ``symbol``: texts. ``row``: of its bars.
+    ``schema_sha256`` and ``label``: what the columns mean and which label it is (its hash).
     """
 
     names: tuple[str, ...]
@@ -37,6 +41,8 @@ class Dataset:
     weight: Floats
     symbol: NDArray[Any]
     row: Ints
+    schema_sha256: str = ""
+    label: str = ""
 
     def __len__(self) -> int:
         return len(self.y)
@@ -50,7 +56,10 @@ class Dataset:
         for column in (self.X, self.y, self.t0, self.t1):
             digest.update(np.ascontiguousarray(column).tobytes())
         digest.update("\n".join(self.symbol).encode())
-        return Training(digest.hexdigest(), int(self.t0[0]), int(self.t1.max()), len(self))
+        return Training(
+            digest.hexdigest(), int(self.t0[0]), int(self.t1.max()), len(self),
+            self.schema_sha256, self.label,
+        )  # fmt: skip
 
     def reference(self, scores: Floats | None = None) -> dict[str, Any]:
         """Return what drift is measured against, for a manifest: ``metrics={"reference": ...}``.
@@ -64,10 +73,8 @@ class Dataset:
 
     def take(self, rows: Any) -> Self:
         """Return the rows that a mask or row numbers choose."""
-        chosen = {
-            one.name: getattr(self, one.name)[rows] for one in fields(self) if one.name != "names"
-        }
-        return type(self)(self.names, **chosen)
+        columns = [one.name for one in fields(self) if one.name not in TOLD]
+        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
 
     def before(self, ns: int) -> Self:
         """Return the rows whose label is known before ``ns``."""
@@ -84,8 +91,11 @@ def make_dataset(
 ) -> Dataset:
     """Return the rows of ``bars`` whose features are numbers and whose label is known.
 
-    ``symbols``: those of ``bars`` when left out. Raises ``UsageError`` when no row is left.
+    ``symbols``: those of ``bars`` when left out. Raises ``UsageError`` when no row is left, and for
+    what is no label.
     """
+    if isinstance(label, type) or not hasattr(label, "of"):
+        raise UsageError(f"label = {label!r}: give a label, such as FixedHorizon(5).")
     parts = [_of_symbol(bars[one], engineer, label) for one in symbols or bars.symbols]
     columns = {
         name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else {})
@@ -93,7 +103,10 @@ def make_dataset(
     if not columns or not len(columns["y"]):
         raise UsageError("No row is left: windows and horizon are longer than the bars.")
     order = np.lexsort((columns["symbol"], columns["t0"]))
-    return Dataset(engineer.names, **{name: values[order] for name, values in columns.items()})
+    made: dict[str, Any] = {name: values[order] for name, values in columns.items()}
+    return Dataset(
+        engineer.names, **made, schema_sha256=engineer.schema.sha256, label=label_hash(label)
+    )
 
 
 def _of_symbol(bars: Any, engineer: FeatureEngineer, label: Label) -> dict[str, Any]:

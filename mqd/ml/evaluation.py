@@ -75,12 +75,13 @@ class OutOfSample:
         return np.isfinite(self.score)
 
     @property
-    def start(self) -> str:
-        """The first instant that has a score, as text: ``bars.between(found.start)`` are those
-        that the predictions can trade."""
+    def span(self) -> tuple[str, str]:
+        """The first and the last instant that have a score, as text: ``bars.between(*found.span)``
+        are those that the predictions can trade."""
         if not self.tested.any():
-            raise UsageError("No row was tested: there is no first one.")
-        return iso(int(self.data.t0[self.tested].min()))
+            raise UsageError("No row was tested: there is no first and no last one.")
+        tested = self.data.t0[self.tested]
+        return iso(int(tested.min())), iso(int(tested.max()))
 
     def metrics(self, threshold: float = 0.5, *, seed: int = 0) -> dict[str, float]:
         """Return the figures of the tested rows; ``_low`` and ``_high`` are 95 % intervals.
@@ -206,10 +207,10 @@ def economic_value(
     """Return what the predictions earn at the desk: the metrics of ``run(predictor)``.
 
     ``run`` backtests a strategy that asks the predictor, costs on, and returns its result; let it
-    begin at ``found.start``, for the bars before have no predictions. ``sharpe_bar``: Sharpe ratio
-    of a bar. ``deflated_sharpe``: the probability that it is more than the best of as many trials
-    as the study has counted; ``sharpe_trials`` are their Sharpe ratios of a bar. NaN where there
-    are several trials and these are not given.
+    trade ``bars.between(*found.span)``, for the bars around have no predictions. ``sharpe_bar``:
+    Sharpe ratio of a bar. ``deflated_sharpe``: the probability that it is more than the best of as
+    many trials as the study has counted; ``sharpe_trials`` are their Sharpe ratios of a bar. NaN
+    where there are several trials and these are not given.
 
     Raises ``UsageError`` for fewer than two ``sharpe_trials``.
     """

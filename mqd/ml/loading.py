@@ -154,6 +154,8 @@ def _scorer(model: Any) -> tuple[ScoreRows, str, list[Any]]:
     """Return ``(score, output, classes)``: the chance of class 1, a decision, or a value."""
     if hasattr(model, "predict_proba"):
         classes = [_plain(label) for label in getattr(model, "classes_", [])]
+        if not classes:
+            raise ModelRefused(type(model).__name__, "it is not fitted")
         if classes.count(1) != 1:
             raise ModelRefused(
                 type(model).__name__, f"its classes are {classes}; a score is the chance of class 1"

@@ -32,12 +32,18 @@ _TYPES: Final = {
 
 
 class Training(NamedTuple):
-    """The data a model was trained on: hash, first and last instant (ns UTC), rows."""
+    """The data a model was trained on: hash, first and last instant (ns UTC), rows.
+
+    ``last_ns`` is the end of the last label. ``schema_sha256`` and ``label`` (hash) are those of
+    the rows, "" where they were made by hand.
+    """
 
     data_sha256: str
     first_ns: int
     last_ns: int
     n_rows: int
+    schema_sha256: str = ""
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,12 @@ class Manifest:
     trusted_types: tuple[str, ...]
     row_exact: bool
     registered_ns: int
+
+    @property
+    def trained_to_ns(self) -> int | None:
+        """The last instant (ns UTC) that the training has seen, None when it is not told."""
+        told = self.training.get("last_ns")
+        return told if isinstance(told, int) else None
 
     def to_bytes(self) -> bytes:
         """Return the manifest as JSON; raises ``ModelRefused`` for what JSON cannot hold."""
@@ -142,7 +154,10 @@ def checked_threshold(threshold: float | None, output: str) -> float | None:
     """Return the score above which a model's user would act; raises ``ModelRefused``."""
     if threshold is None:
         return None
-    value = float(threshold)
+    try:
+        value = float(threshold)
+    except (TypeError, ValueError):
+        value = math.nan
     if not math.isfinite(value) or (output == "probability" and not 0.0 <= value <= 1.0):
         raise ModelRefused("The threshold", f"{threshold!r} is no value of a {output}")
     return value

@@ -50,6 +50,11 @@ class ModelPredictor:
         """True when the version was its name's champion as it was handed in."""
         return self.version.stage == "champion"
 
+    @property
+    def trained_to_ns(self) -> int | None:
+        """The last instant (ns UTC) that its labels have seen, None when its manifest says none."""
+        return self.version.manifest.trained_to_ns
+
     def scores(self, bars: SymbolBars) -> Floats:
         """Return the score as of each close, float64 of the bars' length."""
         matrix = self._engineer.matrix(bars)

@@ -24,7 +24,7 @@ from mqd.core.protocols import Clock
 from mqd.errors import ModelRefused, UsageError, did_you_mean
 from mqd.ml.child import MEMORY_MB, inspect_model
 from mqd.ml.engineer import FeatureEngineer
-from mqd.ml.labels import label_from_spec, label_spec
+from mqd.ml.given import features_given, label_given, refuse_other_rows, training_given
 from mqd.ml.manifest import SCHEMA, Manifest, Training, checked_threshold, code_sha256, versions_of
 from mqd.ml.model_file import ModelFile, model_file, read_once, sha256_of
 from mqd.ml.registry_log import RegistryLog, sync_folder
@@ -102,7 +102,8 @@ class ModelRegistry:
         """Take a model file in, as a version in stage shadow, and return it.
 
         ``features``: the FeatureEngineer whose columns the model was trained on, or its spec.
-        ``label``: a label or its spec. ``training``: data_sha256, first_ns, last_ns, n_rows.
+        ``label``: a label or its spec. ``training``: ``Dataset.training``; its rows know which
+        features and label they have, and others are refused.
         The file is parsed in a sandboxed process only. The same file with the same words again
         returns the version that is there. Raises ``ModelRefused`` for a pickle, a type that is
         not on the list, a damaged or oversized file, a link, and other features than the file's.
@@ -115,7 +116,7 @@ class ModelRegistry:
         file = model_file(Path(path))
         facts = inspect_model(file.data, file.format, memory_mb=self._memory_mb)
         manifest = self._manifest(
-            name, file, facts, features=features, label=_label(label), training=training,
+            name, file, facts, features=features, label=label_given(label), training=training,
             metrics=metrics, threshold=threshold, note=note, author=author,
         )  # fmt: skip
         with self._log.locked():
@@ -134,7 +135,10 @@ class ModelRegistry:
         return ModelVersion(name, file.sha256, "shadow", Manifest.from_bytes(data))
 
     def save(self, estimator: Any, **words: Any) -> ModelVersion:
-        """Write a fitted estimator as a skops file and `register` it with the same ``words``."""
+        """Write a fitted estimator as a skops file and `register` it with the same ``words``.
+
+        Each call makes a version of its own: two files of one estimator differ in their bytes.
+        """
         skops = import_module("skops.io")
         with tempfile.TemporaryDirectory(prefix="mqd-save-") as folder:
             path = Path(folder) / "model.skops"
@@ -293,14 +297,16 @@ class ModelRegistry:
         label: dict[str, Any] | None, training: Training | Mapping[str, Any] | None,
         metrics: Mapping[str, Any] | None, threshold: float | None, note: str, author: str,
     ) -> Manifest:  # fmt: skip
-        names, spec, schema_sha256 = _features(features, facts)
+        names, spec, schema_sha256 = features_given(features, facts)
+        trained = training_given(training)
+        refuse_other_rows(trained, schema_sha256, label)
         return Manifest(
             schema=SCHEMA, name=name, sha256=file.sha256, size_bytes=len(file.data),
             format=file.format, estimator=facts["estimator"], output=facts["output"],
             classes=tuple(facts["classes"]), n_features=facts["n_features"],
             feature_names=names, features=spec, schema_sha256=schema_sha256, label=label,
             threshold=checked_threshold(threshold, facts["output"]),
-            training=_training(training), metrics=dict(metrics or {}), note=note, author=author,
+            training=trained, metrics=dict(metrics or {}), note=note, author=author,
             code_sha256=code_sha256(), versions=versions_of(file.format),
             trusted_types=tuple(facts["types"]), row_exact=facts["row_exact"],
             registered_ns=self._clock.now_ns(),
@@ -321,51 +327,3 @@ def _free_name(path: Path) -> Path:
     while (found := path.with_name(f".orphan-{path.name[:12]}-{number}")).exists():
         number += 1
     return found
-
-
-def _label(label: Any) -> dict[str, Any] | None:
-    """Return a label's spec; a spec is read once to see that it is one."""
-    if label is None:
-        return None
-    return label_spec(label_from_spec(label) if isinstance(label, Mapping) else label)
-
-
-def _training(training: Training | Mapping[str, Any] | None) -> dict[str, Any]:
-    told = training._asdict() if isinstance(training, Training) else dict(training or {})
-    for name in told:
-        if name not in Training._fields:
-            raise UsageError(
-                f"training has no {name!r}: it tells {', '.join(Training._fields)}."
-                + did_you_mean(name, Training._fields)
-            )
-    return told
-
-
-def _features(
-    features: Any, facts: Mapping[str, Any]
-) -> tuple[tuple[str, ...], dict[str, Any] | None, str]:
-    """Return ``(names, spec, schema_sha256)``; raises ``ModelRefused`` when the file disagrees."""
-    own = facts["feature_names"]
-    if features is None:
-        return tuple(own or ()), None, ""
-    if isinstance(features, Mapping):
-        features = FeatureEngineer.from_spec(features)
-    names = tuple(str(name) for name in features.names)
-    if len(names) != facts["n_features"]:
-        raise ModelRefused(
-            "The model file",
-            f"it takes {facts['n_features']} features, the schema has {len(names)}:"
-            f" {', '.join(names)}",
-        )
-    if own is not None and len(own) != len(names):
-        raise ModelRefused(
-            "The model file", f"it names {len(own)} columns and takes {facts['n_features']}"
-        )
-    if own is not None and tuple(own) != names:
-        at = next(i for i, name in enumerate(names) if own[i] != name)
-        raise ModelRefused(
-            "The model file",
-            f"it was trained on other columns: column {at} is {own[at]!r}, the schema has"
-            f" {names[at]!r}",
-        )
-    return names, dict(features.spec()), features.schema.sha256

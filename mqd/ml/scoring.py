@@ -34,13 +34,15 @@ CLIP: Final = 1e-12
 class ModelScore:
     """One model's sums over its matured predictions.
 
-    Only what the model itself answered is scored: what others said in its place is counted.
+    Only what the model itself answered is scored: what others said in its place is counted, and so
+    is what it said of bars that its training has seen (``n_trained_on``).
     """
 
     model: Watched
     n_said: int = 0
     n_none: int = 0
     n_waiting: int = 0
+    n_trained_on: int = 0
     sources: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     first_ns: int = 0
@@ -103,7 +105,9 @@ class ModelScore:
         self.n_none += int((~said).sum())
         own = said & (part.source == part.words.code(OWN))
         self.n_waiting += int((own & ~part.matured).sum())
-        kept = part.where(own & part.matured)
+        fresh = part.ts_ns > self.model.trained_to_ns
+        self.n_trained_on += int((own & part.matured & ~fresh).sum())
+        kept = part.where(own & part.matured & fresh)
         self._score(kept.score, (kept.label == 1).astype(np.float64), kept.ret_frac)
 
     def _score(self, score: Floats, up: Floats, ret_frac: Floats) -> None:
@@ -135,11 +139,13 @@ class ModelScore:
         recent, recent_up = self.recent.T
         n_probable = self.n if self.is_probability else 0
         n_recent = len(recent) if self.is_probability else 0
+        own = self.n + self.n_waiting + self.n_trained_on
         return {
             "predictions": self.n_said, "matured": self.n, "waiting": self.n_waiting,
             "without_score": self.n_none,
-            "from_others": self.n_said - self.n_none - self.n - self.n_waiting,
-            "coverage_frac": _over(self.n + self.n_waiting, self.n_said),
+            "on_training_rows": self.n_trained_on,
+            "from_others": self.n_said - self.n_none - own,
+            "coverage_frac": _over(own, self.n_said),
             "base_rate_frac": _over(self.n_up, self.n),
             "hit_rate_frac": _over(self.n_right, self.n),
             "brier": _over(self.sum_brier, n_probable),

@@ -106,6 +106,7 @@ class ShadowModeTracker:
                 self._engine.load(one.reference)
         self._step_ns = -1
         self.n_bars = self.n_warming = 0
+        self._silent: dict[str, tuple[int, str]] = {}
         self._log.start(watched, tuple(symbols))
 
     def __enter__(self) -> Self:
@@ -149,9 +150,13 @@ class ShadowModeTracker:
             self._engine.close()
 
     def stats(self) -> dict[str, Any]:
-        """Return what was counted: bars, rows still warming up, and symbols without features."""
+        """Return what was counted: bars, rows still warming up, symbols without features, and of
+        each model that did not answer itself how many rows, and the first reason."""
         broken = {symbol: why for group in self._groups for symbol, why in group.broken.items()}
-        return {"bars": self.n_bars, "warming": self.n_warming, "broken": broken}
+        silent = {name: f"{n:,} rows: {why}" for name, (n, why) in self._silent.items()}
+        return {
+            "bars": self.n_bars, "warming": self.n_warming, "broken": broken, "silent": silent
+        }  # fmt: skip
 
     def _stage(self, group: _Group, symbol: str, features: Floats) -> None:
         if np.isfinite(features).all():
@@ -166,6 +171,9 @@ class ShadowModeTracker:
             said = self._engine.predict(
                 model.reference, matrix, schema_sha256=group.schema, exact=True
             )
+            if said.error:
+                n_before, why = self._silent.get(model.reference, (0, said.error))
+                self._silent[model.reference] = n_before + len(matrix), why
             for (symbol, features), score in zip(group.staged, said.scores.tolist(), strict=True):
                 prediction = Prediction(
                     self._step_ns, symbol, model.sha256, score, said.source, said.latency_ns,
@@ -193,7 +201,7 @@ def watched_of(version: ModelVersion) -> Watched:
     return Watched(
         version.name, version.sha256, version.stage, manifest.threshold, manifest.label,
         label_hash(label_from_spec(manifest.label)), manifest.schema_sha256,
-        list(version.engineer.names), manifest.output,
+        list(version.engineer.names), manifest.output, manifest.trained_to_ns or 0,
     )  # fmt: skip
 
 

@@ -47,7 +47,8 @@ _TYPES: Final[dict[str, dict[str, tuple[type, ...]]]] = {
 
 
 class Watched(NamedTuple):
-    """A model as a start names it; ``horizon`` is the hash of its label."""
+    """A model as a start names it; ``horizon`` is the hash of its label, ``trained_to_ns`` the last
+    instant that its training has seen, 0 when nobody says."""
 
     name: str
     sha256: str
@@ -58,6 +59,7 @@ class Watched(NamedTuple):
     schema: str
     features: list[str]
     output: str = "probability"
+    trained_to_ns: int = 0
 
     @property
     def reference(self) -> str:

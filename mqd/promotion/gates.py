@@ -5,6 +5,7 @@
 | costs | fees and slippage are charged (a free backtest proves nothing) | yes |
 | limits | the limits are those of a desk, not the wide ones of research | yes |
 | model | the model that the strategy asks, if any, is the champion that its hash names | yes |
+| model_unseen | the model was trained before the first bar that the walk-forward tests | yes |
 | check | findings of ``mqd.check``: lookahead, impurity, chance, engine differences | at most 0 |
 | trades | closed round trips in the backtest | at least 20 |
 | walk_forward | Sharpe ratio over all tested spans of the walk-forward | above 0 |
@@ -55,6 +56,7 @@ BOUNDS: Final[dict[str, Bound]] = {
     "costs": Bound("yes", 1, "fees or slippage are charged"),
     "limits": Bound("yes", 1, "the limits are those of a desk"),
     "model": Bound("yes", 1, "the model that it asks is a champion"),
+    "model_unseen": Bound("yes", 1, "the model has not seen the bars that it is judged on"),
     "check": Bound("<=", 0, "findings of mqd check"),
     "trades": Bound(">=", 20, "closed round trips in the backtest"),
     "walk_forward": Bound(">", 0, "Sharpe ratio out of sample"),
@@ -66,7 +68,8 @@ BOUNDS: Final[dict[str, Bound]] = {
     "rehearsal_lost_fills": Bound("<=", 0, "fills at the venue that our log has not"),
 }
 LUCK: Final = frozenset({"deflated_sharpe", "pbo"})
-MANDATORY: Final = frozenset(BOUNDS) - LUCK - {"model"}
+MODEL: Final = frozenset({"model", "model_unseen"})
+MANDATORY: Final = frozenset(BOUNDS) - LUCK - MODEL
 """Gates that every record holds; those of luck need more than one trial, that of a model one."""
 
 

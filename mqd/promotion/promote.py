@@ -32,7 +32,7 @@ from mqd.result import Result
 from mqd.risk.limits import Limits
 from mqd.splits.walk_forward import Unit
 from mqd.strategy.compiled import fingerprint
-from mqd.strategy.predictors import is_champion
+from mqd.strategy.predictors import is_champion, trained_to_ns
 from mqd.strategy.strategy import Strategy
 from mqd.sweeps.constraint import Where
 from mqd.sweeps.result import Sweep
@@ -146,7 +146,8 @@ def promote(
         raise PromotionRefused(repr(strategy), beforehand)
     evidence = _gather(strategy, bars, words, grid, where, windows or Windows(), study)
     rehearsed = rehearse(strategy.fresh(), **words)
-    gates = (*beforehand, *_gates(evidence), *_rehearsal_gates(rehearsed))
+    unseen = _unseen_gate(strategy, evidence.walk)
+    gates = (*beforehand, *unseen, *_gates(evidence), *_rehearsal_gates(rehearsed))
     if not all(gate.passed for gate in gates):
         raise PromotionRefused(repr(strategy), gates)
     record = _record(strategy, bars, settings, evidence, rehearsed, gates)
@@ -236,6 +237,19 @@ def _model_gate(strategy: Strategy) -> list[Gate]:
         return []
     more = reference if is_champion(reference) else f"{reference} is none, or was not handed in."
     return [judge("model", float(is_champion(reference)), more)]
+
+
+def _unseen_gate(strategy: Strategy, walk: WalkForwardResult) -> list[Gate]:
+    """Return the gate of what a model has learnt from: nothing of what it is judged on."""
+    reference = str(strategy.parameters.get("model", ""))
+    if not reference:
+        return []
+    trained_ns, first = trained_to_ns(reference), walk.windows["test_first"].min()
+    if trained_ns is None:
+        more = f"The manifest of {reference} does not say what it was trained on."
+        return [judge("model_unseen", 0.0, more)]
+    more = f"It was trained up to {iso(trained_ns)}, the walk-forward tests from {iso(first.value)}"
+    return [judge("model_unseen", float(trained_ns < first.value), f"{more} on.")]
 
 
 def _gates(evidence: _Evidence) -> list[Gate]:

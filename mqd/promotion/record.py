@@ -15,7 +15,7 @@ from mqd.live.config import LiveConfig
 from mqd.live.folder import sync_folder
 from mqd.promotion.code_version import code_version
 from mqd.promotion.errors import BadRecord, NotPromoted
-from mqd.promotion.gates import BOUNDS, MANDATORY, Gate
+from mqd.promotion.gates import BOUNDS, MANDATORY, MODEL, Gate
 from mqd.risk.limits import Limits
 from mqd.strategy.compiled import fingerprint
 from mqd.strategy.strategy import Strategy
@@ -178,7 +178,7 @@ def _differences(record: Record, strategy: Strategy, limits: Limits) -> Iterator
 
 def _needs(record: Record, name: str) -> bool:
     """Return whether a record has to hold a gate."""
-    if name == "model":
+    if name in MODEL:
         return bool(record.strategy.get("parameters", {}).get("model"))
     return name in MANDATORY or record.trials > 1
 

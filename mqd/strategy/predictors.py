@@ -60,7 +60,7 @@ def scores_of(reference: str, bars: SymbolBars) -> Floats:
         raise StrategyError(
             f"No model {reference or 'NAME@SHA256'!r} was handed in: name it with"
             " --set model=NAME@SHA256 and its registry with --models FOLDER, or wrap the call in"
-            " mqd.ml.predicting(...)."
+            " mqd.strategy.predictors.predicting(...)."
         )
     found = predictor.scores(bars)
     if found.shape != (len(bars),):
@@ -68,6 +68,13 @@ def scores_of(reference: str, bars: SymbolBars) -> Floats:
             f"The model {reference[:24]}… gave {found.shape} scores for {len(bars)} bars."
         )
     return found
+
+
+def trained_to_ns(reference: str) -> int | None:
+    """Return the last instant (ns UTC) that a model which was handed in has learnt from, None when
+    nobody says."""
+    found = getattr(_SHELF.predictors.get(reference), "trained_to_ns", None)
+    return None if found is None else int(found)
 
 
 def is_champion(reference: str) -> bool:

@@ -308,7 +308,8 @@ class CountsOnBar(mqd.Strategy):
 
 def library():
     found = []
-    for name in NAMES:
+    own = (one for one in NAMES if one != "model_signal")  # that one asks a model
+    for name in own:
         kind = resolve(name)
         data = {"vwap_reversion": "minute", "momentum_rotation": "several"}.get(name, "daily")
         found.append(type(kind.__name__, (kind,), {"data": data, "__module__": kind.__module__}))

@@ -7,5 +7,6 @@ NAMES = {
     "bollinger_reversion": "mqd.strategy.library.bollinger_reversion:BollingerReversion",
     "vwap_reversion": "mqd.strategy.library.vwap_reversion:VwapReversion",
     "donchian_breakout": "mqd.strategy.library.donchian_breakout:DonchianBreakout",
+    "model_signal": "mqd.strategy.library.model_signal:ModelSignal",
     "momentum_rotation": "mqd.strategy.library.momentum_rotation:MomentumRotation",
 }

@@ -25,6 +25,7 @@ class FakeManifest(NamedTuple):
     label: dict[str, Any] | None
     threshold: float | None
     output: str = "probability"
+    trained_to_ns: int | None = None
 
 
 class FakeVersion(NamedTuple):

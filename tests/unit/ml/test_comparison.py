@@ -50,6 +50,13 @@ def test_the_planted_better_model_is_found(log):
     assert "95% interval [+" in found.verdict
 
 
+def test_bars_that_the_training_of_one_has_seen_are_no_evidence(tmp_path):
+    models = A._replace(trained_to_ns=100), B._replace(trained_to_ns=600)
+    found = compare(planted(tmp_path, models=models), "simple", "better")
+    assert found.n_pairs == 300
+    assert found.pairs.t0.min() == 601
+
+
 def test_the_other_way_round_is_the_mirror(log):
     found, mirror = compare(log, "simple", "better"), compare(log, "better", "simple")
     assert mirror.better == "a"

@@ -153,16 +153,16 @@ def test_intervals_hold_what_they_promise_when_labels_overlap():
     assert 0.93 * n <= precise
 
 
-def test_the_first_instant_that_was_tested():
+def test_the_first_and_the_last_instant_that_were_tested():
     data = planted(200)
     found = evaluate(MODEL, data, WalkForward(120, 40, label_start=data.t0, label_end=data.t1))
-    at = int(np.argmax(found.tested))
-    assert at >= 120
-    assert found.start == iso(int(data.t0[at]))
+    at = np.flatnonzero(found.tested)
+    assert at[0] >= 120
+    assert found.span == (iso(int(data.t0[at[0]])), iso(int(data.t0[at[-1]])))
     nothing = OutOfSample(data, np.full(200, np.nan), found.paths, 1)
     assert nothing.metrics() == {"rows": 0.0}
     with pytest.raises(UsageError, match="No row was tested"):
-        assert nothing.start
+        assert nothing.span
 
 
 def test_one_class_and_too_few_rows_are_sentences():

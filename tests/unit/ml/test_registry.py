@@ -11,7 +11,7 @@ import pytest
 from mqd.errors import ModelRefused, MqdError, UsageError
 from mqd.ml import registry as module
 from mqd.ml.engineer import FeatureEngineer
-from mqd.ml.labels import FixedHorizon
+from mqd.ml.labels import FixedHorizon, label_hash
 from mqd.ml.manifest import Manifest, Training
 from mqd.ml.registry import ModelRegistry
 from mqd.ml.stages import STAGES
@@ -86,7 +86,8 @@ def test_a_version_is_kept_with_all_that_is_known_of_it(registry, add, tmp_path)
     assert (told.features, told.schema_sha256) == (ENGINEER.spec(), ENGINEER.schema.sha256)
     assert told.feature_names == ("rsi_14", "log_return_5")
     assert told.label == {"kind": "fixed_horizon", "bars": 5, "threshold_frac": 0.0}
-    assert told.training == {"data_sha256": "ab" * 32, "first_ns": 10, "last_ns": 20, "n_rows": 30}
+    assert told.training == training._asdict()
+    assert told.trained_to_ns == 20
     assert (told.metrics, told.threshold) == ({"brier": 0.24}, 0.55)
     assert (told.note, told.author, told.registered_ns) == ("first", "me", 1_000)
     assert {"numpy", "scikit-learn", "skops", "scipy", "mqd"} == set(told.versions)
@@ -412,7 +413,7 @@ def test_features_may_be_told_by_their_spec_or_not_at_all(add):
         bare.engineer  # the property is asked
 
 
-@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), float("inf")])
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), float("inf"), "high"])
 def test_a_threshold_is_a_value_that_the_model_can_give(add, threshold):
     with pytest.raises(ModelRefused, match="no value of a probability"):
         add(threshold=threshold)
@@ -429,6 +430,34 @@ def test_training_tells_what_it_can_tell_and_nothing_else(registry, add):
     with pytest.raises(UsageError, match="training has no 'data_sha'"):
         add(training={"data_sha": "oops"})
     assert registry.versions() == []
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    ({"features": FeatureEngineer(("rsi(14)", "log_return(1)"))}, "trained on other features"),
+    ({}, "trained on other features"),
+    ({"features": ENGINEER, "label": FixedHorizon(60)}, "trained on another label"),
+    ({"features": ENGINEER}, "trained on another label"),
+])  # fmt: skip
+def test_other_features_or_another_label_than_the_rows_are_refused(add, facts, words, said):
+    facts["feature_names"] = None  # a model that was fitted on an array knows no names
+    label = FixedHorizon(5)
+    rows = Training("ab" * 32, 10, 20, 30, ENGINEER.schema.sha256, label_hash(label))
+    with pytest.raises(ModelRefused, match=said):
+        add(training=rows, **words)
+    assert add(training=rows, features=ENGINEER, label=label).stage == "shadow"
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    ({"label": "FixedHorizon(5)"}, "give a label"), ({"label": FixedHorizon}, "give a label"),
+    ({"training": 5}, "Dataset.training"), ({"features": "rsi(14)"}, "a list of texts"),
+])  # fmt: skip
+def test_words_of_another_kind_are_a_sentence(add, words, said):
+    with pytest.raises(MqdError, match=said):
+        add(**words)
+
+
+def test_features_may_be_a_list_of_texts(add):
+    assert add(features=["rsi(14)", "log_return(5)"]).manifest.features == ENGINEER.spec()
 
 
 def test_words_that_json_changes_are_the_same_words(add):

@@ -117,9 +117,19 @@ def test_wilson_equals_the_published_intervals(n_right, n, low, high):
 def test_without_predictions_all_is_nan(tmp_path):
     write(tmp_path, [], (MODEL,))
     told = score_log(tmp_path)[MODEL.sha256].metrics()
-    counts = {"predictions", "matured", "waiting", "without_score", "from_others", "signals"}
+    counts = {"predictions", "matured", "waiting", "without_score", "from_others", "signals",
+              "on_training_rows"}  # fmt: skip
     assert {name for name, value in told.items() if value == 0} == counts
     assert all(math.isnan(value) for name, value in told.items() if name not in counts)
+
+
+def test_bars_that_the_training_has_seen_are_counted_and_not_scored(tmp_path):
+    rows = [(0.9, 1, 0.01)] * 4 + [(0.1, 1, 0.01)] * 3
+    found = scored(tmp_path, rows, MODEL._replace(trained_to_ns=4))
+    told = found.metrics()
+    assert (told["predictions"], told["on_training_rows"], told["matured"]) == (7, 4, 3)
+    assert (told["hit_rate_frac"], told["coverage_frac"]) == (0.0, 1.0)
+    assert told["from_others"] == 0
 
 
 def test_an_area_needs_both_classes():

@@ -89,7 +89,8 @@ def known(monkeypatch, bars, words, passed):
 @pytest.mark.parametrize(
     ("name", "good", "bad"),
     [
-        ("costs", 1, 0), ("limits", 1, 0), ("model", 1, 0), ("check", 0, 1), ("trades", 20, 19),
+        ("costs", 1, 0), ("limits", 1, 0), ("model", 1, 0), ("model_unseen", 1, 0), ("check", 0, 1),
+        ("trades", 20, 19),
         ("walk_forward", 1e-9, 0), ("deflated_sharpe", 0.95, 0.9499), ("pbo", 0.5, 0.5001),
         ("rehearsal_equal", 1, 0), ("rehearsal_breaks", 0, 1), ("rehearsal_duplicates", 0, 1),
         ("rehearsal_lost_fills", 0, 1),

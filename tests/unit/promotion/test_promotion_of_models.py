@@ -3,6 +3,7 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 import mqd
@@ -14,9 +15,12 @@ from mqd.strategy.predictors import predicting
 
 REFERENCE, OTHER = "trees@" + "a" * 64, "trees@" + "b" * 64
 LIMITS = mqd.Limits()
+TESTED = pd.Timestamp("2010-09-01", tz="UTC")
+BEFORE = pd.Timestamp("2010-08-31", tz="UTC").value
 EVIDENCE = promotion._Evidence(
     SimpleNamespace(findings=()), SimpleNamespace(metrics={"n_trades": 20.0}),
-    SimpleNamespace(metrics={"sharpe": 0.5}, windows=[1], scheme="s", efficiency=1.0),
+    SimpleNamespace(metrics={"sharpe": 0.5}, windows=pd.DataFrame({"test_first": [TESTED]}),
+                    scheme="s", efficiency=1.0),
     1, None, None,
 )  # fmt: skip
 
@@ -24,8 +28,8 @@ EVIDENCE = promotion._Evidence(
 class Predicting:
     """A predictor of a stage; what it says is not asked here."""
 
-    def __init__(self, stage):
-        self.is_champion = stage == "champion"
+    def __init__(self, stage, trained_to_ns):
+        self.is_champion, self.trained_to_ns = stage == "champion", trained_to_ns
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +43,11 @@ def attempt(monkeypatch, bars, tmp_path):
     """Return a promoter whose check, backtest and walk-forward are good."""
     monkeypatch.setattr(promotion, "_gather", lambda *_: EVIDENCE)
 
-    def run(stage):
+    def run(stage, trained_to_ns=BEFORE):
         good = SimpleNamespace(
             orders=[], fills=[], breaks=(), duplicates=0, lost_fills=0, equal=True
         )
-        with predicting(REFERENCE, Predicting(stage)):
+        with predicting(REFERENCE, Predicting(stage, trained_to_ns)):
             return promotion.promote(
                 ModelSignal(model=REFERENCE), bars, rehearse=lambda *_, **__: good,
                 out=tmp_path / "p.json", limits=LIMITS,
@@ -62,11 +66,21 @@ def test_the_record_names_the_models_hash_and_holds_for_no_other(attempt, tmp_pa
         verify_record(again, ModelSignal(model=OTHER), LIMITS)
 
 
-def test_a_record_without_the_gate_of_its_model_does_not_pass(attempt):
+@pytest.mark.parametrize("trained_to_ns", [TESTED.value, TESTED.value + 1, None])
+def test_a_model_that_has_seen_what_it_is_judged_on_is_not_promoted(
+    attempt, tmp_path, trained_to_ns
+):
+    with pytest.raises(PromotionRefused, match="has not seen the bars that it is judged on"):
+        attempt("champion", trained_to_ns)
+    assert not (tmp_path / "p.json").exists()
+
+
+@pytest.mark.parametrize("name", ["model", "model_unseen"])
+def test_a_record_without_a_gate_of_its_model_does_not_pass(attempt, name):
     record = attempt("champion")
-    gates = tuple(gate for gate in record.gates if gate.name != "model")
+    gates = tuple(gate for gate in record.gates if gate.name != name)
     stripped = replace(record, gates=gates)
-    with pytest.raises(NotPromoted, match="gate model"):
+    with pytest.raises(NotPromoted, match=f"gate {name}"):
         verify_record(stripped, ModelSignal(model=REFERENCE), LIMITS)
 
 

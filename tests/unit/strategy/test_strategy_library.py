@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from mqd.core.signal import HOLD
+from mqd.strategy import library
 from mqd.strategy.causality import check_causal
 from mqd.strategy.compiled import program
 from mqd.strategy.feature_columns import compute_features
@@ -34,7 +36,16 @@ def targets(strategy: Strategy, bars: Any) -> list[float]:
     return made.sweep(columns, features.ready, bars.symbol, bars.ts_close).tolist()
 
 
-@pytest.mark.parametrize("name", NAMES)
+OWN_RULES = [name for name in NAMES if name != "model_signal"]
+"""Those whose features are their own; the other one asks a model."""
+
+
+def test_every_strategy_of_the_library_has_its_name() -> None:
+    files = {path.stem for path in Path(library.__file__).parent.glob("[a-z]*.py")}
+    assert files == set(NAMES)
+
+
+@pytest.mark.parametrize("name", OWN_RULES)
 def test_features_are_causal_and_rules_compile(name: str, walk: Any) -> None:
     strategy = resolve(name)()
     features = compute_features(strategy, walk)
