@@ -43,6 +43,7 @@ from mqd.strategy.library.sma_cross import SmaCross
 from mqd.study import write_result
 
 HERE = Path(__file__).resolve().parent
+# An example that runs: question, method and sweep are to be replaced by those of this study.
 QUESTION = "Is the best SMA crossover on IBM more than the best of luck?"
 METHOD = "A sweep of all pairs, deflated by their number; PBO over 16 blocks."
 VERDICT = None  # a sentence, once it is decided: the study is frozen then
