@@ -47,7 +47,7 @@ def model_of(strategy: Strategy) -> str:
 
 @contextmanager
 def asked_models(
-    words: ModelWords, strategy: Strategy, *, champions_only: bool = False
+    words: ModelWords, strategy: Strategy, *, champions_only: bool = False, trades: bool = False
 ) -> Iterator[None]:
     """Hand the strategy's model in while the block runs; nothing for one that asks none."""
     reference = model_of(strategy)
@@ -61,7 +61,7 @@ def asked_models(
     registry = ModelRegistry(existing_registry(words.models))
     with ExitStack() as stack:
         found = stack.enter_context(
-            model_predictors(registry, [reference], champions_only=champions_only)
+            model_predictors(registry, [reference], champions_only=champions_only, trades=trades)
         )
         for name, predictor in found.items():
             if name != reference:

@@ -125,7 +125,7 @@ def _models_of(
     config: LiveConfig, models: ModelWords, shadow: ShadowWords
 ) -> Iterator[ShadowTap | None]:
     """Hand in the champion that the strategy asks, and start the shadows beside it."""
-    asked = asked_models(models, config.make_strategy(), champions_only=True)
+    asked = asked_models(models, config.make_strategy(), champions_only=True, trades=True)
     with asked, shadow_beside(shadow, models, shadow_of(config.state)) as listener:
         yield listener
 

@@ -99,12 +99,16 @@ class ModelPredictor:
 
 @contextmanager
 def model_predictors(
-    registry: ModelRegistry, references: Sequence[str], *, champions_only: bool = False
+    registry: ModelRegistry,
+    references: Sequence[str],
+    *,
+    champions_only: bool = False,
+    trades: bool = False,
 ) -> Iterator[dict[str, ModelPredictor]]:
     """Load versions and yield them by ``NAME@SHA256``; their processes end with the block.
 
-    ``champions_only``: for a desk that trades in real time; a version that is not its name's
-    champion is refused, and is silent once it is champion no longer.
+    ``champions_only``: a version that is not its name's champion is refused. ``trades``: for a desk
+    in real time, see ``ModelPredictor``.
     """
     with ExitStack() as stack:
         engine = stack.enter_context(InferenceEngine(registry, deadline_s=HISTORY_S))
@@ -117,5 +121,5 @@ def model_predictors(
                     f"it is {version.stage}; a model that trades is its name's champion. Move it:"
                     " ModelRegistry.move(..., 'champion', reason).",
                 )
-            found[version.reference] = ModelPredictor(engine, version, trades=champions_only)
+            found[version.reference] = ModelPredictor(engine, version, trades=trades)
         yield found

@@ -131,7 +131,7 @@ def test_a_champion_that_is_retired_while_it_trades_falls_silent(bars, registry,
     copy.chmod(0o700)
     mine, ibm = ModelRegistry(copy), bars["IBM"]
     before = bars.between(None, mqd.core.clock.iso(int(ibm.ts_close[299])))["IBM"]
-    with model_predictors(mine, ["linear"], champions_only=True) as found:
+    with model_predictors(mine, ["linear"], champions_only=True, trades=True) as found:
         ((reference, predictor),) = found.items()
         known = predictor.scores(before)
         mine.move(reference, "retired", "it loses money")
