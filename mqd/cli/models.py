@@ -106,7 +106,10 @@ def shadow_beside(
     finally:
         told = tap.close()
         if told["failure"]:
-            output.say(f"The shadow failed: {told['failure']}. The run is not touched by it.")
+            output.say(
+                f"The shadow failed: {told['failure']}. The run is not touched by it;"
+                f" {told['lost']:,} bars were not heard."
+            )
         else:
             output.say(f"Shadow: {told['bars']:,} bars heard, {told['lost']:,} lost; {folder}")
             for reference, why in told["silent"].items():

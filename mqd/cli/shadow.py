@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SHOWN = (
     ("predictions", "predictions", "{:,.0f}"), ("matured", "matured", "{:,.0f}"),
+    ("waiting", "waiting for their outcome", "{:,.0f}"),
     ("without_score", "without a score", "{:,.0f}"),
     ("on_training_rows", "on bars it was trained on", "{:,.0f}"),
     ("from_others", "answered by another", "{:,.0f}"), ("base_rate_frac", "base rate", "{:.1%}"),
@@ -57,6 +58,8 @@ def status(folder: Path, /, *, models: Path = MODELS, json: bool = False) -> int
         told = [_document(one) | {"drift": moved[one.model.sha256]} for one in scores]
         output.print_json({"models": told})
     else:
+        if not scores:
+            print(f"{place} holds no prediction yet.")
         for one in scores:
             _print(one)
             _print_drift(moved[one.model.sha256])
@@ -92,7 +95,9 @@ def compare(
         output.print_json(found.summary())
         return 0
     print(found.verdict)
-    print(f"Return of a bar, b minus a: {_interval(found.pnl_frac, '{:+.4%}')}")
+    if not found.enough:
+        return 0
+    print(f"Mean return over the label's span, b minus a: {_interval(found.pnl_frac, '{:+.4%}')}")
     print(f"Diebold-Mariano {found.dm.statistic:+.2f}, p = {found.dm.p:.3g}")
     alone = found.mcnemar
     print(f"McNemar, right alone b minus a: {alone.statistic:+.0f}, p = {alone.p:.3g}")
@@ -196,6 +201,7 @@ def shadow_folder(folder: Path) -> Path:
     """Return the folder of a shadow: this one, ``shadow`` in it, or the one beside a run."""
     from mqd.ml.shadow_log import FILE
 
+    folder = folder.resolve() if folder.name == "" else folder
     for place in (folder, folder / "shadow", folder.with_name(f"{folder.name}-shadow")):
         if (place / FILE).is_file():
             return place

@@ -3,9 +3,10 @@
 Losses are squared errors of probabilities (Brier); of other scores, whether the side was wrong. A
 pair is a bar that both models scored themselves and whose outcome is known; all is taken over pairs
 alone, in order of time. Bars of one instant share their market, and labels that overlap share their
-returns. So pairs are averaged over blocks of the label's length, whose neighbours may still overlap
-(the tests count that), and the evidence that may be read daily takes only the first instant of each
-block: those labels share no time at all.
+returns. So pairs are put together in blocks of the label's length, whose neighbours may still
+overlap (the tests count that); means are those of the pairs, whatever the blocks' sizes. And the
+evidence that may be read daily takes only the first instant of each block: those labels share no
+time at all.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ from mqd.ml.paired import (
     blocks_of,
     bootstrap,
     diebold_mariano,
+    linearised,
     mcnemar,
     means_of,
+    student_interval,
 )
 from mqd.ml.scoring import OWN, ModelScore
 from mqd.ml.shadow_log import Watched, read_watched
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
 
 PAIRS_MIN: Final = 30
 BLOCKS_MIN: Final = 10
+BOOTSTRAP_BLOCKS: Final = 100
+"""Of fewer a bootstrap's interval is too narrow: Student's t has them."""
 LEVEL: Final = 0.95
 
 
@@ -60,10 +65,10 @@ class Comparison:
     """What a comparison found; differences are a's minus b's, so that above 0 favours b in loss.
 
     ``loss``: difference of losses, of the kind ``loss_name``. ``pnl_frac``: difference of the mean
-    return of a bar, b's minus a's, where each is in the market from its threshold on (costs left
-    out). ``dm``: Diebold-Mariano with its correction. ``mcnemar``: whether one is right where the
-    other is wrong, over bars whose labels share no time. ``evidence`` holds however often it is
-    read. What fewer than ``PAIRS_MIN`` pairs or ``BLOCKS_MIN`` blocks cannot say is NaN.
+    return over a label's span, b's minus a's, where each is in the market from its threshold on
+    (costs left out). ``dm``: Diebold-Mariano with its correction. ``mcnemar``: whether one is right
+    where the other is wrong, over bars whose labels share no time. ``evidence`` holds however often
+    it is read. What fewer than ``PAIRS_MIN`` pairs or ``BLOCKS_MIN`` blocks cannot say is NaN.
     """
 
     a: ModelScore
@@ -102,13 +107,20 @@ class Comparison:
 
     @property
     def better(self) -> str:
-        """Which one the evidence that may be read daily favours at the level: "a", "b" or ""."""
+        """Which one the evidence that may be read daily favours at the level: "a", "b" or "". Also
+        "" when each was better for a time."""
         if not self.enough:
             return ""
-        against = 2.0 / (1.0 - self.level)
-        if self.evidence.e_above >= against:
-            return "b"
-        return "a" if self.evidence.e_below >= against else ""
+        shown = [name for name, e in self._evidence if e >= self._against]
+        return shown[0] if len(shown) == 1 else ""
+
+    @property
+    def _evidence(self) -> tuple[tuple[str, float], ...]:
+        return ("b", self.evidence.e_above), ("a", self.evidence.e_below)
+
+    @property
+    def _against(self) -> float:
+        return 2.0 / (1.0 - self.level)
 
     @property
     def verdict(self) -> str:
@@ -123,9 +135,11 @@ class Comparison:
             f"{self.loss_name} of {a} minus {b}: {self.loss.mean:+.5f}, {self.level:.0%} interval"
             f" [{self.loss.low:+.5f}, {self.loss.high:+.5f}], {self.n_pairs} pairs"
         )
-        e = max(self.evidence.e_above, self.evidence.e_below)
+        e = max(e for _, e in self._evidence)
+        if min(e for _, e in self._evidence) >= self._against:
+            return f"Each was better for a time: which one changed on the way. {said}."
         if not self.better:
-            wanted = f"evidence e = {e:.3g} of the {2.0 / (1.0 - self.level):.0f} it takes"
+            wanted = f"evidence e = {e:.3g} of the {self._against:.0f} it takes"
             one_look = self.loss.low > 0 or self.loss.high < 0
             hint = " Of a single look the interval would say more." if one_look else ""
             return f"Neither is shown to be better, read daily: {wanted}. {said}.{hint}"
@@ -246,17 +260,24 @@ def judge(
     )
     pnl = ((pairs.b >= b.threshold) * 1.0 - (pairs.a >= a.threshold)) * pairs.ret_frac
     blocks, leads = blocks_of(pairs.t0, pairs.t1)
-    losses, pnls = means_of(loss, blocks), means_of(pnl, blocks)
+    losses, pnls = linearised(loss, blocks), linearised(pnl, blocks)
     enough = len(pairs.t0) >= PAIRS_MIN and len(losses) >= BLOCKS_MIN
     apart, bounds = (means_of(one[leads], blocks[leads]) for one in (loss, bounds))
     return Comparison(
         a, b, len(pairs.t0), len(losses),
-        bootstrap(losses, seed=seed, level=level) if enough else NO_INTERVAL,
-        bootstrap(pnls, seed=seed, level=level) if enough else NO_INTERVAL,
+        _interval(losses, seed=seed, level=level) if enough else NO_INTERVAL,
+        _interval(pnls, seed=seed, level=level) if enough else NO_INTERVAL,
         diebold_mariano(losses, horizon=2) if enough else NO_TEST,
         mcnemar(right_a[leads], right_b[leads]) if enough else NO_TEST,
         evidence(apart, bounds, level=level), level, pairs,
     )  # fmt: skip
+
+
+def _interval(values: Floats, *, seed: int, level: float) -> Interval:
+    """Return the interval of blocks' mean: of a bootstrap where there are blocks enough for one."""
+    if len(values) < BOOTSTRAP_BLOCKS:
+        return student_interval(values, level=level, horizon=2)
+    return bootstrap(values, seed=seed, level=level)
 
 
 def losses_of(a: ModelScore, b: ModelScore, pairs: Pairs) -> tuple[Floats, Floats, Floats]:

@@ -66,6 +66,42 @@ def means_of(values: Floats, blocks: Ints) -> Floats:
     return found
 
 
+def linearised(values: Floats, blocks: Ints) -> Floats:
+    """Return one value a block, so that their mean is that of all ``values``.
+
+    Blocks differ in size, and where a label ends early their size depends on the outcome: a mean
+    of the blocks' means would be that of another quantity. This is the ratio estimator's first
+    order: the mean, and what each block's sum has above it, over the mean size.
+    """
+    if not len(values):
+        return values
+    counts = np.bincount(blocks)
+    mean, sums = float(values.mean()), np.bincount(blocks, weights=values)
+    found: Floats = mean + (sums - mean * counts) / counts.mean()
+    return found
+
+
+def student_interval(values: Floats, *, level: float, horizon: int = 1) -> Interval:
+    """Return the mean and its interval by Student's t, with the variance and the correction of
+    ``diebold_mariano``; neighbours that take turns do not make it narrower."""
+    from scipy import stats
+
+    n = len(values)
+    if n < 2 or not 1 <= horizon < n:
+        return NO_INTERVAL
+    centred = values - values.mean()
+    plain = float(centred @ centred) / n
+    lagged = sum(2.0 * float(centred[lag:] @ centred[:-lag]) / n for lag in range(1, horizon))
+    error = math.sqrt(max(plain, plain + lagged) / n) / _correction(n, horizon)
+    half = float(stats.t.ppf((1.0 + level) / 2.0, n - 1)) * error
+    mean = float(values.mean())
+    return Interval(mean, mean - half, mean + half)
+
+
+def _correction(n: int, horizon: int) -> float:
+    return math.sqrt((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n)
+
+
 def diebold_mariano(differences: Floats, horizon: int = 1) -> Test:
     """Return the test that the mean loss difference is 0, corrected for few values.
 
@@ -83,8 +119,7 @@ def diebold_mariano(differences: Floats, horizon: int = 1) -> Test:
         variance += 2.0 * float(centred[lag:] @ centred[:-lag]) / n
     if variance <= 0:
         return NO_TEST
-    correction = math.sqrt((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n)
-    statistic = float(differences.mean()) / math.sqrt(variance / n) * correction
+    statistic = float(differences.mean()) / math.sqrt(variance / n) * _correction(n, horizon)
     return Test(statistic, float(2.0 * stats.t.sf(abs(statistic), n - 1)))
 
 

@@ -138,6 +138,7 @@ class ShadowTap:
         """Write rows to the shadow until it is closed or gone."""
         pipe = self._process.stdin
         assert pipe is not None, "a pipe was asked for"
+        rows: list[str] = []
         try:
             while rows := self._next():
                 pipe.write("".join(f"{row}\n" for row in rows).encode())
@@ -146,6 +147,7 @@ class ShadowTap:
             pipe.close()
         except OSError as error:
             self.failure = f"it is gone ({error.strerror})"
+            self.n_lost += len(rows) + len(self._rows)
             self._rows.clear()
             with suppress(OSError):
                 pipe.close()

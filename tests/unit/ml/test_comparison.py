@@ -57,6 +57,21 @@ def test_bars_that_the_training_of_one_has_seen_are_no_evidence(tmp_path):
     assert found.pairs.t0.min() == 601
 
 
+def test_when_each_was_better_for_a_time_neither_is(tmp_path):
+    """b is sure and right for 200 bars, then sure and wrong for many more."""
+    records = []
+    for ts in range(1, 1200):
+        ret = 0.01 if UP[ts] else -0.01
+        right = 0.95 if UP[ts] else 0.05
+        records += [
+            said(A, ts, 0.5), said(B, ts, right if ts < 200 else 1 - right), came(ts, ret)
+        ]  # fmt: skip
+    found = compare(write(tmp_path, records), "simple", "better")
+    assert min(found.evidence.e_above, found.evidence.e_below) > 40
+    assert found.better == ""
+    assert found.verdict.startswith("Each was better for a time: which one changed on the way.")
+
+
 def test_the_other_way_round_is_the_mirror(log):
     found, mirror = compare(log, "simple", "better"), compare(log, "better", "simple")
     assert mirror.better == "a"

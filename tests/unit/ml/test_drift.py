@@ -135,3 +135,12 @@ def test_columns_of_a_log_are_found_by_their_names(tmp_path):
     manifest.feature_names = ("y", "z")
     with pytest.raises(UsageError, match="The reference names 'x'"):
         shadow_drift(tmp_path, model.sha256, manifest)
+
+
+@pytest.mark.parametrize("n", [20, 50, 100, 250])
+def test_what_did_not_move_is_not_said_to_have_by_chance(n):
+    dice = np.random.default_rng(8)
+    reference = Reference.of(dice.normal(size=(5000, 1)), ("x",))
+    states = [drift(reference, dice.normal(size=(n, 1)))["state"].iloc[0] for _ in range(100)]
+    assert states.count("stable") >= 94
+    assert drift(reference, dice.normal(2, 1, size=(n, 1)))["state"].iloc[0] == "changed"

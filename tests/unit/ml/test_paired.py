@@ -9,7 +9,15 @@ from scipy import stats
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
 
-from mqd.ml.paired import blocks_of, bootstrap, diebold_mariano, mcnemar, means_of
+from mqd.ml.paired import (
+    blocks_of,
+    bootstrap,
+    diebold_mariano,
+    linearised,
+    mcnemar,
+    means_of,
+    student_interval,
+)
 
 RNG = np.random.default_rng(3)
 NOISE = RNG.normal(size=201)
@@ -124,3 +132,27 @@ def test_no_pairs_have_no_blocks():
     nothing = np.zeros(0, dtype=np.int64)
     blocks, leads = blocks_of(nothing, nothing)
     assert len(blocks) == len(leads) == len(means_of(np.zeros(0), blocks)) == 0
+
+
+def test_a_mean_over_blocks_of_unequal_size_is_that_of_all_values():
+    dice = np.random.default_rng(5)
+    blocks = np.repeat(np.arange(60), dice.integers(1, 9, 60))
+    values = dice.normal(size=len(blocks)) + 1.0 / np.bincount(blocks)[blocks]
+    found = linearised(values, blocks)
+    assert found.mean() == pytest.approx(values.mean())
+    assert abs(means_of(values, blocks).mean() - values.mean()) > 0.03
+    even = np.repeat(np.arange(20), 3)
+    np.testing.assert_allclose(linearised(values[:60], even), means_of(values[:60], even))
+
+
+def test_an_interval_of_few_blocks_by_hand_and_by_its_promise():
+    found = student_interval(np.array([1.0, 2.0, 3.0, 4.0]), level=0.95)
+    half = stats.t.ppf(0.975, 3) * np.std([1, 2, 3, 4], ddof=1) / 2.0
+    assert found == pytest.approx((2.5, 2.5 - half, 2.5 + half))
+    dice, held = np.random.default_rng(6), 0
+    for _ in range(400):
+        steps = dice.normal(size=13)
+        one = student_interval((steps[1:] + 0.5 * steps[:-1])[:12], level=0.95, horizon=2)
+        held += one.low <= 0.0 <= one.high
+    assert 0.9 * 400 <= held <= 0.99 * 400
+    assert all(map(math.isnan, student_interval(np.array([1.0]), level=0.95)))

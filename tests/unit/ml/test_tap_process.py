@@ -82,7 +82,9 @@ def test_attached_detached_and_killed_the_log_is_the_same(bars, registry, alone,
     killed = ShadowTap(tmp_path / "killed", registry.folder, ["linear"])
     os.kill(killed._process.pid, signal.SIGKILL)
     assert mqd.backtest(STRATEGY, bars, engine="event", listener=killed).log_sha256 == alone
-    assert killed.close()["failure"]
+    told = killed.close()
+    assert told["failure"]
+    assert n_rows - 200 < told["lost"] <= n_rows  # but for what lay in the pipe
 
 
 def test_a_shadow_that_does_not_come_up_says_why(registry, tmp_path):
@@ -170,6 +172,7 @@ def test_the_commands_say_what_the_shadow_said(bars, registry, tmp_path, capsys,
     assert main(["shadow", "compare", "watched", first, "nobody"]) == 2
     assert "No model 'nobody'" in capsys.readouterr().err
     assert main(["shadow", "status", "elsewhere"]) == 2
+    assert main(["shadow", "status", "."]) == 2
     assert main(["shadow", "replay", "other", *data, "--score-from", "soon", *words]) == 2
     assert "no day" in capsys.readouterr().err
 
