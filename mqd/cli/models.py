@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from mqd.errors import RunFolderExists, UsageError
+from mqd.errors import ModelRefused, RunFolderExists, UsageError
 
 if TYPE_CHECKING:
     from mqd.ml.tap import ShadowTap
@@ -86,11 +86,13 @@ def new_shadow_of(words: ShadowWords, run: Path | None) -> Path | None:
 
 @contextmanager
 def shadow_beside(
-    words: ShadowWords, models: ModelWords, folder: Path | None
+    words: ShadowWords, models: ModelWords, folder: Path | None, *, must_start: bool = True
 ) -> Iterator[ShadowTap | None]:
     """Start the shadow that ``--shadow`` asks for, in ``folder``; None without one.
 
-    What it counted is said at the end; its failure is no failure of the run.
+    What it counted is said at the end; its failure is no failure of the run. ``must_start``: one
+    that does not come up ends the run; a desk that trades starts without it. A wrong name is a
+    wrong word for both.
     """
     if not words.shadow:
         yield None
@@ -98,9 +100,19 @@ def shadow_beside(
     if folder is None:
         raise UsageError("--shadow keeps its log beside the run folder: name one, --out FOLDER.")
     from mqd.cli import output
+    from mqd.ml.registry import ModelRegistry
     from mqd.ml.tap import ShadowTap
 
-    tap = ShadowTap(folder, existing_registry(models.models), words.shadow)
+    for reference in words.shadow:
+        ModelRegistry(existing_registry(models.models)).get(reference)
+    try:
+        tap = ShadowTap(folder, models.models, words.shadow)
+    except ModelRefused as error:
+        if must_start:
+            raise
+        output.say(f"{error} The desk goes on without it.")
+        yield None
+        return
     try:
         yield tap
     finally:

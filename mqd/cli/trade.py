@@ -126,7 +126,8 @@ def _models_of(
 ) -> Iterator[ShadowTap | None]:
     """Hand in the champion that the strategy asks, and start the shadows beside it."""
     asked = asked_models(models, config.make_strategy(), champions_only=True, trades=True)
-    with asked, shadow_beside(shadow, models, shadow_of(config.state)) as listener:
+    beside = shadow_beside(shadow, models, shadow_of(config.state), must_start=False)
+    with asked, beside as listener:
         yield listener
 
 

@@ -13,8 +13,9 @@ from sklearn.linear_model import LogisticRegression
 
 import mqd
 from mqd.cli.main import main
+from mqd.cli.models import ModelWords, ShadowWords, shadow_beside
 from mqd.core.bar import bar_row
-from mqd.errors import ModelRefused
+from mqd.errors import ModelRefused, UsageError
 from mqd.ml import FeatureEngineer, FixedHorizon, InferenceEngine, ModelRegistry
 from mqd.ml.dataset import make_dataset
 from mqd.ml.predictor import ModelPredictor, model_predictors
@@ -193,6 +194,26 @@ def test_a_backtest_with_a_shadow_prints_the_same_hash(registry, tmp_path, monke
     assert main([*words, "--out", "watched", "--shadow", "linear"]) == 2
     assert main([*words, "--shadow", "linear"]) == 2
     assert "--out" in capsys.readouterr().err
+
+
+def test_a_desk_that_trades_starts_without_a_shadow_whose_log_is_damaged(
+    registry, tmp_path, capsys
+):
+    words, models = ShadowWords(("linear",)), ModelWords(registry.folder)
+    (tmp_path / "predictions.ndjson").write_text("no record\n")
+    with shadow_beside(words, models, tmp_path, must_start=False) as listener:
+        assert listener is None
+    assert "The desk goes on without it" in capsys.readouterr().err
+    with (
+        pytest.raises(ModelRefused, match="no record of a shadow"),
+        shadow_beside(words, models, tmp_path),
+    ):
+        pass
+    with (
+        pytest.raises(UsageError, match="Did you mean 'linear'"),
+        shadow_beside(ShadowWords(("linnear",)), models, tmp_path, must_start=False),
+    ):
+        pass
 
 
 def test_a_shadow_holds_no_key(registry, tmp_path, monkeypatch):
