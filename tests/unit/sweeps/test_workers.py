@@ -59,7 +59,7 @@ def cluster():
 def client(cluster):
     """A client of both workers, those that a test killed restarted."""
     with Client(cluster) as opened:
-        opened.wait_for_workers(2, timeout=20)
+        opened.wait_for_workers(2, timeout=60)
         yield opened
 
 
@@ -163,7 +163,7 @@ def test_a_killed_worker_costs_no_row_and_doubles_none(client, bars, tmp_path, n
     before = set(client.run(os.getpid).values())
     there = mqd.sweep(mortal(flags), bars, GRID, workers=client, **EVENT)
     assert not any(flags.iterdir())
-    client.wait_for_workers(2, timeout=20)
+    client.wait_for_workers(2, timeout=60)
     gone = before - set(client.run(os.getpid).values())
     assert 1 <= len(gone) <= n_killed  # one that came after the first may be the second to die
     same(there, mqd.sweep(mortal(flags), bars, GRID, **EVENT))
@@ -193,7 +193,7 @@ def test_bars_are_sent_once_and_a_second_chunk_sends_little(cluster, monkeypatch
     monkeypatch.setattr(Plan, "chunk", property(lambda _: 8))
     grid = {"fast": range(2, 10), "slow": [10, 20, 30]}
     with CountedLink(host.hostname, host.port) as link, Client(link.address) as client:
-        client.wait_for_workers(2, timeout=20)
+        client.wait_for_workers(2, timeout=60)
         mqd.sweep(Cross, data, grid, workers=client, **EVENT)
         small = link.sent
         seen = []
