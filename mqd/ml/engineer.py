@@ -166,8 +166,21 @@ def _closes(bars: SymbolBars) -> pd.DatetimeIndex:
     return pd.DatetimeIndex(bars.ts_close, tz="UTC", name="ts_close")
 
 
+def _refuse_several(frame: pd.DataFrame) -> None:
+    """Refuse a frame of several symbols: windows would run from one into the next."""
+    inside = "symbol" in frame.index.names
+    symbols: Any = frame.index.get_level_values("symbol") if inside else frame.get("symbol", ())
+    n_symbols = len(set(symbols))
+    if n_symbols > 1:
+        raise BadFeatureMatrix(
+            f"The frame holds {n_symbols} symbols and is taken as one: give the bars"
+            " themselves, or a frame of each symbol."
+        )
+
+
 def _frame_columns(frame: pd.DataFrame, chosen: Sequence[Feature]) -> dict[str, Floats]:
     """Return the columns of a frame; those of the session are asked for only where one is read."""
+    _refuse_several(frame)
     columns = {}
     for name in FIELDS[:5]:
         if name not in frame:

@@ -177,7 +177,8 @@ def evaluate(
 ) -> OutOfSample:
     """Fit a clone of ``estimator`` in each split of ``cv`` and score the rows that it tests.
 
-    ``weighted``: pass the rows' uniqueness to ``fit`` where it takes ``sample_weight``. ``study``:
+    ``weighted``: pass the rows' uniqueness to ``fit`` where it, or a pipeline's last step, takes
+    ``sample_weight``. ``study``:
     a folder in which this counts as a trial; the same estimator with the same parameters, on the
     same rows, is no new one.
 
@@ -269,7 +270,6 @@ def _refuse_leak(labels: Labels, train: Ints, test: Ints, number: int) -> None:
 
 def _fitted(estimator: Any, data: Dataset, train: Ints, number: int, *, weighted: bool) -> Any:
     from sklearn.base import clone
-    from sklearn.utils.validation import has_fit_parameter
 
     y = data.y[train]
     if not len(y):
@@ -281,9 +281,19 @@ def _fitted(estimator: Any, data: Dataset, train: Ints, number: int, *, weighted
         )
     model = clone(estimator)
     words = {}
-    if weighted and has_fit_parameter(model, "sample_weight"):
-        words = {"sample_weight": data.weight[train]}
+    name = _weight_name(model)
+    if weighted and name:
+        words = {name: data.weight[train]}
     return model.fit(data.X[train], y, **words)
+
+
+def _weight_name(model: Any) -> str:
+    """Return the word of ``fit`` that takes weights, of a pipeline that of its last step, or ""."""
+    from sklearn.utils.validation import has_fit_parameter
+
+    steps = getattr(model, "steps", None)
+    prefix, last = (f"{steps[-1][0]}__", steps[-1][1]) if steps else ("", model)
+    return f"{prefix}sample_weight" if has_fit_parameter(last, "sample_weight") else ""
 
 
 def _scores(model: Any, X: Floats) -> Floats:  # noqa: N803

@@ -7,6 +7,7 @@ import pytest
 from sklearn import metrics as sk
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -112,6 +113,10 @@ def test_weights_reach_the_fit():
     seen.clear()
     evaluate(Watching(), data, purged(data, 2), weighted=False)
     assert seen == [None, None]
+    seen.clear()
+    evaluate(make_pipeline(StandardScaler(), Watching()), data, purged(data, 2))
+    assert [one is not None for one in seen] == [True, True]
+    evaluate(make_pipeline(StandardScaler(), KNeighborsClassifier()), data, purged(data, 2))
 
 
 def test_trials_are_counted_once_each(tmp_path):

@@ -150,6 +150,15 @@ def test_many_symbols_are_one_frame_in_order_of_time():
     assert only.tobytes() == FeatureEngineer(["rsi(14)"]).matrix(bars["IBM"])[:, 0].tobytes()
 
 
+def test_a_frame_of_several_symbols_is_refused():
+    bars = mqd.load_bars("datasets/us_equity_daily_raw.parquet", symbols=["AAPL", "IBM"],
+                         start="2012-01-03")  # fmt: skip
+    frame = bars.to_pandas()
+    for given in (frame, frame.reset_index()):
+        with pytest.raises(BadFeatureMatrix, match="holds 2 symbols and is taken as one"):
+            FeatureEngineer(["log_return(1)"]).transform(given)
+
+
 def test_a_constant_feature_is_refused_when_fitted(ibm):
     with pytest.raises(BadFeatureMatrix, match=r"session_frac is 1\.0 in every row"):
         FeatureEngineer(["rsi(14)", "session_frac"]).fit(ibm)
