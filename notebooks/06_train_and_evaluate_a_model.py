@@ -96,7 +96,7 @@ print(f"buy, hold: Sharpe {hold.metrics['sharpe']:.2f}, return "
 
 # %% [markdown]
 # The deflated ratio asks whether a result is above nothing after so many trials. Holding the three
-# shares earned twice the Sharpe ratio over the same years: these models earned a part of the
+# shares had over twice the Sharpe ratio in the same years: these models earned a part of the
 # market, not a skill.
 #
 # **Register.** A version is a file without pickle, with the hash of everything that it came from.
