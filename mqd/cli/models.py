@@ -103,8 +103,9 @@ def shadow_beside(
     from mqd.ml.registry import ModelRegistry
     from mqd.ml.tap import ShadowTap
 
+    registry = ModelRegistry(existing_registry(models.models))
     for reference in words.shadow:
-        ModelRegistry(existing_registry(models.models)).get(reference)
+        registry.get(reference)
     try:
         tap = ShadowTap(folder, models.models, words.shadow)
     except ModelRefused as error:

@@ -4,6 +4,8 @@ A feature is written as text, ``"rsi(14)"`` or ``"sma_gap(20)"``; parameters lef
 defaults. Its column is named ``rsi_14``. Windows are in bars; gaps, ranges and returns are
 fractions of a price, so that features of different shares can be compared. Each value uses its
 own bar and earlier ones alone, and is NaN while its window fills or where it divides by 0.
+Those of TA-Lib give 0.0 there: in a window in which nothing moves rsi, mfi, cci, adx, di_gap and
+the two correlations are 0.0, which for rsi and mfi is no sign of having fallen.
 """
 
 from __future__ import annotations

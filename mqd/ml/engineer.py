@@ -33,6 +33,10 @@ class FeatureEngineer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     * In a strategy: ``features(self, bars)`` returns ``engineer.columns(bars)``.
     * Online: ``engineer.online()`` is fed bar by bar; its rows have the bits of the matrix.
 
+    In a ``Pipeline`` it sees the rows that it is given and no others. A cross-validation that cuts
+    a stretch out joins what lies around it, and windows at that seam are wrong: make the rows of
+    the whole history first (``mqd.ml.dataset.make_dataset``) and split those.
+
     Values are NaN while a window fills. ``schema`` names the columns and hashes what they mean.
     """
 

@@ -54,7 +54,7 @@ class ModelVersion(NamedTuple):
     @property
     def reference(self) -> str:
         """``NAME@SHA256``, as strategies and records name it."""
-        return f"{self.name}@{self.sha256}"
+        return Standing(*self[:3]).reference
 
     @property
     def engineer(self) -> FeatureEngineer:
@@ -66,7 +66,7 @@ class ModelVersion(NamedTuple):
     @property
     def short(self) -> str:
         """``NAME@`` and twelve digits, for sentences."""
-        return f"{self.name}@{self.sha256[:12]}"
+        return Standing(*self[:3]).short
 
 
 class ModelRegistry:
