@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from mqd.core.clock import WallClock
-from mqd.ml.shadow_log import Matured, Prediction, ShadowLog, Watched
+from mqd.ml.shadow_log import ShadowLog
+from mqd.ml.shadow_records import Matured, Prediction, Watched
 
 SYMBOLS, MODELS, FEATURES, BARS_AHEAD = 20, 2, 20, 5
 MINUTE_NS = 60_000_000_000

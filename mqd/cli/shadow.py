@@ -123,8 +123,9 @@ def replay(
 ) -> int:
     """Run models over recorded bars, or hold a shadow's log against them.
 
-    With --model a new shadow is made in FOLDER. Without, every prediction of the log in FOLDER is
-    computed anew, offline, and compared to the bit; exit code 1 when one differs.
+    With --model a new shadow is made in FOLDER. Without, every prediction and every outcome of the
+    log in FOLDER is computed anew, offline, from the bar on that the shadow heard first, and
+    compared to the bit; exit code 1 when one differs.
 
     Parameters
     ----------
@@ -139,7 +140,7 @@ def replay(
     json
         Print one JSON document to stdout.
     """
-    from mqd.ml.shadow_log import FILE
+    from mqd.ml.shadow_records import FILE
 
     bars = bars_of(data)
     if model:
@@ -154,11 +155,12 @@ def replay(
 
     found = against(shadow_folder(folder), ModelRegistry(existing_registry(models)), bars)
     if json:
-        output.print_json({"models": [one.summary() for one in found]})
+        output.print_json({"compared": [one.summary() for one in found]})
     else:
+        if not found:
+            print(f"{folder} holds no prediction yet.")
         for one in found:
-            verdict = "equal to the bit" if one.equal else f"NOT equal, first: {one.first}"
-            print(f"{one.model.name}@{one.model.sha256[:12]}: {one.n:,} predictions, {verdict}")
+            print(f"{one.what}: {one.n:,}, {one.verdict}")
     return int(not all(one.equal for one in found))
 
 
@@ -199,7 +201,7 @@ def _instant(day: str) -> int:
 
 def shadow_folder(folder: Path) -> Path:
     """Return the folder of a shadow: this one, ``shadow`` in it, or the one beside a run."""
-    from mqd.ml.shadow_log import FILE
+    from mqd.ml.shadow_records import FILE
 
     folder = folder.resolve() if folder.name == "" else folder
     for place in (folder, folder / "shadow", folder.with_name(f"{folder.name}-shadow")):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from decimal import Decimal
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,6 +120,14 @@ class SymbolBars:
             float(self.high[row]), float(self.low[row]), float(self.close[row]),
             float(self.volume[row]),
         )  # fmt: skip
+
+    def rows(self, part: slice) -> SymbolBars:
+        """Return some bars that stand one after another; splits and actions stay as they are."""
+        columns = {one.name: getattr(self, one.name) for one in fields(self)}
+        cut: dict[str, Any] = {
+            name: one[part] for name, one in columns.items() if isinstance(one, np.ndarray)
+        }
+        return replace(self, **cut)
 
     def ticks(self, column: str) -> Ints:
         """Return a price column as int64 ticks (exact: the prices are on the grid)."""

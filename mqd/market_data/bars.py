@@ -159,7 +159,7 @@ class Bars(Mapping[str, SymbolBars]):
         for symbol, bars in self.by_symbol.items():
             rows = np.flatnonzero(span.exact(bars.ts_open, bars.ts_close, bars.session))
             if len(rows):
-                cut[symbol] = _rows(bars, rows)
+                cut[symbol] = bars.rows(slice(int(rows[0]), int(rows[-1]) + 1))
         if not cut:
             raise EmptyBars(self.source, f"none lies between {start} and {end}")
         return self._of(cut)
@@ -377,8 +377,3 @@ def _bars(parts: Assembled, options: Options, source: str, feed: str) -> Bars:
 def _columns_of(bars: SymbolBars) -> dict[str, Any]:
     columns = {name: getattr(bars, name) for name in COLUMNS}
     return {name: column for name, column in columns.items() if column is not None}
-
-
-def _rows(bars: SymbolBars, rows: Any) -> SymbolBars:
-    part = slice(int(rows[0]), int(rows[-1]) + 1)
-    return replace(bars, **{name: column[part] for name, column in _columns_of(bars).items()})

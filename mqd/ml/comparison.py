@@ -37,7 +37,7 @@ from mqd.ml.paired import (
     student_interval,
 )
 from mqd.ml.scoring import OWN, ModelScore
-from mqd.ml.shadow_log import Watched, read_watched
+from mqd.ml.shadow_records import Watched, read_watched
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mqd.core.bar import Floats, Ints
+from mqd.core.clock import iso
 from mqd.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -116,8 +117,11 @@ def ulp_between(a: Floats, b: Floats) -> Ints:
 
 
 def _row(label: Any) -> str:
-    """Return a row's label in plain words."""
-    return " ".join(map(str, label)) if isinstance(label, tuple) else str(label)
+    """Return a row's label in plain words; a close in ns, the first of several, as an instant."""
+    if not isinstance(label, tuple):
+        return str(label)
+    first, *rest = label
+    return " ".join(map(str, (iso(first) if isinstance(first, int) else first, *rest)))
 
 
 def _largest(a: Floats, b: Floats, apart: Ints) -> float:

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from mqd.core.bar import Floats, Ints
 from mqd.errors import LogDamaged
 from mqd.ml.shadow_chunks import ROWS, Came, Chunk, Said, Words, read_chunks
-from mqd.ml.shadow_log import CORRECTED, Key, Matured, Watched, log_file, read_record
+from mqd.ml.shadow_records import (
+    CORRECTED,
+    Key,
+    Matured,
+    Watched,
+    log_file,
+    read_record,
+    unawaited,
+)
 
 
 class Joined(NamedTuple):
@@ -75,10 +83,7 @@ def joined(
         unused[found[found >= 0]] = False
         if unused.any():
             at = int(np.argmax(unused))
-            what = (
-                f"an outcome of {words.texts[came.symbol[at]]} as of {came.ts_ns[at]} that no"
-                " prediction before it waits for"
-            )
+            what = unawaited(words.texts[came.symbol[at]], int(came.ts_ns[at]))
             raise LogDamaged(file, int(came.line[at]), what)
         settled = np.flatnonzero(found >= 0)
         settled = settled[np.argsort(found[settled], kind="stable")]

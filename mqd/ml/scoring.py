@@ -16,7 +16,7 @@ import numpy as np
 
 from mqd.core.bar import Floats, Ints
 from mqd.ml.outcomes import Joined, joined
-from mqd.ml.shadow_log import Watched
+from mqd.ml.shadow_records import Watched
 
 BINS: Final = 10
 FINE_BINS: Final = 1000

@@ -22,7 +22,8 @@ from mqd.ml.errors import BadFeature
 from mqd.ml.inference import PROCESSES_MAX, InferenceEngine, Predictions
 from mqd.ml.labels import Label, Watch, label_from_spec, label_hash
 from mqd.ml.registry import ModelRegistry, ModelVersion
-from mqd.ml.shadow_log import Matured, Prediction, ShadowLog, Watched
+from mqd.ml.shadow_log import ShadowLog
+from mqd.ml.shadow_records import Heard, Matured, Prediction, Watched
 
 
 class Engine(Protocol):
@@ -105,7 +106,9 @@ class ShadowModeTracker:
             for one in watched:
                 self._engine.load(one.reference)
         self._step_ns = -1
-        self.n_bars = self.n_warming = 0
+        self._heard: set[str] = set()
+        self._n_lost_before = 0
+        self.n_bars = self.n_warming = self.n_gaps = 0
         self._silent: dict[str, tuple[int, str]] = {}
         self._log.start(watched, tuple(symbols))
 
@@ -126,12 +129,30 @@ class ShadowModeTracker:
             self.flush()
             self._step_ns = row.ts_close
         self.n_bars += 1
+        if row.symbol not in self._heard:
+            self._heard.add(row.symbol)
+            self._log.hear(Heard(row.ts_close, row.symbol, self._n_lost_before))
         for group in self._groups:
             features = group.update(row)
             if not past and features is not None:
                 self._stage(group, row.symbol, features)
         for horizon, label in self._labels.items():
             self._mature(horizon, label, row)
+
+    def gap(self, n_lost: int) -> None:
+        """Begin anew after ``n_lost`` bars that were not heard: which ones nobody knows.
+
+        Features are computed from the next bar of each symbol on, and warm up again; what waited
+        for its outcome waits for the next start, which hears the history.
+        """
+        self.flush()
+        self._step_ns = -1
+        self.n_gaps += 1
+        self._n_lost_before = n_lost
+        self._heard.clear()
+        self._watches.clear()
+        for group in self._groups:
+            group.online.clear()
 
     def flush(self) -> None:
         """Make the predictions of the step that was heard, and hand them to the system."""
@@ -150,12 +171,13 @@ class ShadowModeTracker:
             self._engine.close()
 
     def stats(self) -> dict[str, Any]:
-        """Return what was counted: bars, rows still warming up, symbols without features, and of
-        each model that did not answer itself how many rows, and the first reason."""
+        """Return what was counted: bars, rows still warming up, gaps, symbols without features, and
+        of each model that did not answer itself how many rows, and the first reason."""
         broken = {symbol: why for group in self._groups for symbol, why in group.broken.items()}
         silent = {name: f"{n:,} rows: {why}" for name, (n, why) in self._silent.items()}
         return {
-            "bars": self.n_bars, "warming": self.n_warming, "broken": broken, "silent": silent
+            "bars": self.n_bars, "warming": self.n_warming, "gaps": self.n_gaps,
+            "broken": broken, "silent": silent,
         }  # fmt: skip
 
     def _stage(self, group: _Group, symbol: str, features: Floats) -> None:

@@ -1,6 +1,6 @@
 """A shadow's log as columns, some ten thousand lines at a time: memory does not grow with the log.
 
-The same records as ``mqd.ml.shadow_log.read_records`` gives, twenty times as fast. What a table
+The same records as ``mqd.ml.shadow_records.read_records`` gives, twenty times as fast. What a table
 cannot hold is read again line by line, so that the damaged line is named.
 """
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mqd.core.bar import Floats, Ints
 from mqd.errors import LogDamaged
-from mqd.ml.shadow_log import START, Watched, log_file, read_record, read_start
+from mqd.ml.shadow_records import HEARD, START, Watched, log_file, read_record, read_start
 
 ROWS: Final = 50_000
 BLOCK_BYTES: Final = 1 << 21
@@ -101,28 +101,37 @@ class Chunk(NamedTuple):
 
 
 def read_chunks(
-    folder: str | os.PathLike[str], rows: int = ROWS
+    folder: str | os.PathLike[str],
+    rows: int = ROWS,
+    *,
+    offset: int = 0,
+    n_before: int = 0,
+    named: frozenset[str] = frozenset(),
 ) -> Iterator[Chunk | tuple[Watched, ...]]:
-    """Yield a log's starts, and what stands between them in chunks of at most ``rows`` lines.
+    """Yield a log's starts, and what was said and came between them, ``rows`` lines at a time.
 
     A last line that is cut off is none. Raises ``UsageError`` where there is no log, ``LogDamaged``
     for a line that is none of its records, and for a prediction of a model that no start before
-    it names. May be called while the log is written.
+    it names. May be called while the log is written. ``offset``: bytes to pass over, with the
+    ``n_before`` lines in them and the models that they have ``named``.
     """
     file = log_file(folder)
-    words, named, number = Words(), set[str](), 1
+    words, known, number = Words(), set(named), n_before + 1
     with file.open("rb") as log:
+        log.seek(offset)
         while lines := list(islice(log, rows)):
             if not lines[-1].endswith(b"\n"):
                 lines.pop()
-            starts = [at for at, line in enumerate(lines) if line.startswith(START)]
+            others = [at for at, line in enumerate(lines) if line.startswith((START, HEARD))]
             begin = 0
-            for at in [*starts, len(lines)]:
+            for at in [*others, len(lines)]:
                 if at > begin:
-                    yield _chunk(lines[begin:at], file, number + begin, words, named)
-                if at < len(lines):
+                    yield _chunk(lines[begin:at], file, number + begin, words, known)
+                if at < len(lines) and lines[at].startswith(HEARD):
+                    read_record(lines[at], file, number + at)
+                elif at < len(lines):
                     start = read_start(lines[at], file, number + at)
-                    named |= {one.sha256 for one in start}
+                    known |= {one.sha256 for one in start}
                     yield start
                 begin = at + 1
             number += len(lines)

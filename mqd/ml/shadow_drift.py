@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +11,7 @@ import numpy as np
 from mqd.errors import UsageError, did_you_mean
 from mqd.ml.drift import Reference, drift
 from mqd.ml.manifest import Manifest
-from mqd.ml.shadow_log import read_asked
+from mqd.ml.shadow_asked import read_newest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +40,7 @@ def shadow_drift(
     for name in reference.names:
         if name not in known:
             raise UsageError(f"The reference names {name!r}.{did_you_mean(name, known)}")
-    asked = deque(read_asked(folder, sha256), maxlen=rows)
+    asked = read_newest(folder, sha256, rows)
     columns = np.array([[*one.features, one.said.score] for one in asked])
     places = [known.index(name) for name in reference.names]  # JSON keeps them in another order
     return drift(reference, columns.reshape(len(asked), len(known))[:, places])

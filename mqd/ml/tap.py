@@ -1,9 +1,10 @@
 """From a desk to its shadow: a queue, a thread that writes, a process that predicts.
 
 ``ShadowTap`` is what a live desk is given as its listener. The desk's thread puts a row into a
-queue and goes on; the queue is bounded, and what does not fit is counted and lost. All else happens
-in another process with a lower priority: a shadow that raises, hangs or eats memory takes nothing
-from the desk.
+queue and goes on; the queue is bounded, and what does not fit is counted and lost: the shadow is
+told, and begins its features anew behind the gap. All else happens in another
+process with a lower priority: a shadow that raises, hangs or eats memory takes nothing from the
+desk.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import mqd
 from mqd.core.bar import BarRow
 from mqd.errors import ModelRefused
+
+if TYPE_CHECKING:
+    from mqd.ml.shadow import ShadowModeTracker
 
 QUEUE_MAX: Final = 1_000_000
 READY_S: Final = 60.0
@@ -58,7 +62,7 @@ class ShadowTap:
             "folder": os.fspath(folder), "registry": os.fspath(registry), "models": list(models)
         }  # fmt: skip
         root = str(Path(mqd.__file__).resolve().parents[1])
-        self.n_lost = self.n_written = 0
+        self.n_lost = self.n_written = self._n_gap = 0
         self.failure = ""
         self._rows: deque[str] = deque()
         self._changed = threading.Condition()
@@ -77,8 +81,11 @@ class ShadowTap:
         """Put a row into the queue; count it as lost when the shadow is far behind or gone."""
         if len(self._rows) >= QUEUE_MAX or self.failure:
             self.n_lost += 1
+            self._n_gap += 1
             return
         text = json.dumps((*row, past), separators=(",", ":"))
+        if self._n_gap:
+            text, self._n_gap = f"[{self._n_gap}]\n{text}", 0
         with self._changed:
             self._rows.append(text)
             self._changed.notify()
@@ -177,11 +184,19 @@ def serve() -> None:
             for rows in _arrivals(0):
                 if not rows:
                     tracker.flush()
-                for *fields, past in map(json.loads, rows):
-                    tracker.on_bar(BarRow(*fields), past=past)
+                for told in map(json.loads, rows):
+                    _tell(tracker, told)
         os.write(1, json.dumps(tracker.stats()).encode())
     except MqdError as error:
         sys.exit(str(error))
+
+
+def _tell(tracker: ShadowModeTracker, told: list[Any]) -> None:
+    """Hand on what a line says: a bar and whether it is past, or how many were lost here."""
+    if len(told) == 1:
+        tracker.gap(told[0])
+    else:
+        tracker.on_bar(BarRow(*told[:-1]), past=told[-1])
 
 
 def _arrivals(fd: int) -> Any:

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 import mqd
 from mqd.ml import FeatureEngineer, FixedHorizon, ModelRegistry
 from mqd.ml.dataset import make_dataset
-from mqd.ml.shadow_log import Matured, Prediction, read_records
+from mqd.ml.shadow_records import Matured, Prediction, read_records
 from mqd.ml.shadow_replay import against
 from tests.venue.paper_world import (
     MINUTES,
@@ -78,9 +78,10 @@ def test_a_shadow_of_a_paper_desk_goes_on_after_a_restart_and_agrees_with_the_ba
     assert matured.most_common(1)[0][1] == 1
     before_close = {one.ts_ns for one in made if one.ts_ns <= int(day["MSFT"].ts_close[-20])}
     assert before_close <= set(matured)
-    (skew,) = against(shadow, registry, day)
-    assert skew.equal, skew.first
+    skew, came = against(shadow, registry, day)
+    assert skew.equal, skew.verdict
     assert skew.n == len(made)
+    assert came.equal, came.verdict
 
 
 def test_a_shadow_that_dies_leaves_the_paper_desk_alone(registry, tmp_path):

@@ -7,7 +7,8 @@ import pytest
 
 from mqd.errors import LogDamaged, UsageError
 from mqd.ml.outcomes import Joined, joined
-from mqd.ml.shadow_log import FILE, ShadowLog
+from mqd.ml.shadow_log import ShadowLog
+from mqd.ml.shadow_records import FILE
 from tests.unit.ml.shadow_lines import HORIZON, A, B, came, said, watched, write
 
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from mqd.errors import ModelRefused, StateFolderTaken, UsageError
+from mqd.ml.engineer import FeatureEngineer
 from mqd.ml.labels import FixedHorizon, NextSession
 from mqd.ml.scoring import score_log
 from mqd.ml.shadow import ShadowModeTracker
-from mqd.ml.shadow_log import FILE, Matured, Prediction, read_asked, read_records
+from mqd.ml.shadow_asked import read_asked
+from mqd.ml.shadow_records import FILE, Heard, Matured, Prediction, read_records
 from tests.unit.ml.shadow_world import FakeEngine, FakeRegistry, some_rows
 
 
@@ -75,6 +77,32 @@ def test_bars_that_were_missed_are_history_and_have_no_prediction(tmp_path):
     track(tmp_path, rows, past=15, registry=FakeRegistry("one"))
     said = [one.ts_ns for one in records(tmp_path) if isinstance(one, Prediction)]
     assert said == [row.ts_close for row in rows[15:]]
+
+
+def test_bars_that_were_lost_leave_no_prediction_and_no_outcome_across_the_gap(tmp_path):
+    rows = some_rows(n=40)
+    registry = FakeRegistry("one", features=("ema_gap(3)", "log_return(1)"))
+    with ShadowModeTracker(tmp_path, registry, ["one"], engine=FakeEngine()) as tracker:
+        for row in rows[:20]:
+            tracker.on_bar(row, past=False)
+        tracker.gap(3)
+        for row in rows[23:]:
+            tracker.on_bar(row, past=False)
+    assert tracker.stats()["gaps"] == 1
+    heard = [one for one in read_records(tmp_path) if isinstance(one, Heard)]
+    assert heard == [Heard(rows[0].ts_close, "A", 0), Heard(rows[23].ts_close, "A", 3)]
+    said = {one.said.ts_ns: one for one in read_asked(tmp_path, "a" * 64)}
+    assert list(said) == [row.ts_close for row in (*rows[2:20], *rows[25:])]  # ema_gap(3) warms up
+    came = {one.ts_ns: one.t1 for one in records(tmp_path) if isinstance(one, Matured)}
+    known = [*range(2, 18), *range(25, 38)]  # two bars ahead: 18 and 19 reach into the gap
+    assert came == {rows[at].ts_close: rows[at + 2].ts_close for at in known}
+    behind = FeatureEngineer(("ema_gap(3)", "log_return(1)")).online()
+    fresh = [list(behind.update(row)) for row in rows[23:]]
+    assert [said[row.ts_close].features for row in rows[25:]] == fresh[2:]
+
+    track(tmp_path, rows, past=40, registry=registry)
+    came = {one.ts_ns: one.t1 for one in records(tmp_path) if isinstance(one, Matured)}
+    assert [came[rows[at].ts_close] for at in (18, 19)] == [rows[at].ts_close for at in (20, 21)]
 
 
 def test_the_features_in_the_log_have_the_bits_that_were_asked_with(tmp_path):

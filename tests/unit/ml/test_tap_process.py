@@ -19,7 +19,7 @@ from mqd.errors import ModelRefused, UsageError
 from mqd.ml import FeatureEngineer, FixedHorizon, InferenceEngine, ModelRegistry
 from mqd.ml.dataset import make_dataset
 from mqd.ml.predictor import ModelPredictor, model_predictors
-from mqd.ml.shadow_log import Prediction, read_records
+from mqd.ml.shadow_records import Prediction, read_records
 from mqd.ml.shadow_replay import against
 from mqd.ml.tap import ShadowTap
 from mqd.strategy.library.model_signal import ModelSignal
@@ -69,16 +69,25 @@ def test_attached_detached_and_killed_the_log_is_the_same(bars, registry, alone,
     assert told["bars"] == n_rows
     said = [one for one in read_records(tmp_path / "shadow") if isinstance(one, Prediction)]
     assert len(said) == n_rows - told["warming"]
-    (skew,) = against(tmp_path / "shadow", registry, bars)
-    assert skew.equal
+    skew, came = against(tmp_path / "shadow", registry, bars)
+    assert skew.equal, skew.verdict
     assert skew.n == len(said)
+    assert came.equal, came.verdict
+    assert 0 < came.n < skew.n
     revised = mqd.load_bars(DATA, symbols=["AAPL", "IBM"], start="2008-01-02", end="2009-12-31",
                             adjust="split+dividend")  # fmt: skip
-    (skew,) = against(tmp_path / "shadow", registry, revised)
+    skew, _ = against(tmp_path / "shadow", registry, revised)
     assert not skew.equal
-    assert "IBM" in skew.first
-    (skew,) = against(tmp_path / "shadow", registry, bars.between("2009-01-02", None))
+    assert "IBM" in skew.verdict
+    skew, _ = against(tmp_path / "shadow", registry, bars.between("2009-01-02", None))
     assert skew.summary()["without_bar"] > 400
+    assert skew.late == ("AAPL", "IBM")
+    assert "give an earlier start" in skew.verdict
+    whole = mqd.load_bars(DATA, symbols=["IBM"], end="2009-12-31")  # begins years before
+    skew, came = against(tmp_path / "shadow", registry, whole)
+    assert skew.without_bars == came.without_bars == ("AAPL",)
+    assert skew.found.equal
+    assert came.found.equal
 
     killed = ShadowTap(tmp_path / "killed", registry.folder, ["linear"])
     os.kill(killed._process.pid, signal.SIGKILL)
@@ -242,3 +251,21 @@ def test_a_shadow_that_hangs_is_ended_and_a_slow_one_is_waited_for(registry, tmp
     assert "it hung" in hung.close()["failure"]
     told = slow.close()
     assert (told["failure"], told["bars"]) == ("", 3000)
+
+
+def test_rows_that_are_lost_are_told_to_the_shadow(registry, tmp_path, monkeypatch):
+    ibm = mqd.load_bars(DATA, symbols=["IBM"], end="2002-12-31")
+    rows = [bar_row(ibm["IBM"], at) for at in range(len(ibm["IBM"]))]
+    tap = ShadowTap(tmp_path / "shadow", registry.folder, ["linear"])
+    for row in rows[:50]:
+        tap.on_bar(row, past=False)
+    monkeypatch.setattr("mqd.ml.tap.QUEUE_MAX", 0)
+    for row in rows[50:60]:
+        tap.on_bar(row, past=False)
+    monkeypatch.undo()
+    for row in rows[60:]:
+        tap.on_bar(row, past=False)
+    told = tap.close()
+    assert (told["lost"], told["gaps"], told["bars"]) == (10, 1, len(rows) - 10)
+    for one in against(tmp_path / "shadow", registry, ibm):
+        assert one.equal, one.verdict  # from the gap on, as from a start

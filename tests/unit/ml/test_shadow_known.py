@@ -1,0 +1,189 @@
+"""A log that was closed is opened without reading its lines, and read from its end for what is new:
+both say what reading all of it says."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mqd
+import mqd.ml.shadow_known as kept_beside
+from mqd.core.bar import bar_row
+from mqd.errors import LogDamaged
+from mqd.ml import shadow_asked
+from mqd.ml.labels import FixedHorizon, label_hash, label_spec
+from mqd.ml.shadow_asked import read_asked, read_newest
+from mqd.ml.shadow_known import KEPT, Known
+from mqd.ml.shadow_log import ShadowLog
+from mqd.ml.shadow_records import FILE, Heard
+from mqd.ml.shadow_replay import _outcomes
+from tests.unit.ml.shadow_lines import FEATURES, A, B, came, said, watched
+
+DATA = "datasets/us_equity_daily_raw.parquet"
+STEPS = st.lists(
+    st.tuples(st.sampled_from("pohx"), st.sampled_from((A, B)), st.integers(1, 6)), max_size=25
+)
+
+
+def write(folder, steps):
+    """Write what a start, and each step, says: a prediction, an outcome, a gap, a restart."""
+    log = ShadowLog.open(folder)
+    log.start((A, B), ())
+    for kind, model, ts in steps:
+        if kind == "p":
+            log.predict(said(model, ts, 0.5), model.schema, FEATURES)
+        elif kind == "o":
+            log.mature(came(ts, 0.1))
+        elif kind == "h":
+            log.hear(Heard(ts, "S", 2))
+        else:
+            log.close()
+            log = ShadowLog.open(folder)
+            log.start((A, B), ())
+    log.close()
+
+
+def facts(known):
+    return (
+        known.n_bytes, known.n_lines, known.digest.hexdigest(), known.horizons, known.last_ns,
+        list(known.pending),
+    )  # fmt: skip
+
+
+@given(STEPS)
+def test_what_was_kept_is_what_the_lines_say(tmp_path_factory, steps):
+    folder = tmp_path_factory.mktemp("log")
+    write(folder, steps)
+    kept = facts(Known.of(folder))
+    (folder / KEPT).unlink()
+    assert kept == facts(Known.of(folder))
+
+
+@given(STEPS, st.integers(1, 4))
+def test_lines_behind_what_was_kept_are_read(tmp_path_factory, steps, ts):
+    folder = tmp_path_factory.mktemp("log")
+    write(folder, steps)
+    earlier = (folder / KEPT).read_bytes()
+    with ShadowLog.open(folder) as log:
+        log.start((A, B), ())
+        log.predict(said(A, 6 + ts, 0.5), A.schema, FEATURES)
+        log.mature(came(6 + ts, 0.1))
+    last = facts(Known.of(folder))
+    (folder / KEPT).write_bytes(earlier)  # as if the process had been killed
+    assert facts(Known.of(folder)) == last
+
+
+def test_a_log_that_was_closed_is_not_read_line_by_line(tmp_path, monkeypatch):
+    write(tmp_path, [("p", A, 1), ("p", A, 2)])
+    asked = []
+    read = kept_beside.read_chunks
+
+    def spied(folder, **words):
+        asked.append(words["offset"])
+        return read(folder, **words)
+
+    monkeypatch.setattr(kept_beside, "read_chunks", spied)
+    ShadowLog.open(tmp_path).close()
+    assert asked == [(tmp_path / FILE).stat().st_size]
+
+
+def spoil_kept(folder):
+    text = (folder / KEPT).read_bytes()
+    (folder / KEPT).write_bytes(text.replace(b'"pending":[[', b'"pending":[["T",9,"x"],['))
+
+
+def cut_kept(folder):
+    (folder / KEPT).write_bytes((folder / KEPT).read_bytes()[:-40])
+
+
+def spoil_seal(folder):
+    (folder / KEPT).write_bytes(b"\xff\xfe\n{}")
+
+
+def of_another_log(folder):
+    other = folder / "other"
+    write(other, [("p", B, 5), ("p", B, 6), ("p", A, 6)])
+    (folder / KEPT).write_bytes((other / KEPT).read_bytes())
+
+
+def no_object(folder):
+    (folder / KEPT).write_bytes(
+        b"4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945\n[]"
+    )
+
+
+@pytest.mark.parametrize("spoil", [spoil_kept, cut_kept, spoil_seal, of_another_log, no_object])
+def test_what_was_kept_of_another_log_or_damaged_is_not_believed(tmp_path, spoil):
+    write(tmp_path, [("p", A, 1), ("o", A, 1), ("p", A, 2)])
+    before = facts(Known.of(tmp_path))
+    spoil(tmp_path)
+    assert facts(Known.of(tmp_path)) == before
+
+
+def test_damage_in_a_log_that_was_closed_is_still_refused(tmp_path):
+    write(tmp_path, [("p", A, 1), ("p", A, 2), ("p", A, 3)])
+    file = tmp_path / FILE
+    file.write_bytes(file.read_bytes().replace(b'"ts":2', b'"tt":2'))
+    with pytest.raises(LogDamaged, match="line 3"):
+        ShadowLog.open(tmp_path)
+
+
+@given(st.integers(1, 12), st.integers(1, 400), st.booleans())
+def test_the_newest_are_the_last_of_all(tmp_path_factory, rows, block, is_torn):
+    folder = tmp_path_factory.mktemp("log")
+    steps = [("p", model, ts) for ts in range(1, 6) for model in (A, B)]
+    write(folder, steps)
+    if is_torn:
+        with (folder / FILE).open("ab") as log:
+            log.write(b'{"k":"p","ts":9,"model":"' + A.sha256.encode())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(shadow_asked, "BLOCK_BYTES", block)
+        newest = read_newest(folder, A.sha256, rows)
+    assert newest == list(read_asked(folder, A.sha256))[-rows:]
+    assert [one.said.ts_ns for one in newest] == list(range(1, 6))[-rows:]
+
+
+def test_a_damaged_prediction_near_the_end_is_named_by_its_line(tmp_path):
+    write(tmp_path, [("p", A, 1), ("p", A, 2), ("p", A, 3)])
+    file = tmp_path / FILE
+    whole = file.read_text()
+    for found, spoilt in (
+        ('"ts":2', '"ts":2.5'),
+        ('"x":[0.1', '"x":["a"'),
+        ('"x":[0.1', '"y":[0.1'),
+    ):
+        lines = whole.splitlines(keepends=True)
+        lines[2] = lines[2].replace(found, spoilt)
+        file.write_text("".join(lines))
+        with pytest.raises(LogDamaged, match="line 3"):
+            read_newest(tmp_path, A.sha256, 5)
+
+
+def test_outcomes_of_a_bar_that_was_missed_differ_from_those_of_the_bars(tmp_path):
+    ibm = mqd.load_bars(DATA, symbols=["IBM"])["IBM"].rows(slice(0, 60))
+    label = FixedHorizon(3)
+    spec, horizon = label_spec(label), label_hash(label)
+    model = watched("one", "a", horizon=horizon)._replace(label=spec)
+
+    class Held:
+        symbols = ("IBM",)
+
+        def __getitem__(self, symbol):
+            return ibm
+
+    for name, missed in (("whole", 99), ("holed", 30)):
+        watch = label.watch()
+        with ShadowLog.open(tmp_path / name) as log:
+            log.start((model,), ())
+            log.hear(Heard(int(ibm.ts_close[0]), "IBM"))
+            for at in range(60):
+                row = bar_row(ibm, at)
+                if at == missed:
+                    continue
+                log.predict(said(model, row.ts_close, 0.5, "IBM"), model.schema, np.zeros(2))
+                for one in watch.put(row):
+                    log.mature(came(one.t0, one.ret_frac, "IBM", span=one.t1 - one.t0,
+                                    horizon=horizon, label=one.label))  # fmt: skip
+        (found,) = _outcomes(tmp_path / name, {horizon: spec}, Held())
+        assert found.equal == (name == "whole")
+    assert (found.n, found.found.frame["differ"]["span_ns"]) == (56, 3)
