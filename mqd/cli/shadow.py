@@ -50,16 +50,20 @@ def status(folder: Path, /, *, models: Path = MODELS, json: bool = False) -> int
         Print one JSON document to stdout.
     """
     from mqd.ml.scoring import score_log
+    from mqd.ml.shadow_asked import lost_bars
 
     place = shadow_folder(folder)
+    n_lost = lost_bars(place)
     scores = list(score_log(place).values())
     moved = {one.model.sha256: _drift(place, models, one) for one in scores}
     if json:
         told = [_document(one) | {"drift": moved[one.model.sha256]} for one in scores]
-        output.print_json({"models": told})
+        output.print_json({"lost_bars": n_lost, "models": told})
     else:
         if not scores:
             print(f"{place} holds no prediction yet.")
+        if n_lost:
+            print(f"! {n_lost:,} bars did not reach the shadow; it began anew behind them.")
         for one in scores:
             _print(one)
             _print_drift(moved[one.model.sha256])

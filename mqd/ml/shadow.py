@@ -132,6 +132,7 @@ class ShadowModeTracker:
         if row.symbol not in self._heard:
             self._heard.add(row.symbol)
             self._log.hear(Heard(row.ts_close, row.symbol, self._n_lost_before))
+            self._n_lost_before = 0
         for group in self._groups:
             features = group.update(row)
             if not past and features is not None:
@@ -148,7 +149,7 @@ class ShadowModeTracker:
         self.flush()
         self._step_ns = -1
         self.n_gaps += 1
-        self._n_lost_before = n_lost
+        self._n_lost_before += n_lost
         self._heard.clear()
         self._watches.clear()
         for group in self._groups:

@@ -61,6 +61,16 @@ def read_outcomes(folder: str | os.PathLike[str]) -> Iterator[Outcome]:
             yield Outcome(one, heard.get(one.symbol, 0))
 
 
+def lost_bars(folder: str | os.PathLike[str]) -> int:
+    """Return how many bars did not reach the shadow. Raises what ``read_asked`` raises."""
+    n_lost = 0
+    with (file := log_file(folder)).open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.startswith(HEARD) and line.endswith(b"\n"):
+                n_lost += _heard(line, file, number).n_lost
+    return n_lost
+
+
 def read_newest(folder: str | os.PathLike[str], model: str, rows: int) -> list[Asked]:
     """Return a model's last ``rows`` predictions, the oldest first, without ``heard_ns``.
 
@@ -90,10 +100,15 @@ def _lines(file: Path) -> Iterator[tuple[int, bytes, dict[str, int]]]:
             if not line.endswith(b"\n"):
                 return
             if line.startswith(HEARD):
-                one = read_record(line, file, number)
-                assert isinstance(one, Heard), "the line says so"
+                one = _heard(line, file, number)
                 heard[one.symbol] = one.ts_ns
             yield number, line, heard
+
+
+def _heard(line: bytes, file: Path, number: int) -> Heard:
+    found = read_record(line, file, number)
+    assert isinstance(found, Heard), "the line says so"
+    return found
 
 
 def _from_the_end(log: BinaryIO) -> Iterator[bytes]:

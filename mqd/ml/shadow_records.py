@@ -88,7 +88,7 @@ class Matured(NamedTuple):
 
 class Heard(NamedTuple):
     """The bar from which on a symbol's features and outcomes are computed: the first one heard
-    since the start, or since ``n_lost`` bars did not reach the shadow."""
+    since a start or a gap. The first behind a gap says how many bars were lost, of all symbols."""
 
     ts_ns: int
     symbol: str

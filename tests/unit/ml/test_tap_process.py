@@ -19,6 +19,7 @@ from mqd.errors import ModelRefused, UsageError
 from mqd.ml import FeatureEngineer, FixedHorizon, InferenceEngine, ModelRegistry
 from mqd.ml.dataset import make_dataset
 from mqd.ml.predictor import ModelPredictor, model_predictors
+from mqd.ml.shadow_asked import lost_bars
 from mqd.ml.shadow_records import Prediction, read_records
 from mqd.ml.shadow_replay import against
 from mqd.ml.tap import ShadowTap
@@ -269,3 +270,4 @@ def test_rows_that_are_lost_are_told_to_the_shadow(registry, tmp_path, monkeypat
     assert (told["lost"], told["gaps"], told["bars"]) == (10, 1, len(rows) - 10)
     for one in against(tmp_path / "shadow", registry, ibm):
         assert one.equal, one.verdict  # from the gap on, as from a start
+    assert lost_bars(tmp_path / "shadow") == 10
