@@ -6,7 +6,8 @@ alone, in order of time. Bars of one instant share their market, and labels that
 returns. So pairs are put together in blocks of the label's length, whose neighbours may still
 overlap (the tests count that); means are those of the pairs, whatever the blocks' sizes. And the
 evidence that may be read daily takes only the first instant of each block: those labels share no
-time at all.
+time at all. It stops before the first instant whose outcome is awaited: what is read tomorrow only
+adds to what was read today.
 """
 
 from __future__ import annotations
@@ -38,12 +39,16 @@ from mqd.ml.paired import (
 )
 from mqd.ml.scoring import OWN, ModelScore
 from mqd.ml.shadow_records import Watched, read_watched
+from mqd.ml.shown import figure, table_html, with_interval
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PAIRS_MIN: Final = 30
 BLOCKS_MIN: Final = 10
+ABANDONED_SPANS: Final = 2
+"""An outcome that is late by so many of the longest spans does not come: a symbol that no longer
+trades, or bars that were lost."""
 BOOTSTRAP_BLOCKS: Final = 100
 """Of fewer a bootstrap's interval is too narrow: Student's t has them."""
 LEVEL: Final = 0.95
@@ -60,7 +65,7 @@ class Pairs(NamedTuple):
     ret_frac: Floats
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Comparison:
     """What a comparison found; differences are a's minus b's, so that above 0 favours b in loss.
 
@@ -146,6 +151,47 @@ class Comparison:
         winner = b if self.better == "b" else a
         return f"{winner} is better. {said}; evidence e = {e:.3g}, valid at every look."
 
+    @property
+    def _names(self) -> tuple[str, str]:
+        a, b = self.a.model, self.b.model
+        return (a.name, b.name) if a.name != b.name else (_short(a), _short(b))
+
+    @property
+    def _finding(self) -> str:
+        """The verdict in a few words."""
+        if not self.enough:
+            return "too few pairs to judge"
+        if min(e for _, e in self._evidence) >= self._against:
+            return "each was better for a time"
+        if not self.better:
+            return "neither is shown to be better"
+        return f"{self._names[self.better == 'b']} is better"
+
+    def __repr__(self) -> str:
+        a, b = self._names
+        return f"Comparison({a} and {b}, {self.n_pairs:,} pairs: {self._finding})"
+
+    def _repr_html_(self) -> str:
+        a, b = self._names
+        e = max(e for _, e in self._evidence)
+        pnl = (1e4 * value for value in self.pnl_frac)
+        rows = (
+            (f"{self.loss_name}, {a} minus {b}", with_interval(self.loss, "+.5f"),
+             _sided(self.loss, f"{a} loses more", f"{b} loses more")),
+            (f"Return of a span, {b} minus {a}", with_interval(pnl, "+.2f", " bps"),
+             _sided(self.pnl_frac, f"{b} earns more", f"{a} earns more")),
+            ("Diebold-Mariano", f"p = {figure(self.dm.p, '.2g')}", self._by_chance(self.dm)),
+            ("McNemar", f"p = {figure(self.mcnemar.p, '.2g')}", self._by_chance(self.mcnemar)),
+            ("Evidence, read daily", f"e = {e:.3g} of {self._against:.0f}", self._finding),
+        )  # fmt: skip
+        spans = f"{self.n_pairs:,} pairs in {self.n_blocks:,} spans of the label"
+        return table_html(f"{a} and {b}: {spans}", rows, self.verdict)
+
+    def _by_chance(self, test: Test) -> str:
+        if np.isnan(test.p):
+            return ""
+        return "more than chance" if test.p < 1.0 - self.level else "may be chance"
+
     def summary(self) -> dict[str, Any]:
         """Return all of it, JSON-ready."""
         return {
@@ -195,14 +241,17 @@ def compare(
             f" {label_text(chosen[1].label)}: their losses cannot be compared."
         )
     held: list[list[Joined]] = [[], []]
+    awaited = [np.zeros(0, np.int64)]
     trained_to_ns = max(one.trained_to_ns for one in chosen)
     for part in joined(folder):
         if not isinstance(part, Joined):
             continue
-        own = part.matured & np.isfinite(part.score) & (part.source == part.words.code(OWN))
+        own = np.isfinite(part.score) & (part.source == part.words.code(OWN))
         own &= part.ts_ns > trained_to_ns
         for model, side in zip(chosen, held, strict=True):
-            side.append(part.where(own & (part.model == part.words.code(model.sha256))))
+            of_model = own & (part.model == part.words.code(model.sha256))
+            side.append(part.where(of_model & part.matured))
+            awaited.append(part.ts_ns[of_model & ~part.matured])
     first, second = (ModelScore(one) for one in chosen)
     if not held[0]:
         return judge(first, second, _NO_PAIRS, seed=seed, level=level)
@@ -211,7 +260,16 @@ def compare(
     second.take(right)
     up = (left.label == 1).astype(np.int64)
     pairs = Pairs(left.ts_ns, left.t1, left.score, right.score, up, left.ret_frac)
-    return judge(first, second, pairs, seed=seed, level=level)
+    until_ns = settled_until(pairs, np.concatenate(awaited))
+    return judge(first, second, pairs, seed=seed, level=level, until_ns=until_ns)
+
+
+def settled_until(pairs: Pairs, awaited_ns: Ints) -> int:
+    """Return the first instant whose outcome is still awaited, of bars as of ``awaited_ns``."""
+    if len(pairs.t0):
+        late_ns = ABANDONED_SPANS * int((pairs.t1 - pairs.t0).max())
+        awaited_ns = awaited_ns[awaited_ns >= pairs.t1.max() - late_ns]
+    return int(awaited_ns.min(initial=np.iinfo(np.int64).max))
 
 
 def find_model(models: Mapping[str, Watched], wanted: str) -> str:
@@ -250,9 +308,16 @@ def paired(a: Joined, b: Joined) -> tuple[Joined, Joined]:
 
 
 def judge(
-    a: ModelScore, b: ModelScore, pairs: Pairs, *, seed: int = 0, level: float = LEVEL
+    a: ModelScore,
+    b: ModelScore,
+    pairs: Pairs,
+    *,
+    seed: int = 0,
+    level: float = LEVEL,
+    until_ns: int = np.iinfo(np.int64).max,
 ) -> Comparison:
-    """Return what the pairs say of the two models."""
+    """Return what the pairs say of the two models; the evidence, what those before ``until_ns``
+    say."""
     loss_a, loss_b, bounds = losses_of(a, b, pairs)
     loss = loss_a - loss_b
     right_a, right_b = (
@@ -262,7 +327,8 @@ def judge(
     blocks, leads = blocks_of(pairs.t0, pairs.t1)
     losses, pnls = linearised(loss, blocks), linearised(pnl, blocks)
     enough = len(pairs.t0) >= PAIRS_MIN and len(losses) >= BLOCKS_MIN
-    apart, bounds = (means_of(one[leads], blocks[leads]) for one in (loss, bounds))
+    told = leads & (pairs.t0 < until_ns)
+    apart, bounds = (means_of(one[told], blocks[told]) for one in (loss, bounds))
     return Comparison(
         a, b, len(pairs.t0), len(losses),
         _interval(losses, seed=seed, level=level) if enough else NO_INTERVAL,
@@ -295,6 +361,13 @@ def largest_difference(a: Floats, b: Floats) -> Floats:
     """Return how far apart two Brier losses can come, before the outcome is known."""
     found: Floats = np.maximum(np.abs(a**2 - b**2), np.abs((1.0 - a) ** 2 - (1.0 - b) ** 2))
     return found
+
+
+def _sided(found: Interval, above: str, below: str) -> str:
+    """Return what an interval says of a difference, looked at once."""
+    if np.isnan(found.mean):
+        return ""
+    return above if found.low > 0 else below if found.high < 0 else "either sign is possible"
 
 
 _NO_PAIRS: Final = Pairs(*(np.zeros(0, np.int64),) * 2, *(np.zeros(0),) * 2,

@@ -2,13 +2,16 @@
 
 import json
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from mqd.errors import UsageError
+from mqd.ml.always_valid import evidence
 from mqd.ml.comparison import PAIRS_MIN, compare
-from tests.unit.ml.shadow_lines import A, B, came, said, watched, write
+from mqd.ml.shadow_log import ShadowLog
+from tests.unit.ml.shadow_lines import FEATURES, A, B, came, said, watched, write
 
 CHANCE = np.random.default_rng(21).uniform(0.25, 0.75, 3000)
 UP = np.random.default_rng(22).random(3000) < CHANCE
@@ -186,3 +189,52 @@ def test_what_was_found_is_json_and_frames(log):
     sides = found.calibration()
     assert sides["better@bbbbbbbb"]["n"].sum() == sides["simple@aaaaaaaa"]["n"].sum() == 900
     assert sides["score"]["from"].tolist() == [place / 10 for place in range(10)]
+
+
+def early(folder, until, *, gone_at=10**6):
+    """Write what is known at ``until`` of a log whose labels end early, after 1 to 5 bars; "U"
+    trades no more from ``gone_at`` on."""
+    rng = np.random.default_rng(7)
+    due = {}
+    for ts in range(1, 200):
+        for symbol in "STU":
+            due[symbol, ts] = ts + int(rng.integers(1, 6)), rng.choice((-0.01, 0.01))
+    with ShadowLog.open(folder) as log:
+        log.start((A, B), ())
+        for now in range(1, until + 1):
+            traded = [one for one in "STU" if one != "U" or now < gone_at]
+            for symbol in traded:
+                for ts in range(max(1, now - 5), now):
+                    t1, ret = due[symbol, ts]
+                    if t1 == now:
+                        log.mature(came(ts, ret, symbol, span=t1 - ts))
+            for symbol in traded:
+                for model, score in ((A, 0.4), (B, float(CHANCE[now]))):
+                    log.predict(said(model, now, score, symbol), model.schema, FEATURES)
+    return folder
+
+
+def read(folder, monkeypatch):
+    """Return the values that the evidence of a comparison is made of."""
+    seen = []
+
+    def spied(values, bounds, **words):
+        seen.append(values.tolist())
+        return evidence(values, bounds, **words)
+
+    monkeypatch.setattr("mqd.ml.comparison.evidence", spied)
+    compare(folder, "simple", "better")
+    return seen[0]
+
+
+def test_what_was_read_of_the_evidence_stays_as_it_was(tmp_path, monkeypatch):
+    days = [read(early(tmp_path / str(until), until), monkeypatch) for until in range(80, 95)]
+    for before, after in pairwise(days):
+        assert after[: len(before)] == before
+    assert len(days[-1]) > len(days[0]) > 10
+
+
+def test_a_symbol_that_trades_no_more_does_not_hold_the_evidence_up(tmp_path, monkeypatch):
+    whole = len(read(early(tmp_path / "whole", 120), monkeypatch))
+    gone = len(read(early(tmp_path / "gone", 120, gone_at=40), monkeypatch))
+    assert gone > 0.9 * whole
