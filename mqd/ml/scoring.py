@@ -17,6 +17,7 @@ import numpy as np
 from mqd.core.bar import Floats, Ints
 from mqd.ml.outcomes import Joined, joined
 from mqd.ml.shadow_records import Watched
+from mqd.ml.shown import figure, table_html, with_interval
 
 BINS: Final = 10
 FINE_BINS: Final = 1000
@@ -30,7 +31,7 @@ OWN: Final = "model"
 CLIP: Final = 1e-12
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class ModelScore:
     """One model's sums over its matured predictions.
 
@@ -177,6 +178,33 @@ class ModelScore:
             for number, (n, score, up) in enumerate(zip(*parts, strict=True))
         ]  # fmt: skip
 
+    def __repr__(self) -> str:
+        right = figure(_over(self.n_right, self.n), ".1%")
+        known = f"{self.n:,} of {self.n_said:,} predictions matured"
+        return f"ModelScore({self.model.name}@{self.model.sha256[:8]}: {known}, {right} right)"
+
+    def _repr_html_(self) -> str:
+        told = self.metrics()
+        base, brier = told["base_rate_frac"], told["brier"]
+        precision = [told[f"precision{end}_frac"] for end in ("", "_low", "_high")]
+        none = f"{self.n_none:,} without a score, {told['from_others']:,.0f} from others"
+        others = f"{none}, {self.n_trained_on:,} on training rows"
+        rows = (
+            ("Predictions", f"{self.n_said:,}", f"{self.n_waiting:,} wait for their outcome"),
+            ("Not counted", f"{self.n_said - self.n - self.n_waiting:,}", others),
+            ("Right", figure(told["hit_rate_frac"], ".1%"), f"{figure(base, '.1%')} were up"),
+            ("Brier", figure(brier, ".4f"), _against_base_rate(brier, base)),
+            ("AUC", figure(told["auc"], ".3f"), "0.5 is chance"),
+            ("Right of its signals", with_interval(precision, ".1%"),
+             f"{self.n_signals:,} at {self.threshold:g} or above{_place(base, *precision[1:])}"),
+            ("Return of a signal", figure(told["signal_return_frac"] * 1e4, "+.2f", " bps"),
+             f"of all bars {figure(told['mean_return_frac'] * 1e4, '+.2f', ' bps')}, no costs"),
+            ("Latency, median", figure(told["latency_ms_p50"], ".3g", " ms"),
+             f"99 of 100 within {figure(told['latency_ms_p99'], '.3g', ' ms')}"),
+        )  # fmt: skip
+        said = f"{self.n:,} predictions have an outcome and count."
+        return table_html(f"{self.model.name}@{self.model.sha256[:8]}", rows, said)
+
     def _correlation(self) -> float:
         if self.n < 2:
             return math.nan
@@ -230,6 +258,23 @@ def auc_of(bin_n: Any, bin_up: Any) -> float:
         return math.nan
     below = np.cumsum(down) - down
     return float((bin_up * (below + down / 2)).sum() / (n_up * n_down))
+
+
+def _against_base_rate(brier: float, base: float) -> str:
+    """Return how a Brier loss stands to that of always saying how often it was up."""
+    if math.isnan(brier):
+        return ""
+    alone = base * (1.0 - base)
+    word = "less than" if brier < alone else "no less than"
+    return f"{word} the {alone:.4f} of always saying how often it was up"
+
+
+def _place(base: float, low: float, high: float) -> str:
+    """Return where the base rate lies from the interval of a precision."""
+    if math.isnan(low):
+        return ""
+    where = "below" if base < low else "above" if base > high else "within"
+    return f"; the share that were up lies {where} the interval"
 
 
 def _over(value: float, n: float) -> float:

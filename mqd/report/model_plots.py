@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from mqd.report.plots import BLUE, GREY, ORANGE, RED, TEAL, style
+
 if TYPE_CHECKING:
     import pandas as pd
     from plotly.graph_objects import Figure
 
-COLOURS = ("#1f6feb", "#d1590a", "#2f8f4e", "#8250df")
+COLOURS = (BLUE, ORANGE, TEAL, RED)
+BAR_WIDTH = 0.03
 
 
 def calibration_figure(tables: Mapping[str, pd.DataFrame], title: str = "Calibration") -> Figure:
@@ -24,7 +27,7 @@ def calibration_figure(tables: Mapping[str, pd.DataFrame], title: str = "Calibra
         rows=2, cols=1, shared_xaxes=True, row_heights=[0.75, 0.25], vertical_spacing=0.06
     )
     figure.add_scatter(
-        x=[0, 1], y=[0, 1], mode="lines", line={"color": "#999999", "dash": "dot"},
+        x=[0, 1], y=[0, 1], mode="lines", line={"color": GREY, "dash": "dot"},
         name="as said", row=1, col=1,
     )  # fmt: skip
     for number, (name, table) in enumerate(tables.items()):
@@ -34,14 +37,13 @@ def calibration_figure(tables: Mapping[str, pd.DataFrame], title: str = "Calibra
             line={"color": colour}, error_y=_errors(table), legendgroup=name, row=1, col=1,
         )  # fmt: skip
         figure.add_bar(
-            x=table["mean_score"], y=table["n"], marker_color=colour, opacity=0.6,
-            showlegend=False, legendgroup=name, row=2, col=1,
+            x=table["mean_score"], y=table["n"], width=BAR_WIDTH, marker_color=colour,
+            opacity=0.6, showlegend=False, legendgroup=name, row=2, col=1,
         )  # fmt: skip
     figure.update_yaxes(title_text="was up", tickformat=".0%", range=[0, 1], row=1, col=1)
     figure.update_yaxes(title_text="rows", row=2, col=1)
     figure.update_xaxes(title_text="score", range=[0, 1], row=2, col=1)
-    figure.update_layout(title=title, template="plotly_white", height=520)
-    return figure
+    return style(figure, 520, title, legend=True)
 
 
 def _errors(table: pd.DataFrame) -> dict[str, Any] | None:
@@ -70,8 +72,5 @@ def loss_figure(losses: pd.DataFrame, window: int, title: str = "Brier loss") ->
             x=shown.index, y=shown[name], mode="lines", name=str(name),
             line={"color": COLOURS[number % len(COLOURS)]},
         )  # fmt: skip
-    figure.update_layout(
-        title=f"{title}, mean of the last {window:,}", template="plotly_white", height=420,
-        yaxis_title="loss (0.25: a coin)", xaxis_title="predictions",
-    )  # fmt: skip
-    return figure
+    figure.update_layout(yaxis_title="loss (0.25: a coin)", xaxis_title="predictions")
+    return style(figure, 420, f"{title}, mean of the last {window:,}", legend=True)

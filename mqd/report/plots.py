@@ -339,6 +339,6 @@ def plot(data: ReportData) -> Figure:
     figure.update_yaxes(title_text="USD", tickformat=",.0f", row=1, col=1)
     figure.update_yaxes(title_text="Drawdown", tickformat=".2~%", row=2, col=1)
     if symbol is not None:
-        figure.update_yaxes(title_text=escape(symbol), row=3, col=1)
+        figure.update_yaxes(title_text=f"{escape(symbol)}, USD", row=3, col=1)
     figure.update_xaxes(rangebreaks=gaps(_index(data.equity)))
     return figure
