@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from mqd.errors import ModelRefused, RunFolderExists, UsageError
+from mqd.strategy.predictors import models_of, predicting
 
 if TYPE_CHECKING:
     from mqd.ml.tap import ShadowTap
@@ -40,31 +41,25 @@ class ShadowWords:
 MODEL_WORDS, SHADOW_WORDS = ModelWords(), ShadowWords()
 
 
-def model_of(strategy: Strategy) -> str:
-    """Return the model that a strategy asks, "" for one that asks none."""
-    return str(strategy.parameters.get("model", ""))
-
-
 @contextmanager
 def asked_models(
     words: ModelWords, strategy: Strategy, *, champions_only: bool = False, trades: bool = False
 ) -> Iterator[None]:
-    """Hand the strategy's model in while the block runs; nothing for one that asks none."""
-    reference = model_of(strategy)
-    if not reference:
+    """Hand the strategy's models in while the block runs; nothing for one that asks none."""
+    references = models_of(strategy.parameters)
+    if not references:
         yield
         return
     from mqd.ml.predictor import model_predictors
     from mqd.ml.registry import ModelRegistry
-    from mqd.strategy.predictors import predicting
 
     registry = ModelRegistry(existing_registry(words.models))
     with ExitStack() as stack:
         found = stack.enter_context(
-            model_predictors(registry, [reference], champions_only=champions_only, trades=trades)
+            model_predictors(registry, references, champions_only=champions_only, trades=trades)
         )
         for name, predictor in found.items():
-            if name != reference:
+            if name not in references:
                 raise UsageError(f"Name the model with its whole hash: model={name}.")
             stack.enter_context(predicting(name, predictor))
         yield

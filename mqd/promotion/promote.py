@@ -32,7 +32,7 @@ from mqd.result import Result
 from mqd.risk.limits import Limits
 from mqd.splits.walk_forward import Unit
 from mqd.strategy.compiled import fingerprint
-from mqd.strategy.predictors import is_champion, trained_to_ns
+from mqd.strategy.predictors import handed_in, is_champion, models_of, trained_to_ns
 from mqd.strategy.strategy import Strategy
 from mqd.sweeps.constraint import Where
 from mqd.sweeps.result import Sweep
@@ -230,26 +230,34 @@ def _limits_gate(limits: Limits) -> Gate:
     return judge("limits", float(not limits.is_research), more)
 
 
+def _models(strategy: Strategy) -> list[str]:
+    """Return the models that a strategy can ask: those that it names, and all that are handed in,
+    for its code could name one."""
+    return sorted({*models_of(strategy.parameters), *handed_in()})
+
+
 def _model_gate(strategy: Strategy) -> list[Gate]:
-    """Return the gate of a strategy that asks a model: its hash stands in the parameters."""
-    reference = str(strategy.parameters.get("model", ""))
-    if not reference:
+    """Return the gate of a strategy that asks models: each has to be a champion."""
+    models = _models(strategy)
+    if not models:
         return []
-    more = reference if is_champion(reference) else f"{reference} is none, or was not handed in."
-    return [judge("model", float(is_champion(reference)), more)]
+    others = [one for one in models if not is_champion(one)]
+    more = f"{', '.join(others)}: none, or not handed in." if others else ", ".join(models)
+    return [judge("model", float(not others), more)]
 
 
 def _unseen_gate(strategy: Strategy, walk: WalkForwardResult) -> list[Gate]:
     """Return the gate of what a model has learnt from: nothing of what it is judged on."""
-    reference = str(strategy.parameters.get("model", ""))
-    if not reference:
+    trained = {one: trained_to_ns(one) for one in _models(strategy)}
+    if not trained:
         return []
-    trained_ns, first = trained_to_ns(reference), walk.windows["test_first"].min()
-    if trained_ns is None:
+    known = {one: until_ns for one, until_ns in trained.items() if until_ns is not None}
+    for reference in trained.keys() - known.keys():
         more = f"The manifest of {reference} does not say what it was trained on."
         return [judge("model_unseen", 0.0, more)]
-    more = f"It was trained up to {iso(trained_ns)}, the walk-forward tests from {iso(first.value)}"
-    return [judge("model_unseen", float(trained_ns < first.value), f"{more} on.")]
+    latest_ns, first = max(known.values()), walk.windows["test_first"].min()
+    more = f"It was trained up to {iso(latest_ns)}, the walk-forward tests from {iso(first.value)}"
+    return [judge("model_unseen", float(latest_ns < first.value), f"{more} on.")]
 
 
 def _gates(evidence: _Evidence) -> list[Gate]:
@@ -297,6 +305,7 @@ def _record(
     named = {
         "name": f"{kind.__module__}:{kind.__qualname__}", "class": kind.__name__,
         "code": fingerprint(strategy), "parameters": dict(strategy.parameters),
+        "models": _models(strategy),
     }  # fmt: skip
     data = _data_words(bars)
     walk = evidence.walk

@@ -18,6 +18,7 @@ from mqd.promotion.errors import BadRecord, NotPromoted
 from mqd.promotion.gates import BOUNDS, MANDATORY, MODEL, Gate
 from mqd.risk.limits import Limits
 from mqd.strategy.compiled import fingerprint
+from mqd.strategy.predictors import handed_in, models_of
 from mqd.strategy.strategy import Strategy
 
 SCHEMA: Final = "1"
@@ -28,8 +29,8 @@ RECORD_BYTES_MAX: Final = 4 << 20
 class Record:
     """A passed promotion. ``sha256`` is the hash of all the rest, so that a change is noticed.
 
-    ``strategy``: name, class, code (fingerprint), parameters. ``data``: hash, symbols, rows,
-    span. ``settings``: cash, sizer, costs, fills, multiplier, band. ``limits`` and ``config``:
+    ``strategy``: name, class, code (fingerprint), parameters, and the models that it can ask.
+    ``data``: hash, symbols, rows, span. ``settings``: cash, sizer, costs, fills, multiplier, band. ``limits`` and ``config``:
     hashes. ``metrics``: of backtest and walk-forward. ``trials`` counted. ``made_ns``: wall clock.
     """
 
@@ -166,6 +167,8 @@ def _differences(record: Record, strategy: Strategy, limits: Limits) -> Iterator
     now = json.loads(json.dumps(dict(strategy.parameters)))
     if told.get("parameters") != now:
         yield f"parameters: {now}, promoted were {told.get('parameters')}."
+    for model in {*handed_in()} - {*told.get("models", ())}:
+        yield f"model: {model} was handed in, and the record does not name it."
     if record.limits != limits.sha256:
         yield f"limits: their hash is {limits.sha256[:16]}…, promoted was {record.limits[:16]}…."
     gates = {gate.name: gate for gate in record.gates}
@@ -179,7 +182,8 @@ def _differences(record: Record, strategy: Strategy, limits: Limits) -> Iterator
 def _needs(record: Record, name: str) -> bool:
     """Return whether a record has to hold a gate."""
     if name in MODEL:
-        return bool(record.strategy.get("parameters", {}).get("model"))
+        told = record.strategy
+        return bool(told.get("models") or models_of(told.get("parameters", {})))
     return name in MANDATORY or record.trials > 1
 
 

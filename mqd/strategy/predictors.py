@@ -8,7 +8,7 @@ a run whose model was not handed in stops before its first bar.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -68,6 +68,22 @@ def scores_of(reference: str, bars: SymbolBars) -> Floats:
             f"The model {reference[:24]}… gave {found.shape} scores for {len(bars)} bars."
         )
     return found
+
+
+def models_of(parameters: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the models that a strategy's parameters name, in their order: every text of the form
+    ``NAME@SHA256``, and whatever a parameter called ``model`` holds."""
+    named = (
+        str(value)
+        for name, value in parameters.items()
+        if (name == "model" and value) or (isinstance(value, str) and REFERENCE.fullmatch(value))
+    )
+    return tuple(dict.fromkeys(named))
+
+
+def handed_in() -> tuple[str, ...]:
+    """Return the models that strategies of this process may ask now."""
+    return tuple(_SHELF.predictors)
 
 
 def trained_to_ns(reference: str) -> int | None:

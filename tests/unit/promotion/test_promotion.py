@@ -119,6 +119,7 @@ def test_the_record_says_what_was_promoted_and_on_what(passed, bars, words):
     assert told["strategy"] == {
         "name": "mqd.strategy.library.sma_cross:SmaCross", "class": "SmaCross",
         "code": fingerprint(CHOSEN), "parameters": {"fast": 20, "slow": 50},
+        "models": [],
     }  # fmt: skip
     assert told["data"]["sha256"] == bars.sha256
     assert told["data"]["rows"] == {"AAPL": bars.n_bars}

@@ -8,10 +8,11 @@ import pytest
 
 import mqd
 import mqd.promotion.promote as promotion
+from mqd.core.signal import HOLD
 from mqd.promotion.errors import NotPromoted, PromotionRefused
 from mqd.promotion.record import read_record, verify_record
 from mqd.strategy.library.model_signal import ModelSignal
-from mqd.strategy.predictors import predicting
+from mqd.strategy.predictors import predicting, scores_of
 
 REFERENCE, OTHER = "trees@" + "a" * 64, "trees@" + "b" * 64
 LIMITS = mqd.Limits()
@@ -23,6 +24,26 @@ EVIDENCE = promotion._Evidence(
                     scheme="s", efficiency=1.0),
     1, None, None,
 )  # fmt: skip
+
+
+class TwoModels(mqd.Strategy):
+    """Asks models by parameters of other names."""
+
+    classifier: str = mqd.param(REFERENCE)
+    filter_by: str = mqd.param("")
+
+    def decide(self, now, position):
+        return HOLD
+
+
+class NamedInCode(mqd.Strategy):
+    """Asks a model that no parameter names."""
+
+    def features(self, bars):
+        return {"score": scores_of(REFERENCE, bars)}
+
+    def decide(self, now, position):
+        return HOLD
 
 
 class Predicting:
@@ -43,13 +64,13 @@ def attempt(monkeypatch, bars, tmp_path):
     """Return a promoter whose check, backtest and walk-forward are good."""
     monkeypatch.setattr(promotion, "_gather", lambda *_: EVIDENCE)
 
-    def run(stage, trained_to_ns=BEFORE):
+    def run(stage, trained_to_ns=BEFORE, strategy=None):
         good = SimpleNamespace(
             orders=[], fills=[], breaks=(), duplicates=0, lost_fills=0, equal=True
         )
         with predicting(REFERENCE, Predicting(stage, trained_to_ns)):
             return promotion.promote(
-                ModelSignal(model=REFERENCE), bars, rehearse=lambda *_, **__: good,
+                strategy or ModelSignal(model=REFERENCE), bars, rehearse=lambda *_, **__: good,
                 out=tmp_path / "p.json", limits=LIMITS,
             )  # fmt: skip
 
@@ -88,3 +109,29 @@ def test_a_model_that_is_no_champion_fails_before_anything_runs(attempt, tmp_pat
     with pytest.raises(PromotionRefused, match="champion"):
         attempt("shadow")
     assert not (tmp_path / "p.json").exists()
+
+
+@pytest.mark.parametrize("strategy", [TwoModels(), NamedInCode()])
+def test_a_model_is_judged_however_a_strategy_names_it(attempt, tmp_path, strategy):
+    with pytest.raises(PromotionRefused, match="champion"):
+        attempt("shadow", strategy=strategy)
+    with pytest.raises(PromotionRefused, match="has not seen"):
+        attempt("champion", TESTED.value, strategy=strategy)
+    record = attempt("champion", strategy=strategy)
+    assert record.strategy["models"] == [REFERENCE]
+    assert {"model", "model_unseen"} <= {gate.name for gate in record.gates}
+    with predicting(REFERENCE, Predicting("champion", BEFORE)):
+        verify_record(record, strategy, LIMITS)
+        with (
+            predicting(OTHER, Predicting("champion", BEFORE)),
+            pytest.raises(NotPromoted, match=r"b{64} was handed in"),
+        ):
+            verify_record(record, strategy, LIMITS)
+    stripped = replace(record, gates=tuple(one for one in record.gates if one.name != "model"))
+    with pytest.raises(NotPromoted, match="gate model"):
+        verify_record(stripped, strategy, LIMITS)
+
+
+def test_every_model_that_a_strategy_names_is_handed_in_and_judged(attempt, tmp_path):
+    with pytest.raises(PromotionRefused, match=r"trees@b{64}: none, or not handed in"):
+        attempt("champion", strategy=TwoModels(filter_by=OTHER))
