@@ -30,8 +30,9 @@ class Record:
     """A passed promotion. ``sha256`` is the hash of all the rest, so that a change is noticed.
 
     ``strategy``: name, class, code (fingerprint), parameters, and the models that it can ask.
-    ``data``: hash, symbols, rows, span. ``settings``: cash, sizer, costs, fills, multiplier, band. ``limits`` and ``config``:
-    hashes. ``metrics``: of backtest and walk-forward. ``trials`` counted. ``made_ns``: wall clock.
+    ``data``: hash, symbols, rows, span. ``settings``: cash, sizer, costs, fills, multiplier, band.
+    ``limits`` and ``config``: hashes. ``metrics``: of backtest and walk-forward. ``trials``
+    counted. ``made_ns``: wall clock.
     """
 
     version: str
