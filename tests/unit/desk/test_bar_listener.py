@@ -7,6 +7,7 @@ import mqd
 from mqd.core.bar import BarRow, bar_row
 from mqd.core.event import Event, Topic
 from mqd.desk.listening import BarTeller
+from mqd.event_bus import OrderEventBus
 from mqd.strategy.library.rsi_reversion import RsiReversion
 from mqd.strategy.library.sma_cross import SmaCross
 
@@ -51,8 +52,9 @@ def test_each_row_comes_once_in_order_and_is_the_bar(bars):
         assert mine == [bar_row(bars[symbol], n) for n in range(len(bars[symbol]))]
 
 
-def test_history_and_passed_bars_come_before_as_past(bars):
-    heard = Hearing()
+@pytest.mark.parametrize("raises_at", [-1, 2, 5, 6])
+def test_history_and_passed_bars_come_before_as_past_whatever_the_listener_raises(bars, raises_at):
+    heard = Hearing(raises_at)
     ibm = bars["IBM"]
     known = {"n": 3}
 
@@ -60,10 +62,14 @@ def test_history_and_passed_bars_come_before_as_past(bars):
         end = ibm.ts_close[known["n"] - 1]
         return bars.between(None, int(end))[symbol]
 
-    teller = BarTeller(heard, so_far)
+    bus = OrderEventBus()
+    teller = BarTeller(bus, heard, so_far)
     teller.history(["IBM"])
     assert [past for _, past in heard.rows] == [True] * 3
     known["n"] = 6
     teller.on_event(Event(int(ibm.ts_close[5]), 0, 1, Topic.BAR, ibm.bar(5)))
     assert [past for _, past in heard.rows] == [True] * 5 + [False]
     assert np.array_equal([row.ts_close for row, _ in heard.rows], ibm.ts_close[:6])
+    failed = {"bar listener": 1} if raises_at > 0 else {}
+    assert bus.stats().failures == failed
+    assert [one.ts_ns for one in bus.failures] == [int(ibm.ts_close[raises_at - 1]) for _ in failed]
