@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
+import numpy as np
+
 from mqd.core.bar import Floats, SymbolBars
 from mqd.core.protocols import Predictor
 from mqd.errors import StrategyError, UsageError
@@ -53,7 +55,8 @@ def predicting(reference: str, predictor: Predictor) -> Iterator[None]:
 def scores_of(reference: str, bars: SymbolBars) -> Floats:
     """Return the scores of a model that was handed in, one a bar, NaN where it has none.
 
-    Raises ``StrategyError`` when it was not handed in, or answers with another length.
+    Raises ``StrategyError`` when it was not handed in, or answers with something else than a number
+    a bar; infinity is no score.
     """
     predictor = _SHELF.predictors.get(reference)
     if predictor is None:
@@ -62,12 +65,17 @@ def scores_of(reference: str, bars: SymbolBars) -> Floats:
             " --set model=NAME@SHA256 and its registry with --models FOLDER, or wrap the call in"
             " mqd.strategy.predictors.predicting(...)."
         )
-    found = predictor.scores(bars)
+    said: object = predictor.scores(bars)
+    try:
+        found = np.asarray(said, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        what = f"The model {reference[:24]}… gave {type(said).__name__}, no numbers: {error}."
+        raise StrategyError(what) from error
     if found.shape != (len(bars),):
         raise StrategyError(
             f"The model {reference[:24]}… gave {found.shape} scores for {len(bars)} bars."
         )
-    return found
+    return np.where(np.isfinite(found), found, np.nan)
 
 
 def models_of(parameters: Mapping[str, object]) -> tuple[str, ...]:

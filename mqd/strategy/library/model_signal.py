@@ -8,6 +8,7 @@ from typing import Any
 
 from mqd.core.bar import Floats, SymbolBars
 from mqd.core.signal import HOLD
+from mqd.errors import StrategyError
 from mqd.strategy.predictors import scores_of
 from mqd.strategy.strategy import Strategy, param
 
@@ -25,6 +26,11 @@ class ModelSignal(Strategy):
 
     def features(self, bars: SymbolBars) -> dict[str, Floats]:
         """Return the model's score as of each close."""
+        if self.enter_at < self.exit_below:
+            raise StrategyError(
+                f"ModelSignal: enter_at {self.enter_at:g} lies below exit_below"
+                f" {self.exit_below:g}, so that a score between them would mean both."
+            )
         return {"score": scores_of(self.model, bars)}
 
     def decide(self, now: Any, position: Any) -> float:
