@@ -21,15 +21,16 @@ bars = mqd.load_bars(DAILY, symbols=["AAPL", "IBM"], start="2006-01-03")
 bars
 
 # %% [markdown]
-# `SmaCross` is long while its fast mean is above the slow one. A decision at a close fills at the
-# next open, with Alpaca's fees and 1 bp of slippage.
+# `SmaCross` is long while its fast mean is above the slow one, each share with half of the equity.
+# A decision at a close fills at the next open, with Alpaca's fees and 1 bp of slippage. An order that
+# the cash does not cover is refused, not cut: that happens here when the other share has gained.
 
 # %%
 result = mqd.backtest(SmaCross(fast=20, slow=100), bars, cash=100_000)
 result
 
 # %% [markdown]
-# Everything is pandas: `metrics` is a Series, orders, fills and trades are frames.
+# `metrics` is a Series of pandas; orders, fills and trades are frames.
 
 # %%
 result.trades[["symbol", "entry_ts", "exit_ts", "entry_px", "exit_px", "pnl_usd"]].head()

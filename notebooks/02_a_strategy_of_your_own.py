@@ -5,10 +5,13 @@
 # an uptrend. The same object is swept, replayed, rehearsed and traded.
 
 # %%
+import textwrap
+
 import plotly.graph_objects as go
 import plotly.io
 
 import mqd
+from mqd.report.plots import style
 
 plotly.io.renderers.default = "plotly_mimetype"
 bars = mqd.load_bars("../datasets/us_equity_daily_raw.parquet", symbols=["AAPL", "IBM", "MSFT"])
@@ -34,7 +37,7 @@ class Pullback(mqd.Strategy):
 
 
 # %% [markdown]
-# A typing error is a sentence, not a silent default.
+# A misspelt parameter is an error with a hint, not a silent default.
 
 # %%
 try:
@@ -43,8 +46,8 @@ except mqd.errors.StrategyError as error:
     print(error)
 
 # %% [markdown]
-# `mqd.check` looks for lookahead, impurity, chance and differences between the engines. Run it
-# before you believe anything.
+# `mqd.check` looks for lookahead, hidden state, chance and differences between the engines. Run it
+# before you believe a result.
 
 # %%
 mqd.check(Pullback(), bars)
@@ -67,7 +70,8 @@ class Leaky(Pullback):
 
 
 report = mqd.check(Leaky(), bars)
-print(report.ok, "-", next(iter(report.findings)).sentence[:160])
+print("ok:", report.ok)
+print(textwrap.fill(next(iter(report.findings)).sentence, 100))
 
 # %% [markdown]
 # With and without a stop, which every strategy has as a parameter.
@@ -80,11 +84,14 @@ for name, run in (("plain", plain), ("5 % stop", stopped)):
     print(f"{name:>9}: return {m['total_return_frac']:7.1%}, drawdown "
           f"{m['max_drawdown_frac']:7.1%}, {m['n_trades']:.0f} trades")
 
+# %% [markdown]
+# The stop makes a smaller drawdown, 18.2 % instead of 25.9 %, and a loss of 12.4 % out of a return of
+# 28.9 %: it sells weakness, which is what this strategy buys.
+
 # %%
 figure = go.Figure()
 for name, run in (("plain", plain), ("5 % stop", stopped)):
     equity = run.equity["equity"].iloc[::5]
     figure.add_scatter(x=equity.index, y=equity, name=name, mode="lines")
-figure.update_layout(title="Equity with and without a stop", template="plotly_white",
-                     yaxis_title="USD")
-figure
+figure.update_yaxes(title_text="equity, USD", tickformat=",.0f")
+style(figure, 420, "Equity with and without a stop", legend=True)

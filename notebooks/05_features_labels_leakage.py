@@ -19,6 +19,7 @@ from mqd.ml import FeatureEngineer, FixedHorizon, TripleBarrier
 from mqd.ml.catalogue import KINDS
 from mqd.ml.dataset import make_dataset
 from mqd.ml.evaluation import evaluate
+from mqd.report.plots import style
 from mqd.splits import PurgedKFold
 
 plotly.io.renderers.default = "plotly_mimetype"
@@ -92,12 +93,15 @@ honest = evaluate(neighbours, data, purged).metrics()["hit_rate_frac"]
 base = max(data.y.mean(), 1 - data.y.mean())
 print(f"always the more frequent answer {base:.1%}, shuffled {leaky:.1%}, purged {honest:.1%}")
 
+# %% [markdown]
+# The split alone makes 59.3 % of 51.2 %. Without the leak the model is worse than always giving the
+# more frequent answer, which is right 56.1 % of the time.
+
 # %%
 figure = go.Figure(go.Bar(
-    x=["more frequent answer", "shuffled folds", "purged folds"], y=[base, leaky, honest],
-    marker_color=["#999999", "#d1590a", "#1f6feb"],
-    text=[f"{v:.1%}" for v in (base, leaky, honest)],
+    x=["always the more frequent answer", "model, shuffled folds", "model, purged folds"],
+    y=[base, leaky, honest], marker_color=["#8a95a3", "#c4662d", "#2458a6"],
+    text=[f"{v:.1%}" for v in (base, leaky, honest)], textposition="outside",
 ))
-figure.update_layout(title="How often the same model is right, by how it is split",
-                     template="plotly_white", yaxis={"tickformat": ".0%", "range": [0.4, 0.75]})
-figure
+figure.update_yaxes(title_text="share of rows it is right on", tickformat=".0%", range=[0, 0.75])
+style(figure, 420, "How often the same model is right, by how its rows are split")

@@ -63,12 +63,12 @@ found = {name: evaluate(model, data, cv, study=study) for name, model in models.
 # %%
 shown = ["rows", "base_rate_frac", "brier", "brier_low", "brier_high", "skill", "auc",
          "precision_frac", "precision_low_frac", "precision_high_frac", "trials"]
-pd.DataFrame({name: one.metrics(0.55) for name, one in found.items()}).loc[shown].round(4)
+pd.DataFrame({name: one.metrics(0.55) for name, one in found.items()}).loc[shown].map("{:.4g}".format)
 
 # %% [markdown]
-# A skill below 0 means: worse than always saying how often it goes up. With an AUC near 0.5, these
-# features say nothing of the next week of three shares. That is the usual answer, and the honest
-# one.
+# A skill below 0 means: worse than always saying how often it goes up. With an AUC of 0.50 and 0.52
+# (a coin has 0.5), these features say next to nothing of the next week of three shares. That is the
+# usual answer.
 #
 # **What it would have earned**, through the desk, with its fills and costs, over the years that
 # have scores. The deflated Sharpe ratio asks whether it is more than the luckiest of these trials.
@@ -96,8 +96,8 @@ print(f"buy, hold: Sharpe {hold.metrics['sharpe']:.2f}, return "
 
 # %% [markdown]
 # The deflated ratio asks whether a result is above nothing after so many trials. Holding the three
-# shares had over twice the Sharpe ratio in the same years: these models earned a part of the
-# market, not a skill.
+# shares had a Sharpe ratio of 1.12 in the same years, the better model 0.45: these models earned a
+# part of the market, not a skill.
 #
 # **Register.** A version is a file without pickle, with the hash of everything that it came from.
 # It begins as a shadow: it may be watched, not traded.

@@ -2,9 +2,8 @@
 # # 07 Shadow and compare
 #
 # Two models ride along beside a desk. They hear its bars, predict, and write a log; they cannot
-# trade, and the desk's own log is the same with and without them. One is a plain model that was
-# kept simple, the other has learned its training rows by heart. Which one is better, and how
-# surely?
+# trade, and the desk's own log is the same with and without them. One was kept simple, the other has
+# learned its training rows by heart. Which one is better, and how surely?
 
 # %%
 import logging
@@ -33,7 +32,7 @@ bars = mqd.load_bars("../datasets/equity_minute.parquet", symbols=["MSFT"])
 bars
 
 # %% [markdown]
-# Train on the first half, watch the second. In training the second model is right far more often.
+# Train on the first half, watch the second.
 
 # %%
 engineer = FeatureEngineer(["sma_gap(5)", "sma_gap(20)", "channel_place(10)", "log_return(1)"])
@@ -51,7 +50,8 @@ for name, model in (
     print(f"{name:>9}: right on its training rows {model.score(data.X, data.y):.1%}")
 
 # %% [markdown]
-# The second half through the desk, with the shadow attached and without it.
+# On its training rows by_heart is right 84.7 % of the time, simple 51.7 %. Now the second half goes
+# through the desk, with the shadow attached and without it.
 
 # %%
 month = bars.between(iso(middle), None)
@@ -59,12 +59,13 @@ strategy = SmaCross(fast=10, slow=60)
 with ShadowModeTracker(folder + "/shadow", registry, ["simple", "by_heart"]) as shadow:
     watched = mqd.backtest(strategy, month, engine="event", listener=shadow)
 alone = mqd.backtest(strategy, month, engine="event")
-print("log_sha256 equal:", watched.log_sha256 == alone.log_sha256, "|", shadow.stats())
+print("the desk's log is the same:", watched.log_sha256 == alone.log_sha256)
+print(shadow.stats())
 
 # %%
 scores = score_log(folder + "/shadow")
 shown = ["matured", "base_rate_frac", "hit_rate_frac", "brier", "auc", "signals", "precision_frac"]
-pd.DataFrame({one.model.name: one.metrics() for one in scores.values()}).loc[shown].round(4)
+pd.DataFrame({one.model.name: one.metrics() for one in scores.values()}).loc[shown].map("{:.4g}".format)
 
 # %% [markdown]
 # **Paired on the same bars.** The interval is that of a block bootstrap. The evidence may be read
@@ -73,13 +74,12 @@ pd.DataFrame({one.model.name: one.metrics() for one in scores.values()}).loc[sho
 
 # %%
 found = compare(folder + "/shadow", "by_heart", "simple")
-print(found.verdict.replace(found.a.model.sha256[:8], "…").replace(found.b.model.sha256[:8], "…"))
-print(f"Diebold-Mariano {found.dm.statistic:+.2f}, p = {found.dm.p:.2g}; McNemar p = "
-      f"{found.mcnemar.p:.2g}; p at every look = {found.evidence.p_any:.2g}")
+found
 
 # %% [markdown]
-# Better means a smaller loss: by_heart is right about as often, but far too sure of itself, and a
-# Brier loss counts that. Neither beats 0.25, which is what always saying one half would lose.
+# Better means a smaller loss: by_heart is right about as often (51.4 % and 50.2 %), but far too sure
+# of itself, and a Brier loss counts that: 0.263 and 0.250. Always saying one half would lose 0.25, so
+# neither is worth a trade.
 
 # %%
 pairs = found.frame().rename(columns={"loss_a": "by_heart", "loss_b": "simple"})

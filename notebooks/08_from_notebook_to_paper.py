@@ -19,6 +19,7 @@ from mqd.live.rehearsal import DataSpec, rehearse
 from mqd.ml import FeatureEngineer, FixedHorizon, ModelRegistry, ShadowModeTracker
 from mqd.ml.dataset import make_dataset
 from mqd.ml.scoring import score_log
+from mqd.report.plots import style
 from mqd.strategy.library.sma_cross import SmaCross
 
 plotly.io.renderers.default = "plotly_mimetype"
@@ -75,13 +76,13 @@ print(f"{score.n} others, Brier {score.metrics()['brier']:.3f}")
 figure = go.Figure()
 close = bars["MSFT"]
 figure.add_scatter(x=list(range(len(close))), y=close.close, mode="lines", name="close",
-                   line={"color": "#999999", "width": 1})
+                   line={"color": "#8a95a3", "width": 1})
 rows = {int(ts): row for row, ts in enumerate(close.ts_close)}
 for name, run, size in (("replay", replay, 14), ("rehearsal", watched, 7)):
     fills = run.fills
     at = [rows[int(ts.value)] for ts in fills["ts_known"]]
     figure.add_scatter(x=at, y=fills["px"].astype(float), mode="markers", name=f"fills, {name}",
                        marker={"size": size, "symbol": "circle-open" if size > 10 else "circle"})
-figure.update_layout(title="Two sessions of MSFT: the same fills", template="plotly_white",
-                     xaxis_title="minute", yaxis_title="USD")
-figure
+figure.update_xaxes(title_text="minute of the two sessions")
+figure.update_yaxes(title_text="price, USD")
+style(figure, 450, "Two sessions of MSFT: the same fills", legend=True)

@@ -4,13 +4,20 @@
 
 The ``.py`` file of a pair is the source, in jupytext's percent format; the ``.ipynb`` is it with
 outputs. What changes from run to run (times, ids, progress bars) is left out, so that a second run
-changes nothing.
+changes nothing. Beside each figure of plotly stands a PNG, drawn by Chromium, for viewers that run
+no scripts.
 """
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
+import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +27,22 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).resolve().parent
 TIMEOUT_S = 300
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FIGURE, PICTURE = "application/vnd.plotly.v1+json", "image/png"
+WIDTH_PX, HEIGHT_PX, COLOURS = 900, 450, 128
+PAGE = """<!doctype html><meta charset="utf-8"><script>%(plotly)s</script><body><script>
+const drawn = %(figures)s.map(async figure => {
+  const place = document.body.appendChild(document.createElement("div"));
+  await Plotly.newPlot(place, figure);
+  return Plotly.toImage(place, {format: "png", width: %(width)s,
+                                height: figure.layout.height || %(height)s});
+});
+Promise.all(drawn).then(pictures => {
+  const said = document.createElement("pre");
+  said.textContent = JSON.stringify(pictures);
+  document.body.replaceChildren(said);
+});
+</script></body>"""
 
 
 def sources() -> list[Path]:
@@ -71,13 +94,69 @@ def joined(outputs: list[Any]) -> list[Any]:
     return found
 
 
+def pictured(notebook: Any) -> Any:
+    """Return the notebook with a picture beside each figure."""
+    shown = [
+        output
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+        if FIGURE in output.get("data", {})
+    ]
+    made = pictures([output.data[FIGURE] for output in shown])
+    for output, picture in zip(shown, made, strict=True):
+        output.data[PICTURE] = base64.b64encode(picture).decode()
+    return notebook
+
+
+def pictures(figures: list[Any]) -> list[bytes]:
+    """Return each figure as a PNG of few colours, which is small."""
+    import plotly.offline
+    from PIL import Image
+
+    told = {
+        "plotly": plotly.offline.get_plotlyjs(), "width": WIDTH_PX, "height": HEIGHT_PX,
+        "figures": json.dumps(figures).replace("</", "<\\/"),
+    }  # fmt: skip
+    found = []
+    for one in drawn(PAGE % told):
+        image = Image.open(io.BytesIO(base64.b64decode(one.partition(",")[2]))).convert("RGB")
+        file = io.BytesIO()
+        image.quantize(COLOURS, Image.Quantize.MAXCOVERAGE).save(file, "png", optimize=True)
+        found.append(file.getvalue())
+    return found
+
+
+def drawn(page: str) -> list[str]:
+    """Return what the page draws, as addresses that hold the data."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        raise SystemExit("The pictures need Chromium: apt-get install -y chromium.")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "page.html")
+        file.write_text(page, encoding="utf-8")
+        command = [
+            browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            "--disable-dev-shm-usage", f"--user-data-dir={folder}/profile",
+            "--virtual-time-budget=20000", "--dump-dom", file.as_uri(),
+        ]  # fmt: skip
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
+    found = re.search(r"<pre>(.*)</pre>", done.stdout)
+    if found is None:
+        raise SystemExit(f"Chromium drew no pictures: {done.stderr[-2000:]}")
+    pictures: list[str] = json.loads(found[1])
+    return pictures
+
+
 def texts(notebook: Any) -> list[str]:
     """Return what the cells printed and showed as text, pictures left out."""
     found = []
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
             data = output.get("data", {})
-            if "application/vnd.plotly.v1+json" in data:
+            if FIGURE in data:
                 found.append("picture")
             else:
                 found.append(output.get("text") or data.get("text/plain", ""))
@@ -92,7 +171,7 @@ def main(wanted: list[str]) -> None:
         return
     for source in sources():
         if not wanted or source.name[:2] in wanted:
-            notebook = executed(source)
+            notebook = pictured(executed(source))
             target = source.with_suffix(".ipynb")
             nbformat.write(notebook, target)
             print(f"{target.name}: {target.stat().st_size:,} bytes")

@@ -176,6 +176,7 @@ class Comparison:
         e = max(e for _, e in self._evidence)
         pnl = (1e4 * value for value in self.pnl_frac)
         rows = (
+            ("Pairs", f"{self.n_pairs:,}", f"in {self.n_blocks:,} spans of the label"),
             (f"{self.loss_name}, {a} minus {b}", with_interval(self.loss, "+.5f"),
              _sided(self.loss, f"{a} loses more", f"{b} loses more")),
             (f"Return of a span, {b} minus {a}", with_interval(pnl, "+.2f", " bps"),
@@ -184,8 +185,11 @@ class Comparison:
             ("McNemar", f"p = {figure(self.mcnemar.p, '.2g')}", self._by_chance(self.mcnemar)),
             ("Evidence, read daily", f"e = {e:.3g} of {self._against:.0f}", self._finding),
         )  # fmt: skip
-        spans = f"{self.n_pairs:,} pairs in {self.n_blocks:,} spans of the label"
-        return table_html(f"{a} and {b}: {spans}", rows, self.verdict)
+        said = (
+            f"Intervals are of {self.level:.0%}. The evidence holds however often it is read, the"
+            f" rest at one look. {PAIRS_MIN} pairs in {BLOCKS_MIN} spans are the least to judge."
+        )
+        return table_html(f"{a} and {b}: {self._finding}", rows, said)
 
     def _by_chance(self, test: Test) -> str:
         if np.isnan(test.p):

@@ -1,6 +1,5 @@
 """Results of shadows in a notebook: one calm line, and a small table that reads."""
 
-import html
 import re
 from xml.etree import ElementTree as ET
 
@@ -40,7 +39,8 @@ def test_a_comparison_is_a_line_and_a_table(tmp_path):
     assert value == "+0.18750 [+0.18750, +0.18750]"
     assert words == "simple loses more"
     assert shown["Evidence, read daily"][1] == "better is better"
-    assert found.verdict in html.unescape(found._repr_html_())
+    assert shown["Pairs"] == ("400", "in 400 spans of the label")
+    assert found._repr_html_().startswith("<div><b>simple and better: better is better</b>")
     again = compare(folder, "better", "simple")
     assert rows(again._repr_html_())["Brier, better minus simple"][1] == "simple loses more"
     assert repr(again).endswith("better is better)")
