@@ -22,8 +22,9 @@ bars
 
 # %% [markdown]
 # `SmaCross` is long while its fast mean is above the slow one, each share with half of the equity.
-# A decision at a close fills at the next open, with Alpaca's fees and 1 bp of slippage. An order that
-# the cash does not cover is refused, not cut: that happens here when the other share has gained.
+# A decision at a close fills at the next open, with Alpaca's fees and 1 bp of slippage. An order
+# that the cash does not cover is refused, not cut: that happens here when the other share has
+# gained.
 
 # %%
 result = mqd.backtest(SmaCross(fast=20, slow=100), bars, cash=100_000)

@@ -85,8 +85,8 @@ for name, run in (("plain", plain), ("5 % stop", stopped)):
           f"{m['max_drawdown_frac']:7.1%}, {m['n_trades']:.0f} trades")
 
 # %% [markdown]
-# The stop makes a smaller drawdown, 18.2 % instead of 25.9 %, and a loss of 12.4 % out of a return of
-# 28.9 %: it sells weakness, which is what this strategy buys.
+# The stop makes a smaller drawdown, 18.2 % instead of 25.9 %, and a loss of 12.4 % out of a return
+# of 28.9 %: it sells weakness, which is what this strategy buys.
 
 # %%
 figure = go.Figure()

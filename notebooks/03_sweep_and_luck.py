@@ -32,8 +32,8 @@ print(f"probability that it is more than luck: {sweep.deflated_sharpe():.2f}")
 print(f"probability of overfitting (PBO):      {sweep.pbo().pbo:.2f}")
 
 # %% [markdown]
-# Both warn here. At 0.72 luck remains possible, and a PBO of 0.65 is above one half: pairs that were
-# best in one half of the time were more often than not below the median in the other.
+# Both warn here. At 0.72 luck remains possible, and a PBO of 0.65 is above one half: pairs that
+# were best in one half of the time were more often than not below the median in the other.
 #
 # The best and twenty others, drawn by chance, are run again in the event engine: the same to the
 # last digit.
@@ -52,7 +52,8 @@ walk = mqd.walk_forward(SmaCross, bars, {"fast": range(5, 46, 10), "slow": range
 print(f"Sharpe out of sample {walk.metrics['sharpe']:.2f}, efficiency {walk.efficiency:.2f}")
 
 # %% [markdown]
-# A plateau is worth more than a peak: good pairs should have good neighbours. The circle is the best.
+# A plateau is worth more than a peak: good pairs should have good neighbours. The circle is the
+# best.
 
 # %%
 sweep.heatmap("fast", "slow", "sharpe")

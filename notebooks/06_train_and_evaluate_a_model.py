@@ -63,7 +63,8 @@ found = {name: evaluate(model, data, cv, study=study) for name, model in models.
 # %%
 shown = ["rows", "base_rate_frac", "brier", "brier_low", "brier_high", "skill", "auc",
          "precision_frac", "precision_low_frac", "precision_high_frac", "trials"]
-pd.DataFrame({name: one.metrics(0.55) for name, one in found.items()}).loc[shown].map("{:.4g}".format)
+table = pd.DataFrame({name: one.metrics(0.55) for name, one in found.items()})
+table.loc[shown].map("{:.4g}".format)
 
 # %% [markdown]
 # A skill below 0 means: worse than always saying how often it goes up. With an AUC of 0.50 and 0.52

@@ -2,8 +2,8 @@
 # # 07 Shadow and compare
 #
 # Two models ride along beside a desk. They hear its bars, predict, and write a log; they cannot
-# trade, and the desk's own log is the same with and without them. One was kept simple, the other has
-# learned its training rows by heart. Which one is better, and how surely?
+# trade, and the desk's own log is the same with and without them. One was kept simple, the other
+# has learned its training rows by heart. Which one is better, and how surely?
 
 # %%
 import logging
@@ -65,7 +65,8 @@ print(shadow.stats())
 # %%
 scores = score_log(folder + "/shadow")
 shown = ["matured", "base_rate_frac", "hit_rate_frac", "brier", "auc", "signals", "precision_frac"]
-pd.DataFrame({one.model.name: one.metrics() for one in scores.values()}).loc[shown].map("{:.4g}".format)
+table = pd.DataFrame({one.model.name: one.metrics() for one in scores.values()})
+table.loc[shown].map("{:.4g}".format)
 
 # %% [markdown]
 # **Paired on the same bars.** The interval is that of a block bootstrap. The evidence may be read
@@ -77,9 +78,9 @@ found = compare(folder + "/shadow", "by_heart", "simple")
 found
 
 # %% [markdown]
-# Better means a smaller loss: by_heart is right about as often (51.4 % and 50.2 %), but far too sure
-# of itself, and a Brier loss counts that: 0.263 and 0.250. Always saying one half would lose 0.25, so
-# neither is worth a trade.
+# Better means a smaller loss: by_heart is right about as often (51.4 % and 50.2 %), but far too
+# sure of itself, and a Brier loss counts that: 0.263 and 0.250. Always saying one half would lose
+# 0.25, so neither is worth a trade.
 
 # %%
 pairs = found.frame().rename(columns={"loss_a": "by_heart", "loss_b": "simple"})
