@@ -6,8 +6,8 @@ import numpy as np
 
 from mqd.core.bar import BarRow
 from mqd.core.clock import WallClock
-from mqd.ml.engineer import FeatureEngineer
-from mqd.ml.nodes import FIELDS
+from mqd.ml.features.engineer import FeatureEngineer
+from mqd.ml.features.nodes import FIELDS
 
 TWENTY = (
     "rsi(14)", "rsi(5)", "sma_gap(20)", "sma_gap(50)", "ema_gap(20)", "ema_gap(50)",

@@ -16,8 +16,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mqd.ml.inference import InferenceEngine
-from mqd.ml.registry import ModelRegistry
+from mqd.ml.inference.engine import InferenceEngine
+from mqd.ml.registry.registry import ModelRegistry
 
 SYMBOLS, FEATURES, TRAINING_ROWS = 100, 20, 5_000
 QUESTIONS, PAUSE_S, GOAL_MS = 1_000, 0.002, 20.0

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from mqd.core.clock import WallClock
-from mqd.ml.shadow_known import KEPT
-from mqd.ml.shadow_log import ShadowLog
-from mqd.ml.shadow_records import Matured, Prediction, Watched
+from mqd.ml.shadow.known import KEPT
+from mqd.ml.shadow.log import ShadowLog
+from mqd.ml.shadow.records import Matured, Prediction, Watched
 
 SYMBOLS, MODELS, FEATURES, BARS_AHEAD = 20, 2, 20, 5
 MINUTE_NS = 60_000_000_000
@@ -61,7 +61,7 @@ def write(folder: Path, n_records: int) -> tuple[float, float]:
 
 def measure(folder: Path) -> None:
     """Score a log and open it again; print what both took as JSON."""
-    from mqd.ml.scoring import score_log
+    from mqd.ml.evaluation.scoring import score_log
 
     clock = WallClock()
     start = clock.monotonic_ns()

@@ -17,8 +17,8 @@ from sklearn.preprocessing import StandardScaler
 
 import mqd
 from mqd.ml import FeatureEngineer, FixedHorizon, ModelRegistry, SealedHoldout
-from mqd.ml.dataset import make_dataset
-from mqd.ml.evaluation import economic_value, evaluate
+from mqd.ml.evaluation.dataset import make_dataset
+from mqd.ml.evaluation.evaluate import economic_value, evaluate
 from mqd.report.model_plots import calibration_figure
 from mqd.splits import WalkForward
 from mqd.strategy.library.buy_and_hold import BuyAndHold

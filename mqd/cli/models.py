@@ -14,7 +14,7 @@ from mqd.errors import ModelRefused, RunFolderExists, UsageError
 from mqd.strategy.predictors import models_of, predicting
 
 if TYPE_CHECKING:
-    from mqd.ml.tap import ShadowTap
+    from mqd.ml.shadow.tap import ShadowTap
     from mqd.strategy.strategy import Strategy
 
 MODELS = Path("models")
@@ -50,8 +50,8 @@ def asked_models(
     if not references:
         yield
         return
-    from mqd.ml.predictor import model_predictors
-    from mqd.ml.registry import ModelRegistry
+    from mqd.ml.inference.predictor import model_predictors
+    from mqd.ml.registry.registry import ModelRegistry
 
     registry = ModelRegistry(existing_registry(words.models))
     with ExitStack() as stack:
@@ -95,8 +95,8 @@ def shadow_beside(
     if folder is None:
         raise UsageError("--shadow keeps its log beside the run folder: name one, --out FOLDER.")
     from mqd.cli import output
-    from mqd.ml.registry import ModelRegistry
-    from mqd.ml.tap import ShadowTap
+    from mqd.ml.registry.registry import ModelRegistry
+    from mqd.ml.shadow.tap import ShadowTap
 
     registry = ModelRegistry(existing_registry(models.models))
     for reference in words.shadow:

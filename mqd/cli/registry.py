@@ -12,8 +12,8 @@ from mqd.core.clock import iso
 from mqd.errors import ModelRefused
 
 if TYPE_CHECKING:
-    from mqd.ml.registry import ModelRegistry, ModelVersion
-    from mqd.ml.stages import Standing
+    from mqd.ml.registry.registry import ModelRegistry, ModelVersion
+    from mqd.ml.registry.stages import Standing
 
 SHOWN = (
     "estimator", "output", "threshold", "label", "features", "training", "code_sha256", "versions",
@@ -59,7 +59,7 @@ def show(reference: str, /, *, models: Path = MODELS, json: bool = False) -> int
     json
         Print one JSON document to stdout.
     """
-    from mqd.ml.labels import label_text
+    from mqd.ml.features.labels import label_text
 
     registry = _registry(models)
     version = registry.get(reference)
@@ -118,7 +118,7 @@ def move(
 
 
 def _registry(folder: Path) -> ModelRegistry:
-    from mqd.ml.registry import ModelRegistry
+    from mqd.ml.registry.registry import ModelRegistry
 
     return ModelRegistry(existing_registry(folder))
 

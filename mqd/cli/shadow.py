@@ -14,7 +14,7 @@ from mqd.cli.words import DataWords, bars_of
 from mqd.errors import MqdError, UsageError
 
 if TYPE_CHECKING:
-    from mqd.ml.scoring import ModelScore
+    from mqd.ml.evaluation.scoring import ModelScore
 
 SHOWN = (
     ("predictions", "predictions", "{:,.0f}"), ("matured", "matured", "{:,.0f}"),
@@ -49,8 +49,8 @@ def status(folder: Path, /, *, models: Path = MODELS, json: bool = False) -> int
     json
         Print one JSON document to stdout.
     """
-    from mqd.ml.scoring import score_log
-    from mqd.ml.shadow_asked import lost_bars
+    from mqd.ml.evaluation.scoring import score_log
+    from mqd.ml.shadow.asked import lost_bars
 
     place = shadow_folder(folder)
     n_lost = lost_bars(place)
@@ -90,7 +90,7 @@ def compare(
     json
         Print one JSON document to stdout.
     """
-    from mqd.ml.comparison import compare as judged
+    from mqd.ml.evaluation.comparison import compare as judged
 
     if not 0.5 <= level < 1:
         raise UsageError(f"--level {level}: a level lies in [0.5, 1), such as 0.95.")
@@ -144,7 +144,7 @@ def replay(
     json
         Print one JSON document to stdout.
     """
-    from mqd.ml.shadow_records import FILE
+    from mqd.ml.shadow.records import FILE
 
     bars = bars_of(data)
     if model:
@@ -154,8 +154,8 @@ def replay(
                 " predictions are compared with the bars."
             )
         return _replayed(folder, bars, models, model, score_from, json=json)
-    from mqd.ml.registry import ModelRegistry
-    from mqd.ml.shadow_replay import against
+    from mqd.ml.registry.registry import ModelRegistry
+    from mqd.ml.shadow.replay import against
 
     found = against(shadow_folder(folder), ModelRegistry(existing_registry(models)), bars)
     if json:
@@ -177,9 +177,9 @@ def _replayed(
     *,
     json: bool,
 ) -> int:
-    from mqd.ml.registry import ModelRegistry
-    from mqd.ml.shadow import ShadowModeTracker
-    from mqd.ml.shadow_replay import replay as run
+    from mqd.ml.registry.registry import ModelRegistry
+    from mqd.ml.shadow.replay import replay as run
+    from mqd.ml.shadow.tracker import ShadowModeTracker
 
     registry = ModelRegistry(existing_registry(models))
     with ShadowModeTracker(folder, registry, references) as tracker:
@@ -205,7 +205,7 @@ def _instant(day: str) -> int:
 
 def shadow_folder(folder: Path) -> Path:
     """Return the folder of a shadow: this one, ``shadow`` in it, or the one beside a run."""
-    from mqd.ml.shadow_records import FILE
+    from mqd.ml.shadow.records import FILE
 
     folder = folder.resolve() if folder.name == "" else folder
     for place in (folder, folder / "shadow", folder.with_name(f"{folder.name}-shadow")):
@@ -229,7 +229,7 @@ def _document(one: ModelScore) -> dict[str, Any]:
 
 
 def _print(one: ModelScore) -> None:
-    from mqd.ml.labels import label_text
+    from mqd.ml.features.labels import label_text
 
     metrics = one.metrics()
     model = one.model
@@ -250,8 +250,8 @@ def _drift(place: Path, models: Path, one: ModelScore) -> list[dict[str, Any]]:
     """Return the drift of a model's features and score by column, nothing where none is known."""
     if not models.is_dir() or not one.n_said:
         return []
-    from mqd.ml.registry import ModelRegistry
-    from mqd.ml.shadow_drift import shadow_drift
+    from mqd.ml.evaluation.log_drift import shadow_drift
+    from mqd.ml.registry.registry import ModelRegistry
 
     try:
         version = ModelRegistry(models).get(one.model.reference)

@@ -23,7 +23,7 @@ from mqd.errors import UsageError
 if TYPE_CHECKING:
     from mqd.live.config import LiveConfig
     from mqd.live.trading import Traded
-    from mqd.ml.tap import ShadowTap
+    from mqd.ml.shadow.tap import ShadowTap
 
 STOPPED_BY_HAND = 130
 

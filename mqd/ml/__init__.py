@@ -11,24 +11,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from mqd.ml.engineer import FeatureEngineer
-    from mqd.ml.inference import InferenceEngine
-    from mqd.ml.labels import FixedHorizon, NextSession, TripleBarrier
-    from mqd.ml.models import SimpleRuleModel
-    from mqd.ml.registry import ModelRegistry
-    from mqd.ml.sealed import SealedHoldout
-    from mqd.ml.shadow import ShadowModeTracker
+    from mqd.ml.evaluation.sealed import SealedHoldout
+    from mqd.ml.features.engineer import FeatureEngineer
+    from mqd.ml.features.labels import FixedHorizon, NextSession, TripleBarrier
+    from mqd.ml.inference.engine import InferenceEngine
+    from mqd.ml.inference.rules import SimpleRuleModel
+    from mqd.ml.registry.registry import ModelRegistry
+    from mqd.ml.shadow.tracker import ShadowModeTracker
 
 _NAMES: Final = {
-    "FeatureEngineer": "mqd.ml.engineer",
-    "FixedHorizon": "mqd.ml.labels",
-    "InferenceEngine": "mqd.ml.inference",
-    "ModelRegistry": "mqd.ml.registry",
-    "NextSession": "mqd.ml.labels",
-    "SealedHoldout": "mqd.ml.sealed",
-    "ShadowModeTracker": "mqd.ml.shadow",
-    "SimpleRuleModel": "mqd.ml.models",
-    "TripleBarrier": "mqd.ml.labels",
+    "FeatureEngineer": "mqd.ml.features.engineer",
+    "FixedHorizon": "mqd.ml.features.labels",
+    "InferenceEngine": "mqd.ml.inference.engine",
+    "ModelRegistry": "mqd.ml.registry.registry",
+    "NextSession": "mqd.ml.features.labels",
+    "SealedHoldout": "mqd.ml.evaluation.sealed",
+    "ShadowModeTracker": "mqd.ml.shadow.tracker",
+    "SimpleRuleModel": "mqd.ml.inference.rules",
+    "TripleBarrier": "mqd.ml.features.labels",
 }
 
 __all__ = [

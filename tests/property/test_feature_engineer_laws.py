@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mqd.core.bar import BarRow
-from mqd.ml.catalogue import KINDS
-from mqd.ml.engineer import FeatureEngineer
-from mqd.ml.nodes import FIELDS
+from mqd.ml.features.catalogue import KINDS
+from mqd.ml.features.engineer import FeatureEngineer
+from mqd.ml.features.nodes import FIELDS
 
 FEATURES = tuple(
     text

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mqd.core.bar import SymbolBars, bar_row
-from mqd.ml.labels import FixedHorizon, NextSession, TripleBarrier
-from mqd.ml.weights import concurrency, embargo_ns, uniqueness
+from mqd.ml.features.labels import FixedHorizon, NextSession, TripleBarrier
+from mqd.ml.features.weights import concurrency, embargo_ns, uniqueness
 
 LABELS = st.one_of(
     st.builds(FixedHorizon, st.integers(1, 12), st.sampled_from([0.0, 0.001])),

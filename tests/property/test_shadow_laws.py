@@ -9,10 +9,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mqd.ml.outcomes import Joined, joined
-from mqd.ml.scoring import score_log
-from mqd.ml.shadow_log import ShadowLog
-from mqd.ml.shadow_records import FILE, Matured, Prediction, read_records
+from mqd.ml.evaluation.scoring import score_log
+from mqd.ml.shadow.log import ShadowLog
+from mqd.ml.shadow.outcomes import Joined, joined
+from mqd.ml.shadow.records import FILE, Matured, Prediction, read_records
 from tests.unit.ml.shadow_lines import A, B, came, said, watched
 
 FAR = watched("far", "c", horizon="f" * 12)

@@ -10,9 +10,9 @@ from sklearn.linear_model import LogisticRegression
 
 import mqd
 from mqd.ml import FeatureEngineer, FixedHorizon, ModelRegistry
-from mqd.ml.dataset import make_dataset
-from mqd.ml.shadow_records import Matured, Prediction, read_records
-from mqd.ml.shadow_replay import against
+from mqd.ml.evaluation.dataset import make_dataset
+from mqd.ml.shadow.records import Matured, Prediction, read_records
+from mqd.ml.shadow.replay import against
 from tests.venue.paper_world import (
     MINUTES,
     kinds,
@@ -95,7 +95,7 @@ def test_a_shadow_that_dies_leaves_the_paper_desk_alone(registry, tmp_path):
         wait_for(lambda: "fill" in kinds(state))
         n_fills = kinds(state).count("fill")
         for pid in _children(desk.pid):
-            if b"mqd.ml.tap" in _argv(pid):
+            if b"mqd.ml.shadow.tap" in _argv(pid):
                 os.kill(pid, 9)
                 break
         else:

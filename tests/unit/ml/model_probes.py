@@ -21,11 +21,12 @@ import time
 import numpy as np
 
 from mqd.errors import ModelRefused
-from mqd.ml import sandbox, seccomp, worker
-from mqd.ml.child import Child
 from mqd.ml.errors import NoSandbox
-from mqd.ml.loading import Loaded, one_by_one
-from mqd.ml.wire import ANSWER, FAILED, MAGIC
+from mqd.ml.sandbox import limits as sandbox
+from mqd.ml.sandbox import seccomp, worker
+from mqd.ml.sandbox.child import Child
+from mqd.ml.sandbox.loading import Loaded, one_by_one
+from mqd.ml.sandbox.wire import ANSWER, FAILED, MAGIC
 
 
 def _is_open(fd):

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from mqd.ml.shadow_log import ShadowLog
-from mqd.ml.shadow_records import Matured, Prediction, Watched
+from mqd.ml.shadow.log import ShadowLog
+from mqd.ml.shadow.records import Matured, Prediction, Watched
 
 LABEL = {"kind": "fixed_horizon", "bars": 1, "threshold_frac": 0.0}
 HORIZON = "0123456789ab"

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mqd.core.bar import BarRow
-from mqd.ml.engineer import FeatureEngineer
-from mqd.ml.inference import Predictions
-from mqd.ml.labels import FixedHorizon, Label, label_spec
+from mqd.ml.features.engineer import FeatureEngineer
+from mqd.ml.features.labels import FixedHorizon, Label, label_spec
+from mqd.ml.inference.engine import Predictions
 
 FEATURES = ("log_return(1)", "range_frac")
 MINUTE_NS = 60_000_000_000

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mqd.errors import UsageError
-from mqd.ml import always_valid
-from mqd.ml.always_valid import RISK_MAX, evidence
+from mqd.ml.evaluation import always_valid
+from mqd.ml.evaluation.always_valid import RISK_MAX, evidence
 
 RNG = np.random.default_rng(8)
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mqd.errors import UsageError
-from mqd.ml.always_valid import evidence
-from mqd.ml.comparison import PAIRS_MIN, compare
-from mqd.ml.shadow_log import ShadowLog
+from mqd.ml.evaluation.always_valid import evidence
+from mqd.ml.evaluation.comparison import PAIRS_MIN, compare
+from mqd.ml.shadow.log import ShadowLog
 from tests.unit.ml.shadow_lines import FEATURES, A, B, came, said, watched, write
 
 CHANCE = np.random.default_rng(21).uniform(0.25, 0.75, 3000)
@@ -222,7 +222,7 @@ def read(folder, monkeypatch):
         seen.append(values.tolist())
         return evidence(values, bounds, **words)
 
-    monkeypatch.setattr("mqd.ml.comparison.evidence", spied)
+    monkeypatch.setattr("mqd.ml.evaluation.comparison.evidence", spied)
     compare(folder, "simple", "better")
     return seen[0]
 

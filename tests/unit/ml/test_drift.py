@@ -11,9 +11,9 @@ import pytest
 from scipy import stats
 
 from mqd.errors import UsageError
-from mqd.ml.drift import Reference, drift, ks_p, ks_two_samples, psi
-from mqd.ml.shadow_drift import shadow_drift
-from mqd.ml.shadow_log import ShadowLog
+from mqd.ml.evaluation.drift import Reference, drift, ks_p, ks_two_samples, psi
+from mqd.ml.evaluation.log_drift import shadow_drift
+from mqd.ml.shadow.log import ShadowLog
 from tests.unit.ml.shadow_lines import said, watched
 
 TABLE = pd.read_csv(Path(__file__).parents[2] / "tables" / "ml_psi.csv", comment="#")

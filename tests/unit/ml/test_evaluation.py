@@ -15,8 +15,8 @@ import mqd
 from mqd.core.clock import iso
 from mqd.errors import UsageError
 from mqd.ml import FeatureEngineer, FixedHorizon, TripleBarrier
-from mqd.ml.dataset import Dataset, make_dataset
-from mqd.ml.evaluation import OutOfSample, economic_value, evaluate
+from mqd.ml.evaluation.dataset import Dataset, make_dataset
+from mqd.ml.evaluation.evaluate import OutOfSample, economic_value, evaluate
 from mqd.splits import CombinatorialPurged, PurgedKFold, WalkForward
 from mqd.strategy.library.model_signal import ModelSignal
 from mqd.strategy.predictors import predicting

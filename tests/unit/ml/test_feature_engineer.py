@@ -16,10 +16,10 @@ from sklearn.preprocessing import StandardScaler
 import mqd
 from mqd.core.bar import bar_row
 from mqd.ml import FeatureEngineer
-from mqd.ml.catalogue import KINDS, feature_of, named
 from mqd.ml.errors import BadFeature, BadFeatureMatrix
-from mqd.ml.nodes import Field, Lag, Talib
-from mqd.ml.online import Online
+from mqd.ml.features.catalogue import KINDS, feature_of, named
+from mqd.ml.features.nodes import Field, Lag, Talib
+from mqd.ml.features.online import Online
 
 TABLE = Path("tests/tables/ml_features.csv")
 
@@ -102,7 +102,7 @@ def test_the_schema_hash_changes_with_names_order_parameters_and_meaning(monkeyp
 
 
 def test_a_feature_of_ones_own_is_like_any_other(ibm, monkeypatch):
-    monkeypatch.setattr("mqd.ml.catalogue.KINDS", dict(KINDS))
+    monkeypatch.setattr("mqd.ml.features.catalogue.KINDS", dict(KINDS))
     monkeypatch.setitem(KINDS, "twice", None)
     monkeypatch.delitem(KINDS, "twice")
     named("twice", "price", "close over that before it, twice")(

@@ -16,13 +16,13 @@ from sklearn.preprocessing import FunctionTransformer, RobustScaler, StandardSca
 from sklearn.tree import DecisionTreeClassifier
 
 from mqd.errors import ModelRefused
-from mqd.ml.child import Child, inspect_model
-from mqd.ml.engineer import FeatureEngineer
-from mqd.ml.inference import InferenceEngine
-from mqd.ml.loading import _kept_within, _onnx_output, load_model
-from mqd.ml.manifest import check_versions
-from mqd.ml.models import SimpleRuleModel
-from mqd.ml.registry import ModelRegistry
+from mqd.ml.features.engineer import FeatureEngineer
+from mqd.ml.inference.engine import InferenceEngine
+from mqd.ml.inference.rules import SimpleRuleModel
+from mqd.ml.registry.manifest import check_versions
+from mqd.ml.registry.registry import ModelRegistry
+from mqd.ml.sandbox.child import Child, inspect_model
+from mqd.ml.sandbox.loading import _kept_within, _onnx_output, load_model
 from tests.unit.ml.model_probes import Probe
 
 ENGINEER = FeatureEngineer(("rsi(14)", "log_return(1)", "log_return(5)", "sma_gap(20)"))
@@ -315,7 +315,8 @@ def test_an_output_of_three_classes_or_of_maps_is_refused():
 def test_without_the_extra_a_sentence_says_what_to_install():
     class Without(Probe):
         entry = (
-            "import sys; sys.modules['onnxruntime'] = None;from mqd.ml.worker import main; main()"
+            "import sys; sys.modules['onnxruntime'] = None;"
+            " from mqd.ml.sandbox.worker import main; main()"
         )
 
     with pytest.raises(ModelRefused, match=r"needs the extra onnx: pip install 'mqd\[onnx\]'"):

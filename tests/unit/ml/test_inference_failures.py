@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mqd.errors import ModelRefused, UsageError
-from mqd.ml import versions
 from mqd.ml.errors import BadFeatureMatrix
-from mqd.ml.inference import InferenceEngine
-from mqd.ml.manifest import Manifest
-from mqd.ml.models import SimpleRuleModel
-from mqd.ml.registry import ModelVersion
+from mqd.ml.inference import versions
+from mqd.ml.inference.engine import InferenceEngine
+from mqd.ml.inference.rules import SimpleRuleModel
+from mqd.ml.registry.manifest import Manifest
+from mqd.ml.registry.registry import ModelVersion
 from tests.unit.ml.model_probes import Probe
 
 X = np.array([[0.25, 1.0], [0.5, 2.0], [0.75, 3.0]])
@@ -78,7 +78,7 @@ class ProbeEngine(InferenceEngine):
 
 @pytest.fixture(autouse=True)
 def _installed(monkeypatch):
-    monkeypatch.setattr("mqd.ml.inference.check_versions", lambda manifest: None)
+    monkeypatch.setattr("mqd.ml.inference.engine.check_versions", lambda manifest: None)
 
 
 @pytest.fixture

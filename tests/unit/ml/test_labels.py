@@ -7,7 +7,7 @@ import pytest
 
 from mqd.core.bar import SymbolBars, bar_row
 from mqd.errors import UsageError
-from mqd.ml.labels import (
+from mqd.ml.features.labels import (
     FixedHorizon,
     NextSession,
     TripleBarrier,

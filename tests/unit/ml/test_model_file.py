@@ -30,10 +30,10 @@ from sklearn.preprocessing import FunctionTransformer, QuantileTransformer, Stan
 from sklearn.svm import SVC
 
 from mqd.errors import ModelRefused
-from mqd.ml import skops_file
-from mqd.ml.model_file import model_file, read_once
-from mqd.ml.skops_file import load_skops, types_of
-from mqd.ml.trusted_types import LOADERS, TRUSTED
+from mqd.ml.sandbox import skops_file
+from mqd.ml.sandbox.model_file import model_file, read_once
+from mqd.ml.sandbox.skops_file import load_skops, types_of
+from mqd.ml.sandbox.trusted_types import LOADERS, TRUSTED
 
 DICE = np.random.default_rng(5)
 X = DICE.normal(size=(60, 3))

@@ -7,8 +7,8 @@ import typing
 
 from mqd.core.bar import BarRow
 from mqd.core.protocols import BarListener
-from mqd.ml.shadow import ShadowModeTracker
-from mqd.ml.tap import ShadowTap
+from mqd.ml.shadow.tap import ShadowTap
+from mqd.ml.shadow.tracker import ShadowModeTracker
 
 TRADING = (
     "mqd.adapters", "mqd.desk", "mqd.execution", "mqd.live", "mqd.orders", "mqd.portfolio",
@@ -17,8 +17,8 @@ TRADING = (
 LOADED = """
 import importlib, pkgutil, sys
 import mqd.ml
-for one in pkgutil.iter_modules(mqd.ml.__path__):
-    importlib.import_module(f"mqd.ml.{one.name}")
+for one in pkgutil.walk_packages(mqd.ml.__path__, "mqd.ml."):
+    importlib.import_module(one.name)
 print("\\n".join(sorted(sys.modules)))
 """
 
@@ -26,7 +26,7 @@ print("\\n".join(sorted(sys.modules)))
 def test_loading_all_of_ml_loads_nothing_that_trades():
     done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True)
     modules = done.stdout.split()
-    assert "mqd.ml.shadow" in modules
+    assert "mqd.ml.shadow.tracker" in modules
     assert [one for one in modules if one.startswith(TRADING)] == []
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mqd.errors import UsageError
-from mqd.ml.online_offline import compare_offline, ulp_between
+from mqd.ml.shadow.online_offline import compare_offline, ulp_between
 
 INDEX = pd.MultiIndex.from_product([[1, 2, 3], ["A", "B"]], names=["ts_close", "symbol"])
 FRAME = pd.DataFrame(

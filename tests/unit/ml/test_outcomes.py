@@ -6,9 +6,9 @@ Expected rows are written out by hand; the property test has an oracle for the r
 import pytest
 
 from mqd.errors import LogDamaged, UsageError
-from mqd.ml.outcomes import Joined, joined
-from mqd.ml.shadow_log import ShadowLog
-from mqd.ml.shadow_records import FILE
+from mqd.ml.shadow.log import ShadowLog
+from mqd.ml.shadow.outcomes import Joined, joined
+from mqd.ml.shadow.records import FILE
 from tests.unit.ml.shadow_lines import HORIZON, A, B, came, said, watched, write
 
 

@@ -9,7 +9,7 @@ from scipy import stats
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.contingency_tables import mcnemar as their_mcnemar
 
-from mqd.ml.paired import (
+from mqd.ml.evaluation.paired import (
     blocks_of,
     bootstrap,
     diebold_mariano,

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from mqd.errors import ModelRefused, MqdError, UsageError
-from mqd.ml import registry as module
-from mqd.ml.engineer import FeatureEngineer
-from mqd.ml.labels import FixedHorizon, label_hash
-from mqd.ml.manifest import Manifest, Training
-from mqd.ml.registry import ModelRegistry
-from mqd.ml.stages import STAGES
+from mqd.ml.registry import registry as module
+from mqd.ml.features.engineer import FeatureEngineer
+from mqd.ml.features.labels import FixedHorizon, label_hash
+from mqd.ml.registry.manifest import Manifest, Training
+from mqd.ml.registry.registry import ModelRegistry
+from mqd.ml.registry.stages import STAGES
 
 ENGINEER = FeatureEngineer(("rsi(14)", "log_return(5)"))
 FACTS = {

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from mqd.ml import child as child_module
-from mqd.ml import seccomp
-from mqd.ml.child import Child, ChildFailed, inspect_model
+from mqd.ml.sandbox import child as child_module
 from mqd.ml.errors import NoSandbox
+from mqd.ml.sandbox import seccomp
+from mqd.ml.sandbox.child import Child, ChildFailed, inspect_model
 from tests.unit.ml import model_probes
 from tests.unit.ml.model_probes import (
     DEEDS,

@@ -11,7 +11,7 @@ from scipy import stats
 from sklearn import metrics as theirs
 
 from mqd.cli.main import main
-from mqd.ml.scoring import auc_of, score_log, wilson
+from mqd.ml.evaluation.scoring import auc_of, score_log, wilson
 from tests.unit.ml.shadow_lines import A, came, said, watched, write
 
 TABLE = pd.read_csv(Path(__file__).parents[2] / "tables" / "ml_scores.csv", comment="#")
@@ -193,8 +193,8 @@ def test_the_figures_do_not_depend_on_chunks(tmp_path, monkeypatch):
         (p, int(r > 0), r) for p, r in zip(rng.uniform(size=60), rng.normal(size=60), strict=True)
     ]
     whole = scored(tmp_path, rows).metrics()
-    from mqd.ml import scoring
-    from mqd.ml.outcomes import joined
+    from mqd.ml.evaluation import scoring
+    from mqd.ml.shadow.outcomes import joined
 
     monkeypatch.setattr(scoring, "joined", lambda folder: joined(folder, 7))
     assert score_log(tmp_path)[MODEL.sha256].metrics() == pytest.approx(whole, rel=1e-12)

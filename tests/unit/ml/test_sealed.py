@@ -13,7 +13,7 @@ import mqd
 from mqd.errors import LogDamaged, UsageError
 from mqd.ml import FixedHorizon, SealedHoldout
 from mqd.ml.errors import HoldoutSealed
-from mqd.ml.sealed import FILE
+from mqd.ml.evaluation.sealed import FILE
 
 SEAL = "2012-06-01"
 

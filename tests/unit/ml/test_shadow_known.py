@@ -7,16 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mqd
-import mqd.ml.shadow_known as kept_beside
+import mqd.ml.shadow.known as kept_beside
 from mqd.core.bar import bar_row
 from mqd.errors import LogDamaged
-from mqd.ml import shadow_asked
-from mqd.ml.labels import FixedHorizon, label_hash, label_spec
-from mqd.ml.shadow_asked import read_asked, read_newest
-from mqd.ml.shadow_known import KEPT, Known
-from mqd.ml.shadow_log import ShadowLog
-from mqd.ml.shadow_records import FILE, Heard
-from mqd.ml.shadow_replay import _outcomes
+from mqd.ml.features.labels import FixedHorizon, label_hash, label_spec
+from mqd.ml.shadow import asked as shadow_asked
+from mqd.ml.shadow.asked import read_asked, read_newest
+from mqd.ml.shadow.known import KEPT, Known
+from mqd.ml.shadow.log import ShadowLog
+from mqd.ml.shadow.records import FILE, Heard
+from mqd.ml.shadow.replay import _outcomes
 from tests.unit.ml.shadow_lines import FEATURES, A, B, came, said, watched
 
 DATA = "datasets/us_equity_daily_raw.parquet"

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from mqd.errors import LogDamaged, StateFolderTaken, UsageError
-from mqd.ml.shadow_asked import read_asked
-from mqd.ml.shadow_chunks import Chunk, read_chunks
-from mqd.ml.shadow_log import ShadowLog, features_hash
-from mqd.ml.shadow_records import FILE, Matured, Prediction, read_records, read_watched
+from mqd.ml.shadow.asked import read_asked
+from mqd.ml.shadow.chunks import Chunk, read_chunks
+from mqd.ml.shadow.log import ShadowLog, features_hash
+from mqd.ml.shadow.records import FILE, Matured, Prediction, read_records, read_watched
 from tests.unit.ml.shadow_lines import FEATURES, HORIZON, A, B, came, said, write
 
 GOOD = (said(A, 1, 0.25), came(1, 0.5), said(A, 2, 0.75), came(2, -0.5), said(A, 3, 0.5))
@@ -278,7 +278,7 @@ def test_another_process_cannot_write_the_log(tmp_path):
     other = textwrap.dedent("""
         import sys
         from mqd.errors import StateFolderTaken
-        from mqd.ml.shadow_log import ShadowLog
+        from mqd.ml.shadow.log import ShadowLog
         try:
             ShadowLog.open(sys.argv[1])
         except StateFolderTaken as error:

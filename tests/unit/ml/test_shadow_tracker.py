@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from mqd.errors import ModelRefused, StateFolderTaken, UsageError
-from mqd.ml.engineer import FeatureEngineer
-from mqd.ml.labels import FixedHorizon, NextSession
-from mqd.ml.scoring import score_log
-from mqd.ml.shadow import ShadowModeTracker
-from mqd.ml.shadow_asked import read_asked
-from mqd.ml.shadow_records import FILE, Heard, Matured, Prediction, read_records
+from mqd.ml.evaluation.scoring import score_log
+from mqd.ml.features.engineer import FeatureEngineer
+from mqd.ml.features.labels import FixedHorizon, NextSession
+from mqd.ml.shadow.asked import read_asked
+from mqd.ml.shadow.records import FILE, Heard, Matured, Prediction, read_records
+from mqd.ml.shadow.tracker import ShadowModeTracker
 from tests.unit.ml.shadow_world import FakeEngine, FakeRegistry, some_rows
 
 

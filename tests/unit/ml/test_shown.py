@@ -6,9 +6,9 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from mqd.ml.comparison import compare
-from mqd.ml.scoring import score_log
-from mqd.ml.shown import figure, table_html, with_interval
+from mqd.ml.evaluation.comparison import compare
+from mqd.ml.evaluation.scoring import score_log
+from mqd.ml.evaluation.shown import figure, table_html, with_interval
 from tests.unit.ml.shadow_lines import A, B, came, said, write
 
 

@@ -12,9 +12,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from mqd.errors import UsageError
-from mqd.ml.engineer import FeatureEngineer
 from mqd.ml.errors import BadFeatureMatrix
-from mqd.ml.models import DEFAULT, Rule, SimpleRuleModel
+from mqd.ml.features.engineer import FeatureEngineer
+from mqd.ml.inference.rules import DEFAULT, Rule, SimpleRuleModel
 
 RULES = [("rsi_14", "<", 30.0, 0.25), ("rsi_14", ">", 70.0, -0.25), ("gap", ">", 0.0, 0.125)]
 MODEL = SimpleRuleModel(RULES)

@@ -17,12 +17,12 @@ from mqd.cli.models import ModelWords, ShadowWords, shadow_beside
 from mqd.core.bar import bar_row
 from mqd.errors import ModelRefused, UsageError
 from mqd.ml import FeatureEngineer, FixedHorizon, InferenceEngine, ModelRegistry
-from mqd.ml.dataset import make_dataset
-from mqd.ml.predictor import ModelPredictor, model_predictors
-from mqd.ml.shadow_asked import lost_bars
-from mqd.ml.shadow_records import Prediction, read_records
-from mqd.ml.shadow_replay import against
-from mqd.ml.tap import ShadowTap
+from mqd.ml.evaluation.dataset import make_dataset
+from mqd.ml.inference.predictor import ModelPredictor, model_predictors
+from mqd.ml.shadow.asked import lost_bars
+from mqd.ml.shadow.records import Prediction, read_records
+from mqd.ml.shadow.replay import against
+from mqd.ml.shadow.tap import ShadowTap
 from mqd.strategy.library.model_signal import ModelSignal
 from mqd.strategy.library.sma_cross import SmaCross
 from mqd.strategy.predictors import predicting
@@ -240,7 +240,7 @@ def test_a_shadow_holds_no_key(registry, tmp_path, monkeypatch):
 
 
 def test_a_shadow_that_hangs_is_ended_and_a_slow_one_is_waited_for(registry, tmp_path, monkeypatch):
-    monkeypatch.setattr("mqd.ml.tap.END_S", 4.0)
+    monkeypatch.setattr("mqd.ml.shadow.tap.END_S", 4.0)
     ibm = mqd.load_bars(DATA, symbols=["IBM"])["IBM"]
     rows = [bar_row(ibm, at) for at in range(3000)]
     hung = ShadowTap(tmp_path / "hung", registry.folder, ["linear"])
@@ -260,7 +260,7 @@ def test_rows_that_are_lost_are_told_to_the_shadow(registry, tmp_path, monkeypat
     tap = ShadowTap(tmp_path / "shadow", registry.folder, ["linear"])
     for row in rows[:50]:
         tap.on_bar(row, past=False)
-    monkeypatch.setattr("mqd.ml.tap.QUEUE_MAX", 0)
+    monkeypatch.setattr("mqd.ml.shadow.tap.QUEUE_MAX", 0)
     for row in rows[50:60]:
         tap.on_bar(row, past=False)
     monkeypatch.undo()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mqd.errors import UsageError
-from mqd.ml.labels import LabelTable
-from mqd.ml.weights import (
+from mqd.ml.features.labels import LabelTable
+from mqd.ml.features.weights import (
     concurrency,
     embargo_ns,
     return_attribution,

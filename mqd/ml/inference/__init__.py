@@ -1,0 +1,1 @@
+"""Who is asked, who answers, and how a strategy asks."""

@@ -1,0 +1,1 @@
+"""Models beside a desk: the process, its log, what came of it, and the log against bars."""
