@@ -17,8 +17,7 @@ import mqd
 from mqd.core.bar import bar_row
 from mqd.ml import FeatureEngineer, FixedHorizon, TripleBarrier
 from mqd.ml.features.catalogue import KINDS
-from mqd.ml.evaluation.dataset import make_dataset
-from mqd.ml.evaluation.evaluate import evaluate
+from mqd.ml import evaluate, make_dataset
 from mqd.report.plots import style
 from mqd.splits import PurgedKFold
 

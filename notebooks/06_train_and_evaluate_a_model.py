@@ -16,9 +16,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import mqd
-from mqd.ml import FeatureEngineer, FixedHorizon, ModelRegistry, SealedHoldout
-from mqd.ml.evaluation.dataset import make_dataset
-from mqd.ml.evaluation.evaluate import economic_value, evaluate
+from mqd.ml import (
+    FeatureEngineer,
+    FixedHorizon,
+    ModelRegistry,
+    SealedHoldout,
+    economic_value,
+    evaluate,
+    make_dataset,
+)
 from mqd.report.model_plots import calibration_figure
 from mqd.splits import WalkForward
 from mqd.strategy.library.buy_and_hold import BuyAndHold

@@ -18,10 +18,15 @@ from sklearn.preprocessing import StandardScaler
 
 import mqd
 from mqd.core.clock import iso
-from mqd.ml import FeatureEngineer, FixedHorizon, ModelRegistry, ShadowModeTracker
-from mqd.ml.evaluation.comparison import compare
-from mqd.ml.evaluation.dataset import make_dataset
-from mqd.ml.evaluation.scoring import score_log
+from mqd.ml import (
+    FeatureEngineer,
+    FixedHorizon,
+    ModelRegistry,
+    ShadowModeTracker,
+    compare,
+    make_dataset,
+    score_log,
+)
 from mqd.report.model_plots import loss_figure
 from mqd.strategy.library.sma_cross import SmaCross
 

@@ -16,9 +16,14 @@ from sklearn.linear_model import LogisticRegression
 
 import mqd
 from mqd.live.rehearsal import DataSpec, rehearse
-from mqd.ml import FeatureEngineer, FixedHorizon, ModelRegistry, ShadowModeTracker
-from mqd.ml.evaluation.dataset import make_dataset
-from mqd.ml.evaluation.scoring import score_log
+from mqd.ml import (
+    FeatureEngineer,
+    FixedHorizon,
+    ModelRegistry,
+    ShadowModeTracker,
+    make_dataset,
+    score_log,
+)
 from mqd.report.plots import style
 from mqd.strategy.library.sma_cross import SmaCross
 

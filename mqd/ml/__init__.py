@@ -11,6 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from mqd.ml.evaluation.comparison import compare
+    from mqd.ml.evaluation.dataset import make_dataset
+    from mqd.ml.evaluation.evaluate import economic_value, evaluate
+    from mqd.ml.evaluation.scoring import score_log
     from mqd.ml.evaluation.sealed import SealedHoldout
     from mqd.ml.features.engineer import FeatureEngineer
     from mqd.ml.features.labels import FixedHorizon, NextSession, TripleBarrier
@@ -29,6 +33,11 @@ _NAMES: Final = {
     "ShadowModeTracker": "mqd.ml.shadow.tracker",
     "SimpleRuleModel": "mqd.ml.inference.rules",
     "TripleBarrier": "mqd.ml.features.labels",
+    "compare": "mqd.ml.evaluation.comparison",
+    "economic_value": "mqd.ml.evaluation.evaluate",
+    "evaluate": "mqd.ml.evaluation.evaluate",
+    "make_dataset": "mqd.ml.evaluation.dataset",
+    "score_log": "mqd.ml.evaluation.scoring",
 }
 
 __all__ = [
@@ -41,6 +50,11 @@ __all__ = [
     "ShadowModeTracker",
     "SimpleRuleModel",
     "TripleBarrier",
+    "compare",
+    "economic_value",
+    "evaluate",
+    "make_dataset",
+    "score_log",
 ]
 
 

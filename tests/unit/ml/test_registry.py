@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from mqd.errors import ModelRefused, MqdError, UsageError
-from mqd.ml.registry import registry as module
 from mqd.ml.features.engineer import FeatureEngineer
 from mqd.ml.features.labels import FixedHorizon, label_hash
+from mqd.ml.registry import registry as module
 from mqd.ml.registry.manifest import Manifest, Training
 from mqd.ml.registry.registry import ModelRegistry
 from mqd.ml.registry.stages import STAGES

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mqd.ml.sandbox import child as child_module
 from mqd.ml.errors import NoSandbox
+from mqd.ml.sandbox import child as child_module
 from mqd.ml.sandbox import seccomp
 from mqd.ml.sandbox.child import Child, ChildFailed, inspect_model
 from tests.unit.ml import model_probes
