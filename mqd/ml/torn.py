@@ -7,8 +7,8 @@ from pathlib import Path
 
 
 def cut_torn(file: Path) -> None:
-    """Move a last line that was never finished to ``predictions.torn-N`` beside ``file``, which is
-    made when it is missing."""
+    """Move a last line that was never finished to ``STEM.torn-N`` beside ``file``, which is made
+    when it is missing."""
     if not file.exists():
         file.touch(0o600)
         return
@@ -28,7 +28,7 @@ def cut_torn(file: Path) -> None:
         log.seek(start)
         torn = log.read()
         number = 1
-        while (side := file.with_name(f"predictions.torn-{number}")).exists():
+        while (side := file.with_name(f"{file.stem}.torn-{number}")).exists():
             number += 1
         side.write_bytes(torn)
         log.truncate(start)

@@ -4,9 +4,12 @@ opening is written down and counted.
 A hold-out proves something once. Whoever looks, changes the model and looks again has trained on it
 without saying so. Here the seal's instant is fixed in a folder when it is first made;
 ``mqd.load_bars(..., holdout=)`` refuses what lies behind it, ``cut`` gives what lies before;
-``open`` wants a name and a reason, and its answer says how many have looked.
+``open`` wants a name and a reason, and its answer says how many have looked. It serves the next
+look alone: who loads once more opens once more.
+
 An edited line is noticed, for each names the hash of the one before it; lines cut off the end, or
-the whole file taken away, are not: keep the folder under version control.
+the whole file taken away, are not: keep the folder under version control. A last line that was not
+finished was never granted, and is put aside.
 """
 
 from __future__ import annotations
@@ -23,10 +26,13 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from mqd.core.bar import Ints, SymbolBars
 from mqd.core.clock import NS_PER_S, WallClock, iso
 from mqd.errors import LogDamaged, UsageError
 from mqd.ml.errors import HoldoutSealed
+from mqd.ml.evaluation.dataset import Dataset
 from mqd.ml.features.labels import LabelTable
+from mqd.ml.torn import cut_torn
 
 FILE: Final = "seal.ndjson"
 
@@ -44,18 +50,17 @@ class SealedHoldout:
     """The seal in ``folder`` at ``seal``: rows that close at or after it are sealed.
 
     ``seal`` is an instant in ns UTC or a date, ``"2011-01-01"``, whose first instant in UTC counts.
+    A relative folder is one of the working directory as it is now.
 
     The folder keeps the instant: made again with another one it is refused. Raises ``UsageError``
     for that, ``LogDamaged`` for a file that was edited.
     """
 
     def __init__(self, folder: str | os.PathLike[str], seal: int | str) -> None:
-        self.folder, self.seal_ns = (
-            Path(folder),
-            _instant(seal) if isinstance(seal, str) else int(seal),
-        )
+        self.folder = Path(folder).absolute()
+        self.seal_ns = _instant(seal) if isinstance(seal, str) else int(seal)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._opened: Opening | None = None
+        self._may_look = False
         with self._locked() as fd:
             lines = self._lines(fd)
             if not lines:
@@ -75,32 +80,46 @@ class SealedHoldout:
                 for line in self._lines(fd)[1:]
             ]
 
-    def cut(self, bars: Any) -> Any:
-        """Return the bars that close before the seal: ``Bars``, or a frame whose index is time."""
-        if hasattr(bars, "between"):
-            return bars.between(None, iso(self.seal_ns - 1))
-        return bars[_closes(bars) < self.seal_ns]
+    def cut(self, rows: Any) -> Any:
+        """Return what closes before the seal: of ``Bars``, ``SymbolBars``, a ``Dataset``, a
+        ``LabelTable`` or a frame whose index is time. A label that ends behind the seal has looked.
 
-    def cut_labels(self, table: LabelTable) -> LabelTable:
-        """Return the labels that are known before the seal: one that ends behind it has looked."""
-        kept = table.t1 < self.seal_ns
-        return LabelTable._make(column[kept] for column in table)
-
-    def check(self, bars: Any) -> Any:
-        """Return ``bars`` if none of them is sealed or the seal was opened by this object.
-
-        Raises ``HoldoutSealed``.
+        Prices stay as they were loaded: bars that were loaded with a split behind the seal are
+        adjusted for it. Load them with ``end=`` before the seal to know nothing of it. Raises
+        ``UsageError`` for anything else.
         """
-        n_sealed = _count_from(bars, self.seal_ns)
-        if n_sealed and self._opened is None:
+        before = _ends(rows) < self.seal_ns
+        match rows:
+            case SymbolBars():
+                return rows.rows(slice(0, int(before.sum())))
+            case Dataset():
+                return rows.take(before)
+            case LabelTable():
+                return LabelTable._make(column[before] for column in rows)
+        if hasattr(rows, "between"):
+            return rows.between(None, iso(self.seal_ns - 1))
+        return rows[before]
+
+    def check(self, rows: Any) -> Any:
+        """Return ``rows``, of the kinds of ``cut``, if none of them is sealed, or if the seal was
+        opened by this object for this look.
+
+        Raises ``HoldoutSealed``, and ``UsageError`` for something else.
+        """
+        n_sealed = int((_ends(rows) >= self.seal_ns).sum())
+        if n_sealed and not self._may_look:
             raise HoldoutSealed(
                 f"{n_sealed} rows close at or after the seal ({iso(self.seal_ns)}): end before"
-                " it, take cut(), or open(reason, author), which is written down and counted."
+                " it, take cut(), or open(reason, author), which is written down and counted, and"
+                " serves one look."
             )
-        return bars
+        if n_sealed:
+            self._may_look = False
+        return rows
 
     def open(self, reason: str, author: str) -> Opening:
-        """Write down that ``author`` looks behind the seal, and why; return the look's number.
+        """Write down that ``author`` looks behind the seal, and why; return the look's number. The
+        next ``check`` of sealed rows, such as that of ``load_bars``, is granted.
 
         Only the first look is a test of something unseen; say the number beside every result.
         """
@@ -110,7 +129,7 @@ class SealedHoldout:
             lines = self._lines(fd)
             opening = Opening(len(lines), author, reason, WallClock().now_ns())
             _append(fd, lines[-1]["hash"], {"kind": "open", **opening._asdict()})
-        self._opened = opening
+        self._may_look = True
         return opening
 
     @contextmanager
@@ -119,6 +138,7 @@ class SealedHoldout:
         fd = os.open(self.folder / FILE, flags, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
+            cut_torn(self.folder / FILE)
             yield fd
         finally:
             os.close(fd)
@@ -162,19 +182,28 @@ def _instant(day: str) -> int:
     return int(start.timestamp()) * NS_PER_S
 
 
-def _closes(frame: Any) -> Any:
-    """Return the instants of a frame's rows, int64 ns UTC."""
+def _ends(rows: Any) -> Ints:
+    """Return when each row is known, int64 ns UTC: its close, of labelled rows its label's end."""
+    if isinstance(rows, Dataset | LabelTable):
+        return rows.t1
+    if isinstance(rows, SymbolBars):
+        return rows.ts_close
+    if hasattr(rows, "symbols"):
+        return np.concatenate([rows[symbol].ts_close for symbol in rows.symbols])
+    if hasattr(rows, "loc"):
+        return _index_of(rows)
+    raise UsageError(
+        f"A hold-out takes bars, a Dataset, a LabelTable or a frame, not {type(rows).__name__}."
+    )
+
+
+def _index_of(frame: Any) -> Ints:
     import pandas as pd
 
     index = frame.index
-    times = index.get_level_values("ts_close") if index.nlevels > 1 else index
+    names = getattr(index, "names", [None])
+    times = index.get_level_values("ts_close") if "ts_close" in names else index
     if not isinstance(times, pd.DatetimeIndex) or times.tz is None:
         raise UsageError("The rows of a hold-out need a time with a zone as their index.")
-    return times.tz_convert("UTC").as_unit("ns").asi8
-
-
-def _count_from(bars: Any, seal_ns: int) -> int:
-    if hasattr(bars, "symbols"):
-        return sum(int((bars[symbol].ts_close >= seal_ns).sum()) for symbol in bars.symbols)
-    closes = bars.ts_close if hasattr(bars, "ts_close") else _closes(bars)
-    return int((np.asarray(closes) >= seal_ns).sum())
+    found: Ints = times.tz_convert("UTC").as_unit("ns").asi8
+    return found

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mqd.errors import ModelRefused
+from mqd.ml.torn import cut_torn
 
 GENESIS: Final = "0" * 64
 FILE: Final = "registry.ndjson"
@@ -69,24 +70,15 @@ class RegistryLog:
         prev = known[-1]["line"] if known else GENESIS
         body = json.dumps({**record, "prev": prev}, allow_nan=False).encode()[:-1]
         text = body + _MARK + hashlib.sha256(body).hexdigest().encode() + b'"}\n'
+        cut_torn(self.path)
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            self._cut_torn(fd)
             _add_whole(fd, text)
         except OSError as error:
             raise ModelRefused(str(self.path), f"the record was not written ({error})") from error
         finally:
             os.close(fd)
         sync_folder(self.path.parent)
-
-    def _cut_torn(self, fd: int) -> None:
-        """Move an unfinished last line aside."""
-        data = self.path.read_bytes()
-        whole, torn = data[: data.rfind(b"\n") + 1], data[data.rfind(b"\n") + 1 :]
-        if torn:
-            count = len(list(self.path.parent.glob("registry.torn-*"))) + 1
-            (self.path.parent / f"registry.torn-{count}").write_bytes(torn)
-            os.ftruncate(fd, len(whole))
 
 
 def _add_whole(fd: int, text: bytes) -> None:

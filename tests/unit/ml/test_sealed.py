@@ -11,7 +11,7 @@ import pytest
 
 import mqd
 from mqd.errors import LogDamaged, UsageError
-from mqd.ml import FixedHorizon, SealedHoldout
+from mqd.ml import FeatureEngineer, FixedHorizon, SealedHoldout, make_dataset
 from mqd.ml.errors import HoldoutSealed
 from mqd.ml.evaluation.sealed import FILE
 
@@ -49,15 +49,57 @@ def test_loading_refuses_what_is_sealed_until_it_is_opened(tmp_path):
     before = mqd.load_bars(path, **words, end="2012-05-31")
     assert before["IBM"].ts_close.max() < holdout.seal_ns
     holdout.open("the final test", "ann")
+    assert mqd.load_bars(path, **words, end="2012-05-31") is not None  # nothing sealed: no look
     assert mqd.load_bars(path, **words)["IBM"].ts_close.max() > holdout.seal_ns
+    with pytest.raises(HoldoutSealed, match="serves one look"):
+        mqd.load_bars(path, **words)
+    assert holdout.open("and again", "ann").n_looks == 2
+    mqd.load_bars(path, **words)
 
 
 def test_a_label_that_ends_behind_the_seal_has_looked(bars, tmp_path):
     holdout = SealedHoldout(tmp_path, SEAL)
     table = FixedHorizon(10).of(bars["IBM"])
-    kept = holdout.cut_labels(table)
+    with pytest.raises(HoldoutSealed):
+        holdout.check(table)
+    kept = holdout.check(holdout.cut(table))
     assert (kept.t1 < holdout.seal_ns).all()
     assert len(kept.t0) == int((table.t0 < holdout.seal_ns).sum()) - 10
+
+
+def test_bars_of_a_symbol_and_rows_to_train_on_are_cut_and_checked(bars, tmp_path):
+    holdout = SealedHoldout(tmp_path, SEAL)
+    data = make_dataset(bars, FeatureEngineer(["log_return(1)"]), FixedHorizon(10))
+    ibm = bars["IBM"]
+    n_before = int((ibm.ts_close < holdout.seal_ns).sum())
+    for rows, n in ((ibm, n_before), (data, n_before - 10 - 1)):  # the first has no return
+        with pytest.raises(HoldoutSealed):
+            holdout.check(rows)
+        assert len(holdout.check(holdout.cut(rows))) == n
+    assert holdout.cut(data).t1.max() < holdout.seal_ns
+    for rows in ([1, 2], {"a": 1}, "IBM", None):
+        for look in (holdout.check, holdout.cut):
+            with pytest.raises(UsageError, match="A hold-out takes bars, a Dataset"):
+                look(rows)
+
+
+def test_a_line_that_was_never_finished_is_put_aside(tmp_path):
+    holdout = SealedHoldout(tmp_path, SEAL)
+    holdout.open("one", "ann")
+    with (tmp_path / FILE).open("ab") as log:
+        log.write(b'{"kind":"open","n_lo')
+    assert holdout.open("two", "bob").n_looks == 2
+    assert [one.reason for one in SealedHoldout(tmp_path, SEAL).openings] == ["one", "two"]
+    assert (tmp_path / "seal.torn-1").read_bytes() == b'{"kind":"open","n_lo'
+
+
+def test_a_relative_folder_stays_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    holdout = SealedHoldout("study", SEAL)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert holdout.open("the final test", "ann").n_looks == 1
+    assert list(tmp_path.rglob(FILE)) == [tmp_path / "study" / FILE]
 
 
 def test_opening_is_written_down_and_counted(bars, tmp_path):
