@@ -89,13 +89,12 @@ class SealedHoldout:
         ``UsageError`` for anything else.
         """
         before = _ends(rows) < self.seal_ns
-        match rows:
-            case SymbolBars():
-                return rows.rows(slice(0, int(before.sum())))
-            case Dataset():
-                return rows.take(before)
-            case LabelTable():
-                return LabelTable._make(column[before] for column in rows)
+        if isinstance(rows, SymbolBars):
+            return rows.rows(slice(0, int(before.sum())))
+        if isinstance(rows, Dataset):
+            return rows.take(before)
+        if isinstance(rows, LabelTable):
+            return LabelTable._make(column[before] for column in rows)
         if hasattr(rows, "between"):
             return rows.between(None, iso(self.seal_ns - 1))
         return rows[before]
