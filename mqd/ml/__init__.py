@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from mqd.ml.evaluation.comparison import compare
     from mqd.ml.evaluation.dataset import make_dataset
-    from mqd.ml.evaluation.evaluate import economic_value, evaluate
+    from mqd.ml.evaluation.economic import economic_value
+    from mqd.ml.evaluation.evaluate import evaluate
     from mqd.ml.evaluation.scoring import score_log
     from mqd.ml.evaluation.sealed import SealedHoldout
     from mqd.ml.features.engineer import FeatureEngineer
@@ -34,7 +35,7 @@ _NAMES: Final = {
     "SimpleRuleModel": "mqd.ml.inference.rules",
     "TripleBarrier": "mqd.ml.features.labels",
     "compare": "mqd.ml.evaluation.comparison",
-    "economic_value": "mqd.ml.evaluation.evaluate",
+    "economic_value": "mqd.ml.evaluation.economic",
     "evaluate": "mqd.ml.evaluation.evaluate",
     "make_dataset": "mqd.ml.evaluation.dataset",
     "score_log": "mqd.ml.evaluation.scoring",

@@ -2,10 +2,9 @@
 
 ``evaluate`` fits on the training rows of each split and predicts the tested ones. The splitters of
 ``mqd.splits`` purge by label interval; one whose training rows share time with a tested label is
-refused, whoever made it. ``economic_value`` lets the desk trade the predictions, with its costs.
+refused, whoever made it.
 
-Sources: Brier (1950); Wilson (1927); D. Bailey and M. Lopez de Prado, "The Deflated Sharpe Ratio"
-(2014); A. Murphy and R. Winkler (1977), reliability.
+Sources: Brier (1950); Wilson (1927); A. Murphy and R. Winkler (1977), reliability.
 """
 
 from __future__ import annotations
@@ -13,9 +12,8 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -27,7 +25,8 @@ from mqd.errors import UsageError
 from mqd.ml.evaluation.dataset import Dataset
 from mqd.ml.evaluation.paired import NO_INTERVAL, Interval, blocks_of, bootstrap
 from mqd.ml.evaluation.scoring import auc_of, wilson
-from mqd.significance import deflated_sharpe_ratio
+from mqd.ml.evaluation.shown import figure, table_html
+from mqd.ml.evaluation.tried import TRIED, identity_of, tried
 from mqd.splits import CombinatorialPurged
 from mqd.splits.labels import Labels, apart, read_labels
 
@@ -38,6 +37,12 @@ BINS: Final = 10
 LEVEL: Final = 0.95
 BLOCKS_MIN: Final = 10
 CLIP: Final = 1e-12
+SHOWN: Final = (
+    ("base_rate_frac", "base rate", ".1%"), ("brier", "Brier", ".4f"), ("skill", "skill", "+.4f"),
+    ("auc", "AUC", ".3f"), ("hit_rate_frac", "right", ".1%"),
+    ("precision_frac", "right at 0.5 or above", ".1%"),
+    ("signal_return_frac", "their mean return", "+.3%"),
+)  # fmt: skip
 
 
 class Splitter(Protocol):
@@ -53,8 +58,8 @@ class OutOfSample:
     """Scores of rows by models that have not seen them.
 
     ``score``: float64 (rows,), NaN for rows that no split tests; of combinatorial splits the mean
-    over the paths, and ``paths`` holds each, float64 (paths, rows). ``n_counted``: evaluations
-    of the ``study`` when this one was made, 1 without one.
+    over the paths, and ``paths`` holds each, float64 (paths, rows). ``n_counted``: trials of the
+    ``study`` when this one was made, 1 without one.
     """
 
     data: Dataset
@@ -66,8 +71,8 @@ class OutOfSample:
 
     @property
     def n_trials(self) -> int:
-        """Evaluations counted in the study by now, those after this one too."""
-        return max(self.n_counted, trials.count(self.study) if self.study else 1)
+        """Trials counted in the study by now, those after this one too."""
+        return max(self.n_counted, tried(self.study) if self.study else 1)
 
     @property
     def tested(self) -> Any:
@@ -86,10 +91,10 @@ class OutOfSample:
     def metrics(self, threshold: float = 0.5, *, seed: int = 0) -> dict[str, float]:
         """Return the figures of the tested rows; ``_low`` and ``_high`` are 95 % intervals.
 
-        ``skill``: 1 - Brier / Brier of the base rate. Precision is that of scores at or above
-        ``threshold``, its interval Wilson's with each row counted as much as its label is its own
-        (``Dataset.weight``). The other intervals are of a bootstrap of spans of the label's
-        length, all symbols of an instant together; NaN for fewer than ten.
+        ``skill``: 1 - Brier / ``reference``, the Brier of the base rate. Precision is that of
+        scores at or above ``threshold``, its interval Wilson's with each row counted as much as its
+        label is its own (``Dataset.weight``). The other intervals are of a bootstrap of spans of
+        the label's length, all symbols of an instant together; NaN for fewer than ten.
         """
         kept = self.tested
         rows = self.data.take(kept)
@@ -106,6 +111,7 @@ class OutOfSample:
         return {
             "rows": float(len(p)), "base_rate_frac": base, "brier": float(brier.mean()),
             "brier_low": of_brier.low, "brier_high": of_brier.high,
+            "reference": reference,
             "skill": 1 - float(brier.mean()) / reference if reference else math.nan,
             "log_loss": float(-np.where(y == 1, np.log(likely), np.log(1 - likely)).mean()),
             "auc": _auc(p, y), "hit_rate_frac": float(right.mean()),
@@ -146,6 +152,39 @@ class OutOfSample:
         """Return the scores as a ``Predictor``, for the desk to trade."""
         return TablePredictor(self)
 
+    def on_path(self, path: int) -> OutOfSample:
+        """Return the same of one path alone, as a backtest would have had it. The mean over the
+        paths of a combinatorial split is a committee of models, and better than any of them.
+
+        Raises ``UsageError`` for a path that there is not.
+        """
+        if not 0 <= path < len(self.paths):
+            raise UsageError(f"There is no path {path}: this split has {len(self.paths)}, from 0.")
+        return replace(self, score=self.paths[path], paths=self.paths[path : path + 1])
+
+    def by_path(self, threshold: float = 0.5, *, seed: int = 0) -> pd.DataFrame:
+        """Return ``metrics`` of each path, one a row: how far they lie apart is how much of a
+        figure hangs on the split."""
+        import pandas as pd
+
+        paths = range(len(self.paths))
+        told = [self.on_path(path).metrics(threshold, seed=seed) for path in paths]
+        return pd.DataFrame(told, pd.Index(paths, name="path"))
+
+    def _repr_html_(self) -> str:
+        found = self.metrics()
+        if not found["rows"]:
+            return table_html("Out of sample", [], "No row was tested.")
+        rows = [
+            (words, figure(found[name], form), _between(found, name, form))
+            for name, words, form in SHOWN
+        ]
+        skill = "better" if found["brier_high"] < found["reference"] else "not shown to be better"
+        said = (
+            f"As a forecast it is {skill} than the base rate; trial {self.n_trials} of the study."
+        )
+        return table_html(f"Out of sample: {found['rows']:,.0f} rows", rows, said)
+
 
 class TablePredictor:
     """Out-of-sample scores as a strategy asks for them: by symbol and close, NaN elsewhere."""
@@ -178,9 +217,8 @@ def evaluate(
     """Fit a clone of ``estimator`` in each split of ``cv`` and score the rows that it tests.
 
     ``weighted``: pass the rows' uniqueness to ``fit`` where it, or a pipeline's last step, takes
-    ``sample_weight``. ``study``:
-    a folder in which this counts as a trial; the same estimator with the same parameters, on the
-    same rows, is no new one.
+    ``sample_weight``. ``study``: a folder in which this counts as a trial; the same estimator with
+    the same parameters, code and weights, trained and tested on the same rows, is no new one.
 
     Raises ``UsageError`` for a split whose training rows share time with a tested label, or hold
     one class alone or none; for rows out of order of ``t0``, and for NaN or inf in ``X``.
@@ -188,7 +226,9 @@ def evaluate(
     labels = read_labels(data.t0, data.t1)
     _refuse_no_number(data)
     pieces: list[tuple[Ints, Floats]] = []
+    rows = hashlib.sha256()
     for number, (train, test) in enumerate(cv.split(data.X)):
+        rows.update(f"{len(train)} {len(test)} ".encode() + train.tobytes() + test.tobytes())
         _refuse_leak(labels, train, test, number)
         model = _fitted(estimator, data, train, number, weighted=weighted)
         pieces.append((test, _scores(model, data.X[test])))
@@ -196,51 +236,11 @@ def evaluate(
     counted = np.isfinite(paths).sum(axis=0)
     sums = np.where(np.isfinite(paths), paths, 0.0).sum(axis=0)
     score = np.divide(sums, counted, out=np.full(len(data), np.nan), where=counted > 0)
-    n_counted = 1
-    if study is not None:
-        n_counted = trials.record(str(study), "model", 1, _identity(estimator, data, cv)).n
-    return OutOfSample(data, score, paths, len(pieces), n_counted, str(study or ""))
-
-
-def economic_value(
-    found: OutOfSample, run: Callable[[TablePredictor], Any], *, sharpe_trials: Any = None
-) -> dict[str, float]:
-    """Return what the predictions earn at the desk: the metrics of ``run(predictor)``.
-
-    ``run`` backtests a strategy that asks the predictor, costs on, and returns its result; let it
-    trade ``bars.between(*found.span)``, for the bars around have no predictions. ``sharpe_bar``:
-    Sharpe ratio of a bar. ``deflated_sharpe``: the probability that it is more than the best of as
-    many trials as the study has counted; ``sharpe_trials`` are their Sharpe ratios of a bar. NaN
-    where there are several trials and these are not given.
-
-    Raises ``UsageError`` for fewer than two ``sharpe_trials``.
-    """
-    result = run(found.predictor())
-    metrics: Mapping[str, Any] = result.metrics
-    told = {str(name): float(value) for name, value in metrics.items()}
-    equity = np.asarray(result.equity["equity"], dtype=np.float64)
-    returns = np.diff(equity) / equity[:-1]
-    deviation = float(returns.std(ddof=1)) if len(returns) > 2 else 0.0
-    told["trials"] = float(found.n_trials)
-    told["sharpe_bar"] = float(returns.mean()) / deviation if deviation else math.nan
-    told["deflated_sharpe"] = _deflated(returns, told["sharpe_bar"], found.n_trials, sharpe_trials)
-    return told
-
-
-def _deflated(returns: Floats, sharpe: float, n_trials: int, sharpes: Any) -> float:
-    if sharpes is not None and np.size(sharpes) < 2:
-        raise UsageError("sharpe_trials: give the Sharpe ratios of two trials or more.")
-    if math.isnan(sharpe) or (n_trials > 1 and sharpes is None):
-        return math.nan
-    centred = returns - returns.mean()
-    spread = float((centred**2).mean()) ** 0.5
-    variance = 0.0 if sharpes is None else float(np.var(sharpes, ddof=1))
-    found = deflated_sharpe_ratio(
-        sharpe, len(returns),
-        float((centred**3).mean()) / spread**3, float((centred**4).mean()) / spread**4,
-        variance, max(n_trials, np.size(sharpes) if sharpes is not None else 1),
-    )  # fmt: skip
-    return float(found)
+    folder = "" if study is None else str(study)
+    if folder:
+        trials.record(folder, TRIED, 1, identity_of(estimator, data, rows.hexdigest(), weighted))
+    n_counted = tried(folder) if folder else 1
+    return OutOfSample(data, score, paths, len(pieces), n_counted, folder)
 
 
 def _refuse_no_number(data: Dataset) -> None:
@@ -314,24 +314,6 @@ def _paths(cv: Any, pieces: list[tuple[Ints, Floats]], n_rows: int) -> Floats:
     return path
 
 
-def _identity(estimator: Any, data: Dataset, cv: Any) -> str:
-    told = [data.training, data.names, cv, type(estimator), *sorted(_parameters(estimator))]
-    return hashlib.sha256("|".join(_text(one) for one in told).encode()).hexdigest()
-
-
-def _parameters(estimator: Any) -> Iterator[str]:
-    """Yield all parameters of an estimator and of its parts: its repr leaves some out."""
-    for name, value in estimator.get_params(deep=True).items():
-        yield f"{name}={_text(value)}"
-
-
-def _text(value: Any) -> str:
-    """Return a text that is the same for the same value, in every process."""
-    if isinstance(value, np.ndarray):
-        return hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
-
-
 def _auc(p: Floats, y: Ints) -> float:
     """Return the area under the curve, ties counted half."""
     _, place = np.unique(p, return_inverse=True)
@@ -363,3 +345,10 @@ def _wilson_of(rows: Dataset, chosen: Any) -> tuple[float, float]:
         return math.nan, math.nan
     n = float(weight.sum())
     return wilson(float(rows.y[chosen].mean()) * n, n)
+
+
+def _between(found: Mapping[str, float], name: str, form: str) -> str:
+    """Return a figure's interval in words, "" where it has none."""
+    stem, frac = (name[:-5], "_frac") if name.endswith("_frac") else (name, "")
+    low, high = (found.get(f"{stem}_{side}{frac}", math.nan) for side in ("low", "high"))
+    return "" if math.isnan(low) else f"{low:{form}} to {high:{form}}"

@@ -16,10 +16,8 @@ from mqd.core.clock import iso
 from mqd.errors import UsageError
 from mqd.ml import FeatureEngineer, FixedHorizon, TripleBarrier
 from mqd.ml.evaluation.dataset import Dataset, make_dataset
-from mqd.ml.evaluation.evaluate import OutOfSample, economic_value, evaluate
+from mqd.ml.evaluation.evaluate import OutOfSample, evaluate
 from mqd.splits import CombinatorialPurged, PurgedKFold, WalkForward
-from mqd.strategy.library.model_signal import ModelSignal
-from mqd.strategy.predictors import predicting
 
 DAY = 86_400_000_000_000
 
@@ -141,6 +139,63 @@ def test_a_parameter_that_a_repr_leaves_out_makes_another_trial(tmp_path):
     assert evaluate(long(1.0), data, purged(data), study=tmp_path).n_trials == 2
 
 
+def test_weights_rows_and_code_make_another_trial(tmp_path):
+    data = planted(200)
+
+    def kind(shift):
+        class Own(LogisticRegression):
+            def fit(self, X, y, sample_weight=None):  # noqa: N803
+                return super().fit(X + shift, y, sample_weight)
+
+        if shift:  # a class that was edited in place: its name is the same
+            Own.fit.__code__ = Own.fit.__code__.replace(co_name="fit2", co_consts=(None, 7))
+        return Own()
+
+    def tried(model, cv, **words):
+        return evaluate(model, data, cv, study=tmp_path, **words).n_trials
+
+    assert tried(kind(0), purged(data)) == 1
+    assert tried(kind(0), purged(data)) == 1
+    assert tried(kind(1), purged(data)) == 2
+    assert tried(kind(0), purged(data), weighted=False) == 3
+    walk = {"label_start": data.t0, "label_end": data.t1}
+    assert tried(kind(0), WalkForward(100, 30, **walk)) == 4
+    assert tried(kind(0), WalkForward(100, 30, gap=9, **walk)) == 5
+
+
+def test_each_path_of_a_combinatorial_split_has_its_figures():
+    data = planted(300)
+    found = evaluate(MODEL, data, CombinatorialPurged(5, 2, data.t0, data.t1))
+    told = found.by_path(0.6)
+    assert list(told.index) == [0, 1, 2, 3]  # 5 groups, 2 tested: 4 paths
+    for path, scores in enumerate(found.paths):
+        one = found.on_path(path)
+        assert np.array_equal(one.score, scores, equal_nan=True)
+        known = np.isfinite(scores)
+        brier = sk.brier_score_loss(data.y[known], scores[known])
+        assert told.loc[path, "brier"] == pytest.approx(brier)
+        assert one.predictor().scores is not None
+    mean = float(told["brier"].mean())
+    assert found.metrics(0.6)["brier"] <= mean  # a committee: squares are convex
+    for path in (-1, 4):
+        with pytest.raises(UsageError, match=f"no path {path}: this split has 4"):
+            found.on_path(path)
+
+
+def test_a_notebook_shows_figures_with_their_intervals():
+    data = planted(300)
+    found = evaluate(MODEL, data, purged(data))
+    shown = found._repr_html_()
+    told = found.metrics()
+    assert f"<td>{told['brier']:.4f}</td>" in shown
+    assert f"{told['brier_low']:.4f} to {told['brier_high']:.4f}" in shown
+    assert "it is better than the base rate" in shown
+    coin = OutOfSample(data, np.full(300, 0.5), np.full((1, 300), 0.5), 1)
+    assert "it is not shown to be better than the base rate" in coin._repr_html_()
+    nothing = OutOfSample(data, np.full(300, np.nan), np.full((1, 300), np.nan), 1)
+    assert "No row was tested" in nothing._repr_html_()
+
+
 def test_intervals_hold_what_they_promise_when_labels_overlap():
     """The score and the label of ten bars are both slow: rows are far from independent."""
     right, precise, n, dice = 0, 0, 200, np.random.default_rng(7)
@@ -226,29 +281,3 @@ def test_a_dataset_is_in_order_finite_and_hashed(bars):
     assert set(np.unique(make_dataset(bars, engineer, TripleBarrier(5, 1.0, 1.0)).y)) == {0, 1}
     with pytest.raises(UsageError, match="No row is left"):
         make_dataset(bars, engineer, FixedHorizon(5000))
-
-
-def test_scores_that_know_the_future_earn_at_the_desk_and_a_coin_does_not(bars):
-    engineer = FeatureEngineer(["rsi(14)", "log_return(1)"])
-    data = make_dataset(bars, engineer, FixedHorizon(5))
-    found = evaluate(MODEL, data, purged(data))
-    reference = "scores@" + "0" * 64
-
-    def run(predictor):
-        with predicting(reference, predictor):
-            return mqd.backtest(ModelSignal(model=reference, enter_at=0.55, exit_below=0.5), bars)
-
-    oracle = type(found)(data, data.y.astype(float), data.y[None] * 1.0, 1, 1)
-    rich, poor = economic_value(oracle, run), economic_value(found, run)
-    assert rich["sharpe"] > 3 > poor["sharpe"]
-    assert rich["deflated_sharpe"] > 0.99
-    assert rich["fees_usd"] > 0
-    many = type(found)(data, found.score, found.paths, 1, 50)
-    assert math.isnan(economic_value(many, run)["deflated_sharpe"])
-    sharpes = np.random.default_rng(0).normal(0, 0.05, 50)
-    deflated = economic_value(many, run, sharpe_trials=sharpes)["deflated_sharpe"]
-    assert deflated < poor["deflated_sharpe"]
-    equity = run(found.predictor()).equity["equity"].pct_change().dropna()
-    assert poor["sharpe_bar"] == pytest.approx(equity.mean() / equity.std())
-    with pytest.raises(UsageError, match="two trials or more"):
-        economic_value(many, run, sharpe_trials=[0.1])
