@@ -5,9 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mqd.core.bar import BarRow
+from mqd.ml.errors import BadFeature
+from mqd.ml.features.batch import Batch
 from mqd.ml.features.catalogue import KINDS
 from mqd.ml.features.engineer import FeatureEngineer
-from mqd.ml.features.nodes import FIELDS
+from mqd.ml.features.nodes import FIELDS, Field, Talib
+from mqd.ml.features.online import Online
 
 FEATURES = tuple(
     text
@@ -61,6 +64,33 @@ def test_online_is_offline_to_the_bit_also_after_a_restart(columns, data):
         both = np.isnan(fed[:, place]) & np.isnan(offline[:, place])
         same = fed[:, place].view(np.int64) == offline[:, place].view(np.int64)
         assert (both | same).all(), (name, int(np.argmin(both | same)))
+
+
+HOLES = st.lists(st.sampled_from([0.0, 1.0, 2.0, np.nan, np.inf]), max_size=12)
+
+
+@given(HOLES, HOLES)
+def test_inputs_with_holes_have_the_same_bits_or_are_refused_in_both_ways(first, second):
+    """Before a row in which both are numbers a hole is none; behind it, it spoils."""
+    n = min(len(first), len(second))
+    columns = {name: np.ones(n) for name in FIELDS}
+    columns |= {"open": np.array(first[:n]), "close": np.array(second[:n])}
+    node = Talib("CORREL", (Field("open"), Field("close")), (3,))
+    online = Online([node])
+
+    def offline():
+        return Batch(columns)(node)
+
+    def fed():
+        return np.array([online.update(row(columns, at))[0] for at in range(n)])
+
+    found = []
+    for way in (offline, fed):
+        try:
+            found.append(way().tobytes())
+        except BadFeature:
+            found.append("refused")
+    assert found[0] == found[1]
 
 
 @given(histories(), st.data())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,7 @@ class Batch:
         from talib import abstract
 
         inputs = [np.ascontiguousarray(self(one), dtype=np.float64) for one in node.of]
-        start = max(first_number(node.function, values) for values in inputs)
+        start = first_row(node.function, inputs)
         if self._n - start < 2:
             n_outputs = len(getattr(abstract, node.function).output_names)
             return (np.full(self._n, np.nan),) * n_outputs
@@ -88,15 +88,15 @@ class Batch:
         return tuple(np.concatenate((np.full(start, np.nan), values)) for values in outputs)
 
 
-def first_number(function: str, values: Floats) -> int:
-    """Return the row of the first number; refuse a NaN or infinity after it."""
-    known = np.isfinite(values)
-    start = int(np.argmax(known)) if known.any() else len(values)
+def first_row(function: str, inputs: Sequence[Floats]) -> int:
+    """Return the first row in which all inputs are numbers; refuse a NaN or infinity after it."""
+    known = np.logical_and.reduce([np.isfinite(one) for one in inputs])
+    start = int(np.argmax(known)) if known.any() else len(known)
     if not known[start:].all():
         row = start + int(np.argmin(known[start:]))
         raise BadFeature(
-            f"{function}: its input holds {values[row]} at row {row}. One such value spoils all"
-            " later ones: take a feature whose parts are always numbers."
+            f"{function}: its input holds {[float(one[row]) for one in inputs]} at row {row}. One"
+            " such value spoils all later ones: take a feature whose parts are always numbers."
         )
     return start
 

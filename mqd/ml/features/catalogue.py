@@ -286,6 +286,8 @@ def _range_vol(n: int) -> Node:
     Parameter("short", 5, 2), Parameter("long", 60, 3),
 )  # fmt: skip
 def _vol_ratio(short: int, long: int) -> Node:
+    if short >= long:
+        raise BadFeature(f"vol_ratio: short is {short}, but it must be below long = {long}.")
     return _realised_vol(short) / _realised_vol(long)
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from mqd.core.bar import BarRow, Floats, SymbolBars
-from mqd.errors import did_you_mean
+from mqd.core.clock import iso
+from mqd.errors import UsageError, did_you_mean
 from mqd.ml.errors import BadFeature, BadFeatureMatrix
 from mqd.ml.features.batch import Batch, columns_of
 from mqd.ml.features.catalogue import DEFAULT, Feature, feature_of
@@ -101,13 +102,17 @@ class FeatureEngineer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         values = frame.to_numpy()
         for place, name in enumerate(frame.columns):
             known = values[:, place][np.isfinite(values[:, place])]
-            if not len(known):
+            if len(known) < 2:
                 raise BadFeatureMatrix(
-                    f"{name} has no value in {len(frame)} rows: its window never fills, or what it"
-                    " reads is missing. Give more bars, or leave it out."
+                    f"{name} has {'one' if len(known) else 'no'} value in {len(frame)} rows: its"
+                    " window hardly fills, or what it reads is missing. Give more bars, or leave"
+                    " it out."
                 )
             if (known == known[0]).all():
-                raise BadFeatureMatrix(f"{name} is {known[0]} in every row: it says nothing.")
+                raise BadFeatureMatrix(
+                    f"{name} is {known[0]} in every row that has a value ({len(known)} of"
+                    f" {len(frame)}): it says nothing."
+                )
         self.n_features_out_ = len(frame.columns)
         return self
 
@@ -158,9 +163,21 @@ class OnlineFeatures:
 
     def __init__(self, chosen: Sequence[Feature]) -> None:
         self._online = Online([one.node for one in chosen])
+        self._last: BarRow | None = None
 
     def update(self, row: BarRow) -> Floats:
-        """Take a closed bar; return the features at it, NaN while warming up."""
+        """Take a closed bar; return the features at it, NaN while warming up.
+
+        Raises ``UsageError`` for a bar of another symbol, or one that is not later than the last.
+        """
+        last, self._last = self._last, row
+        if last is not None and (row.symbol != last.symbol or row.ts_close <= last.ts_close):
+            self._last = last
+            raise UsageError(
+                f"A bar of {row.symbol} that closes at {iso(row.ts_close)} cannot follow one of"
+                f" {last.symbol} at {iso(last.ts_close)}: give each symbol features of its own,"
+                " and bars in order of time."
+            )
         return np.array(self._online.update(row))
 
 

@@ -175,6 +175,11 @@ class TripleBarrier:
     population deviation of the log returns of ``vol_bars`` bars; with ``vol_bars=0`` they are
     plain fractions. A bar that reaches both counts as the lower. The return is that of the
     barrier, or of the open where the bar opens beyond it; at the end that of the close.
+
+    ``of`` leaves out the last ``bars`` rows, also those whose barrier was touched: of these only
+    the quick ones are known, and a model would learn that the newest rows are quick. ``watch``
+    tells each outcome as soon as it is known, so that the newest outcomes of a shadow are quick
+    ones for as long as the rest waits.
     """
 
     kind: ClassVar[str] = "triple_barrier"
@@ -194,7 +199,7 @@ class TripleBarrier:
             _whole(self.kind, "vol_bars", self.vol_bars, least=2)
 
     def of(self, bars: SymbolBars) -> LabelTable:
-        """Return the labels; rows without a volatility above 0 have none."""
+        """Return the labels; the last ``bars`` rows and those without volatility have none."""
         n = len(bars)
         width = self._width(bars)
         upper, lower = bars.close * (1.0 + self.up * width), bars.close * (1.0 - self.down * width)
@@ -212,7 +217,7 @@ class TripleBarrier:
                 px, hit = np.where(hit, px, bars.close[at]), np.ones(len(rows), dtype=np.bool_)
             touch[rows[hit]], exit_px[rows[hit]] = at[hit], px[hit]
             label[rows[hit]] = np.where(down, -1, np.where(up, 1, 0))[hit]
-        rows = np.flatnonzero((touch >= 0) & (width > 0))
+        rows = np.flatnonzero((width > 0)[: max(n - self.bars, 0)])
         classes = label[rows]
         return _table(bars, rows, touch[rows], exit_px[rows], lambda _: classes)
 

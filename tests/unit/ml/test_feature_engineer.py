@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 import mqd
 from mqd.core.bar import bar_row
+from mqd.errors import UsageError
 from mqd.ml import FeatureEngineer
 from mqd.ml.errors import BadFeature, BadFeatureMatrix
 from mqd.ml.features.catalogue import KINDS, feature_of, named
@@ -242,3 +243,26 @@ def test_something_that_is_neither_strategy_nor_features_is_refused():
     bars = mqd.load_bars("datasets/us_equity_daily_raw.parquet", symbols=["IBM"])
     with pytest.raises(mqd.errors.UsageError, match="no strategy"):
         mqd.check(3, bars)
+
+
+def test_online_features_take_the_bars_of_one_symbol_in_order(ibm):
+    online = FeatureEngineer(["log_return(1)"]).online()
+    first, second, third = (bar_row(ibm, at) for at in range(3))
+    online.update(first)
+    for wrong in (first, second._replace(symbol="MSFT"), second._replace(ts_close=first.ts_close)):
+        with pytest.raises(UsageError, match="cannot follow one of IBM at"):
+            online.update(wrong)
+    assert online.update(second)[0] == np.log(second.close / first.close)  # nothing was taken
+    online.update(third)
+    with pytest.raises(UsageError, match="in order of time"):
+        online.update(second)
+
+
+def test_windows_that_contradict_each_other_and_lone_values_are_refused(ibm):
+    for text in ("vol_ratio(60,5)", "vol_ratio(5,5)", "macd_hist(26,12,9)"):
+        with pytest.raises(BadFeature, match="must be below"):
+            FeatureEngineer([text]).matrix(ibm)
+    part = ibm.rows(slice(0, 22))
+    for n, said in ((21, "one value in 22 rows"), (22, "no value in 22 rows")):
+        with pytest.raises(BadFeatureMatrix, match=said):
+            FeatureEngineer([f"log_return({n})"]).fit(part)

@@ -41,6 +41,8 @@ def told(label, bars):
         (one for row in range(len(bars)) for one in watch.put(bar_row(bars, row))),
         key=lambda one: one.t0,
     )
+    if isinstance(label, TripleBarrier):  # columns leave out rows whose time is not over
+        online = [one for one in online if one.t0 in bars.ts_close[: len(bars) - label.bars]]
     assert [one.t0 for one in online] == table.t0.tolist()
     assert [one.t1 for one in online] == table.t1.tolist()
     assert np.array([one.ret_frac for one in online]).tobytes() == table.ret_frac.tobytes()
@@ -86,6 +88,18 @@ def test_triple_barrier_of_plain_fractions(then, wanted):
     bars = bars_of([(100, 100, 100, 100), *then])
     found = told(TripleBarrier(2, up=0.10, down=0.05, vol_bars=0), bars)
     assert (found[0][1], found[0][2], found[0][3]) == wanted
+
+
+def test_rows_whose_time_is_not_over_have_no_label_though_a_barrier_was_touched():
+    """Closes 100, 100, 120, 100: the upper barrier at +10 % is touched from rows 0 and 1 at row 2.
+    Row 1 has not had its three bars, and rows that touch nothing would be missing beside it."""
+    label = TripleBarrier(3, up=0.10, down=0.50, vol_bars=0)
+    bars = bars_of(flat(100, 100, 120, 100))
+    assert told(label, bars) == [(0, 2, 1, 0.20)]  # at the open, which lies beyond
+    watch = label.watch()
+    assert [one.t0 for at in range(4) for one in watch.put(bar_row(bars, at))] == [
+        int(bars.ts_close[0]), int(bars.ts_close[1])
+    ]  # fmt: skip
 
 
 def test_a_touch_of_a_barrier_counts():
