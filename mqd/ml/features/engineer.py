@@ -35,14 +35,17 @@ class FeatureEngineer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     * Online: ``engineer.online()`` is fed bar by bar; its rows have the bits of the matrix.
 
     In a ``Pipeline`` it sees the rows that it is given and no others. A cross-validation that cuts
-    a stretch out joins what lies around it, and windows at that seam are wrong: make the rows of
-    the whole history first (``mqd.ml.evaluation.dataset.make_dataset``) and split those.
+    a stretch out joins what lies around it, and windows at that seam are wrong. So give it
+    ``history``, the bars that the rows are of: features are then those of the whole history, looked
+    up by the rows' index. They look back only, so that nothing of a tested stretch leaks by it.
+    Or make the rows first (``mqd.ml.make_dataset``) and split those.
 
     Values are NaN while a window fills. ``schema`` names the columns and hashes what they mean.
     """
 
-    def __init__(self, features: Sequence[str] = DEFAULT) -> None:
+    def __init__(self, features: Sequence[str] = DEFAULT, history: Any = None) -> None:
         self.features = features
+        self.history = history
 
     @property
     def chosen(self) -> tuple[Feature, ...]:
@@ -124,9 +127,14 @@ class FeatureEngineer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         close and volume, whose index is kept. Features of the session and the weekday need
         session, minutes_from_open and minutes_to_close there too; without them they are refused
         with ``BadFeatureMatrix``.
+
+        With a ``history``: a frame whose index is that of some of its rows, close and, of several
+        symbols, symbol; what else it holds is not read.
         """
         import pandas as pd
 
+        if self.history is not None:
+            return _looked_up(FeatureEngineer(self.features).transform(self.history), X)
         if isinstance(X, SymbolBars):
             return pd.DataFrame(self.matrix(X), _closes(X), list(self.names))
         if hasattr(X, "symbols"):
@@ -144,6 +152,10 @@ class FeatureEngineer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def get_feature_names_out(self, input_features: Any = None) -> Any:  # noqa: ARG002
         """Return the columns' names as scikit-learn wants them."""
         return np.asarray(self.names, dtype=object)
+
+    def __sklearn_clone__(self) -> Self:
+        """Return an equal one; a history is shared, not copied."""
+        return type(self)(self.features, self.history)
 
     def __sklearn_is_fitted__(self) -> bool:
         """Nothing is learnt from data."""
@@ -179,6 +191,30 @@ class OnlineFeatures:
                 " and bars in order of time."
             )
         return np.array(self._online.update(row))
+
+
+def _looked_up(known: pd.DataFrame, X: Any) -> pd.DataFrame:  # noqa: N803
+    """Return the rows of ``known`` that the index of ``X`` names."""
+    import pandas as pd
+
+    if not isinstance(X, pd.DataFrame):
+        raise BadFeatureMatrix(f"With a history, rows are a frame with its index, not {type(X)}.")
+    wanted, held = X.index, known.index
+    if wanted.nlevels == 1 and held.nlevels == 2 and len(set(held.get_level_values("symbol"))) == 1:
+        held = held.get_level_values("ts_close")
+    if wanted.nlevels != held.nlevels or (held.nlevels == 2 and set(wanted.names) != {*held.names}):
+        raise BadFeatureMatrix(
+            f"The rows' index is {list(wanted.names)}, and that of the history {list(held.names)}."
+        )
+    if isinstance(wanted, pd.MultiIndex):
+        wanted = wanted.reorder_levels(held.names)
+    places = held.get_indexer(wanted)
+    if (places < 0).any():
+        first = wanted[int((places < 0).argmax())]
+        raise BadFeatureMatrix(
+            f"{int((places < 0).sum())} rows are not in the history, the first is {first}."
+        )
+    return pd.DataFrame(known.to_numpy()[places], X.index, known.columns)
 
 
 def _closes(bars: SymbolBars) -> pd.DatetimeIndex:

@@ -10,6 +10,7 @@ import pytest
 import talib
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -21,6 +22,7 @@ from mqd.ml.errors import BadFeature, BadFeatureMatrix
 from mqd.ml.features.catalogue import KINDS, feature_of, named
 from mqd.ml.features.nodes import Field, Lag, Talib
 from mqd.ml.features.online import Online
+from mqd.splits import CombinatorialPurged
 
 TABLE = Path("tests/tables/ml_features.csv")
 
@@ -266,3 +268,57 @@ def test_windows_that_contradict_each_other_and_lone_values_are_refused(ibm):
     for n, said in ((21, "one value in 22 rows"), (22, "no value in 22 rows")):
         with pytest.raises(BadFeatureMatrix, match=said):
             FeatureEngineer([f"log_return({n})"]).fit(part)
+
+
+@pytest.mark.parametrize("symbols", [["IBM"], ["AAPL", "IBM"]])
+def test_a_pipeline_under_cross_validation_has_the_features_of_the_whole_history(symbols):
+    """Six folds, each with stretches cut out: no seam, no window that fills anew."""
+    bars = mqd.load_bars(
+        "datasets/us_equity_daily_raw.parquet",
+        symbols=symbols,
+        start="2010-01-04",
+        end="2011-12-30",
+    )
+    features = ["rsi(14)", "ema_gap(20)", "log_return(5)", "atr_frac(14)"]
+    engineer = FeatureEngineer(features, history=bars)
+    whole = FeatureEngineer(features).transform(bars).dropna()
+    seen = []
+
+    class Seeing(LogisticRegression):
+        def fit(self, X, y, sample_weight=None):  # noqa: N803
+            seen.append(X)
+            return super().fit(X, y, sample_weight)
+
+        def predict_proba(self, X):  # noqa: N803
+            seen.append(X)
+            return super().predict_proba(X)
+
+    rows = pd.DataFrame(index=whole.index)
+    up = (whole["log_return_5"] > 0).to_numpy().astype(int)
+    splitter = CombinatorialPurged(4, 2, *(whole.index.get_level_values("ts_close").asi8,) * 2)
+    folds = list(splitter.split(rows))
+    pipeline = make_pipeline(engineer, Seeing()).set_output(transform="pandas")
+    cross_val_score(pipeline, rows, up, cv=folds, scoring="neg_brier_score")
+    assert len(seen) == 2 * len(folds) == 12
+    for (train, test), fitted, scored in zip(folds, seen[::2], seen[1::2], strict=True):
+        assert fitted.to_numpy().tobytes() == whole.iloc[train].to_numpy().tobytes()
+        assert scored.to_numpy().tobytes() == whole.iloc[test].to_numpy().tobytes()
+
+
+def test_a_history_is_shared_by_clones_and_holds_all_rows(ibm):
+    engineer = FeatureEngineer(["rsi(14)"], history=ibm)
+    again = clone(engineer)
+    assert again.history is ibm
+    assert again.get_params() == engineer.get_params()
+    whole = FeatureEngineer(["rsi(14)"]).transform(ibm)
+    assert engineer.transform(whole.iloc[40:50]).equals(whole.iloc[40:50])
+    bars = mqd.load_bars("datasets/us_equity_daily_raw.parquet", symbols=["IBM"])
+    of_bars = FeatureEngineer(["rsi(14)"], history=bars).transform(whole.iloc[40:50])
+    assert of_bars.equals(whole.iloc[40:50])  # of one symbol the index need not name it
+    later = whole.iloc[:2].shift(freq="1h")
+    with pytest.raises(BadFeatureMatrix, match="2 rows are not in the history, the first is 2000"):
+        engineer.transform(later)
+    with pytest.raises(BadFeatureMatrix, match="rows are a frame with its index"):
+        engineer.transform(ibm)
+    with pytest.raises(BadFeatureMatrix, match="that of the history"):
+        engineer.transform(whole.set_index([whole.index, np.full(len(whole), "IBM")]))
