@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from mqd.core.bar import BarRow, Floats, Ints, SymbolBars, bar_row
-from mqd.errors import ModelRefused
+from mqd.errors import ModelRefused, UsageError
 from mqd.logs import is_watched
 from mqd.ml.features.labels import label_from_spec, label_text
 from mqd.ml.inference.engine import InferenceEngine
@@ -168,6 +168,8 @@ def _outcomes(
 ) -> list[Skew]:
     logs = {horizon: _Logged(("span_ns", "ret_frac", "label")) for horizon in labels}
     for came, heard_ns in read_outcomes(folder):
+        if came.horizon not in logs:
+            raise UsageError(f"{folder}: an outcome of label {came.horizon}, which no start names.")
         values = [came.t1 - came.ts_ns, came.ret_frac, came.label]
         logs[came.horizon].add(came.ts_ns, came.symbol, heard_ns, values)
     return [
@@ -206,7 +208,7 @@ class _Logged:
         parts: list[pd.DataFrame] = []
         unheld, late, unready = set[str](), set[str](), set[tuple[int, str]]()
         for (symbol, heard_ns), closes in self._spans().items():
-            if symbol not in bars.symbols:
+            if symbol not in bars.symbols or not len(bars[symbol]):
                 unheld.add(symbol)
                 continue
             whole = bars[symbol]
