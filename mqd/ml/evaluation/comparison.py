@@ -6,8 +6,8 @@ alone, in order of time. Bars of one instant share their market, and labels that
 returns. So pairs are put together in blocks of the label's length, whose neighbours may still
 overlap (the tests count that); means are those of the pairs, whatever the blocks' sizes. And the
 evidence that may be read daily takes only the first instant of each block: those labels share no
-time at all. It stops before the first instant whose outcome is awaited: what is read tomorrow only
-adds to what was read today.
+time at all. It counts what ``settled`` says, so that what is read tomorrow only adds to what was
+read today; a correction of an outcome alone changes what was.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mqd.core.bar import Floats, Ints
 from mqd.errors import UsageError, did_you_mean
@@ -36,6 +37,7 @@ from mqd.ml.evaluation.paired import (
     student_interval,
 )
 from mqd.ml.evaluation.scoring import OWN, ModelScore
+from mqd.ml.evaluation.settled import log_clock, patience_ns, settled
 from mqd.ml.evaluation.shown import figure, table_html, with_interval
 from mqd.ml.features.labels import label_text
 from mqd.ml.shadow.outcomes import Joined, joined
@@ -46,9 +48,6 @@ if TYPE_CHECKING:
 
 PAIRS_MIN: Final = 30
 BLOCKS_MIN: Final = 10
-ABANDONED_SPANS: Final = 2
-"""An outcome that is late by so many of the longest spans does not come: a symbol that no longer
-trades, or bars that were lost."""
 BOOTSTRAP_BLOCKS: Final = 100
 """Of fewer a bootstrap's interval is too narrow: Student's t has them."""
 LEVEL: Final = 0.95
@@ -259,21 +258,20 @@ def compare(
     first, second = (ModelScore(one) for one in chosen)
     if not held[0]:
         return judge(first, second, _NO_PAIRS, seed=seed, level=level)
-    left, right = paired(*(_one(side) for side in held))
+    sides = [_one(side) for side in held]
+    rows = paired(*sides)
+    left, right = (side.where(chosen) for side, chosen in zip(sides, rows, strict=True))
+    clocks = [log_clock(side.t1) for side in sides]
+    came = np.maximum(*(clock[chosen] for clock, chosen in zip(clocks, rows, strict=True)))
+    now_ns = max((int(clock[-1]) for clock in clocks if len(clock)), default=-1)
+    counted = settled(
+        left.ts_ns, came, np.concatenate(awaited), now_ns, patience_ns(first.model.label)
+    )
     first.take(left)
     second.take(right)
     up = (left.label == 1).astype(np.int64)
     pairs = Pairs(left.ts_ns, left.t1, left.score, right.score, up, left.ret_frac)
-    until_ns = settled_until(pairs, np.concatenate(awaited))
-    return judge(first, second, pairs, seed=seed, level=level, until_ns=until_ns)
-
-
-def settled_until(pairs: Pairs, awaited_ns: Ints) -> int:
-    """Return the first instant whose outcome is still awaited, of bars as of ``awaited_ns``."""
-    if len(pairs.t0):
-        late_ns = ABANDONED_SPANS * int((pairs.t1 - pairs.t0).max())
-        awaited_ns = awaited_ns[awaited_ns >= pairs.t1.max() - late_ns]
-    return int(awaited_ns.min(initial=np.iinfo(np.int64).max))
+    return judge(first, second, pairs, seed=seed, level=level, counted=counted)
 
 
 def find_model(models: Mapping[str, Watched], wanted: str) -> str:
@@ -297,8 +295,8 @@ def find_model(models: Mapping[str, Watched], wanted: str) -> str:
     raise UsageError(f"No model {wanted!r} in this shadow.{did_you_mean(wanted, words)}")
 
 
-def paired(a: Joined, b: Joined) -> tuple[Joined, Joined]:
-    """Return the bars that both have scored, in order of time."""
+def paired(a: Joined, b: Joined) -> tuple[Ints, Ints]:
+    """Return the rows of both of the bars that both have scored, in order of time."""
     order_a, order_b = (np.lexsort((one.symbol, one.ts_ns)) for one in (a, b))
     a, b = a.where(order_a), b.where(order_b)
     both = np.zeros(len(a.ts_ns) + len(b.ts_ns), dtype=[("ts", np.int64), ("symbol", np.int64)])
@@ -308,7 +306,7 @@ def paired(a: Joined, b: Joined) -> tuple[Joined, Joined]:
     _, rows_a, rows_b = np.intersect1d(
         key[: len(a.ts_ns)], key[len(a.ts_ns) :], return_indices=True
     )
-    return a.where(rows_a), b.where(rows_b)
+    return order_a[rows_a], order_b[rows_b]
 
 
 def judge(
@@ -318,10 +316,10 @@ def judge(
     *,
     seed: int = 0,
     level: float = LEVEL,
-    until_ns: int = np.iinfo(np.int64).max,
+    counted: NDArray[np.bool] | None = None,
 ) -> Comparison:
-    """Return what the pairs say of the two models; the evidence, what those before ``until_ns``
-    say."""
+    """Return what the pairs say of the two models; the evidence, what the ``counted`` ones say
+    (None: all)."""
     loss_a, loss_b, bounds = losses_of(a, b, pairs)
     loss = loss_a - loss_b
     right_a, right_b = (
@@ -331,8 +329,7 @@ def judge(
     blocks, leads = blocks_of(pairs.t0, pairs.t1)
     losses, pnls = linearised(loss, blocks), linearised(pnl, blocks)
     enough = len(pairs.t0) >= PAIRS_MIN and len(losses) >= BLOCKS_MIN
-    told = leads & (pairs.t0 < until_ns)
-    apart, bounds = (means_of(one[told], blocks[told]) for one in (loss, bounds))
+    apart, bounds = _apart(pairs, loss, bounds, counted)
     return Comparison(
         a, b, len(pairs.t0), len(losses),
         _interval(losses, seed=seed, level=level) if enough else NO_INTERVAL,
@@ -341,6 +338,17 @@ def judge(
         mcnemar(right_a[leads], right_b[leads]) if enough else NO_TEST,
         evidence(apart, bounds, level=level), level, pairs,
     )  # fmt: skip
+
+
+def _apart(
+    pairs: Pairs, loss: Floats, bounds: Floats, counted: NDArray[np.bool] | None
+) -> tuple[Floats, Floats]:
+    """Return what the evidence reads: the mean of the first instant of each block, whose labels
+    share no time, and its bound."""
+    kept = slice(None) if counted is None else counted
+    blocks, leads = blocks_of(pairs.t0[kept], pairs.t1[kept])
+    values, widths = (means_of(one[kept][leads], blocks[leads]) for one in (loss, bounds))
+    return values, widths
 
 
 def _interval(values: Floats, *, seed: int, level: float) -> Interval:

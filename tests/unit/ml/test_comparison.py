@@ -191,9 +191,8 @@ def test_what_was_found_is_json_and_frames(log):
     assert sides["score"]["from"].tolist() == [place / 10 for place in range(10)]
 
 
-def early(folder, until, *, gone_at=10**6):
-    """Write what is known at ``until`` of a log whose labels end early, after 1 to 5 bars; "U"
-    trades no more from ``gone_at`` on."""
+def early(folder, until):
+    """Write what is known at ``until`` of a log whose labels end early, after 1 to 5 bars."""
     rng = np.random.default_rng(7)
     due = {}
     for ts in range(1, 200):
@@ -202,13 +201,12 @@ def early(folder, until, *, gone_at=10**6):
     with ShadowLog.open(folder) as log:
         log.start((A, B), ())
         for now in range(1, until + 1):
-            traded = [one for one in "STU" if one != "U" or now < gone_at]
-            for symbol in traded:
+            for symbol in "STU":
                 for ts in range(max(1, now - 5), now):
                     t1, ret = due[symbol, ts]
                     if t1 == now:
                         log.mature(came(ts, ret, symbol, span=t1 - ts))
-            for symbol in traded:
+            for symbol in "STU":
                 for model, score in ((A, 0.4), (B, float(CHANCE[now]))):
                     log.predict(said(model, now, score, symbol), model.schema, FEATURES)
     return folder
@@ -232,9 +230,3 @@ def test_what_was_read_of_the_evidence_stays_as_it_was(tmp_path, monkeypatch):
     for before, after in pairwise(days):
         assert after[: len(before)] == before
     assert len(days[-1]) > len(days[0]) > 10
-
-
-def test_a_symbol_that_trades_no_more_does_not_hold_the_evidence_up(tmp_path, monkeypatch):
-    whole = len(read(early(tmp_path / "whole", 120), monkeypatch))
-    gone = len(read(early(tmp_path / "gone", 120, gone_at=40), monkeypatch))
-    assert gone > 0.9 * whole
