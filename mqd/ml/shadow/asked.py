@@ -74,7 +74,7 @@ def lost_bars(folder: str | os.PathLike[str]) -> int:
 def read_newest(folder: str | os.PathLike[str], model: str, rows: int) -> list[Asked]:
     """Return a model's last ``rows`` predictions, the oldest first, without ``heard_ns``.
 
-    Reads the log from its end: what it takes does not grow with the log. Raises what ``read_asked``
+    Reads the log from its end, and no further than these reach back. Raises what ``read_asked``
     raises.
     """
     file = log_file(folder)

@@ -119,26 +119,39 @@ def read_chunks(
     words, known, number = Words(), set(named), n_before + 1
     with file.open("rb") as log:
         log.seek(offset)
-        while lines := list(islice(log, rows)):
-            if not lines[-1].endswith(b"\n"):
+        is_whole = True
+        while is_whole and (lines := list(islice(log, rows))):
+            is_whole = lines[-1].endswith(b"\n")
+            if not is_whole:  # and what its writer adds to it meanwhile is the rest of a line
                 lines.pop()
-            others = [at for at, line in enumerate(lines) if line.startswith((START, HEARD))]
             begin = 0
-            for at in [*others, len(lines)]:
-                if at > begin:
-                    yield _chunk(lines[begin:at], file, number + begin, words, known)
-                if at < len(lines) and lines[at].startswith(HEARD):
-                    read_record(lines[at], file, number + at)
-                elif at < len(lines):
-                    start = read_start(lines[at], file, number + at)
-                    known |= {one.sha256 for one in start}
-                    yield start
+            for at in [n for n, line in enumerate(lines) if line.startswith(START)]:
+                yield from _between(lines[begin:at], file, number + begin, words, known)
+                start = read_start(lines[at], file, number + at)
+                known |= {one.sha256 for one in start}
+                yield start
                 begin = at + 1
+            yield from _between(lines[begin:], file, number + begin, words, known)
             number += len(lines)
 
 
-def _chunk(lines: Sequence[bytes], file: Path, first: int, words: Words, named: set[str]) -> Chunk:
-    """Return the lines as columns."""
+def _between(
+    lines: Sequence[bytes], file: Path, first: int, words: Words, named: set[str]
+) -> Iterator[Chunk]:
+    """Yield what was said and came in lines that no start stands between, if anything."""
+    numbers, rest = [], []
+    for number, line in enumerate(lines, start=first):
+        if line.startswith(HEARD):
+            read_record(line, file, number)
+        else:
+            numbers.append(number)
+            rest.append(line)
+    if rest:
+        yield _chunk(rest, file, np.array(numbers, dtype=np.int64), words, named)
+
+
+def _chunk(lines: Sequence[bytes], file: Path, place: Ints, words: Words, named: set[str]) -> Chunk:
+    """Return the lines, whose numbers are ``place``, as columns."""
     try:
         table = pyarrow.json.read_json(
             pa.BufferReader(b"".join(lines)),
@@ -149,16 +162,15 @@ def _chunk(lines: Sequence[bytes], file: Path, first: int, words: Words, named: 
         )
         columns = _columns(table, len(lines), words)
     except (pa.ArrowException, ValueError) as error:
-        for number, line in enumerate(lines, start=first):
+        for number, line in zip(place.tolist(), lines, strict=True):
             read_record(line, file, number, whole=True)
         what = f"this line or one of the {len(lines)} behind it is no record ({error})"
-        raise LogDamaged(str(file), first, what) from error
-    place = np.arange(first, first + len(lines), dtype=np.int64)
+        raise LogDamaged(str(file), int(place[0]), what) from error
     is_said = columns.pop("k") == words.code("p")
     wrong = ~is_said & (columns["t1"] <= columns["ts"])
     if wrong.any():
         at = int(np.argmax(wrong))
-        read_record(lines[at], file, first + at)
+        read_record(lines[at], file, int(place[at]))
     said = {name: column[is_said] for name, column in columns.items()}
     came = {name: column[~is_said] for name, column in columns.items()}
     unknown = {code for code in np.unique(said["model"]) if words.texts[code] not in named}

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 KEPT: Final = "known.json"
+FORMAT: Final = 1
 BLOCK_BYTES: Final = 1 << 20
 
 
@@ -85,8 +86,9 @@ class Known:
     def keep(self, folder: Path) -> None:
         """Write it beside the log, whole or not at all."""
         told = {
-            "bytes": self.n_bytes, "lines": self.n_lines, "sha256": self.digest.hexdigest(),
-            "horizons": self.horizons, "last": [[*key, ts] for key, ts in self.last_ns.items()],
+            "format": FORMAT, "bytes": self.n_bytes, "lines": self.n_lines,
+            "sha256": self.digest.hexdigest(), "horizons": self.horizons,
+            "last": [[*key, ts] for key, ts in self.last_ns.items()],
             "pending": [list(key) for key in self.pending],
         }  # fmt: skip
         text = json.dumps(told, separators=(",", ":")).encode()
@@ -118,7 +120,7 @@ class Known:
         with suppress(OSError, ValueError, KeyError, TypeError):
             seal, _, text = (folder / KEPT).read_bytes().partition(b"\n")
             told: Any = json.loads(text)
-            if hashlib.sha256(text).hexdigest().encode() != seal:
+            if hashlib.sha256(text).hexdigest().encode() != seal or told["format"] != FORMAT:
                 return found
             with (folder / FILE).open("rb") as log:
                 for block in _blocks(log, told["bytes"]):

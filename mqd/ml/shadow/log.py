@@ -11,8 +11,8 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final, Self
 
@@ -32,7 +32,7 @@ class ShadowLog:
 
     def __init__(self, folder: Path, lock: int) -> None:
         self.folder, self._lock = folder, lock
-        self._known = Known.of(folder)
+        self._known, self._is_whole = Known.of(folder), True
         self._heads: dict[tuple[str, str, str, str], tuple[str, str]] = {}
         self._features: tuple[bytes, str] = (b"", "")
         self._out: BinaryIO = (folder / FILE).open("ab", buffering=BUFFER_BYTES)
@@ -78,14 +78,16 @@ class ShadowLog:
     def start(self, models: tuple[Watched, ...], symbols: tuple[str, ...]) -> None:
         """Write which models are watched from here on."""
         told = {"k": "s", "models": [one._asdict() for one in models], "symbols": list(symbols)}
-        self._known.start(models)
-        self._write(json.dumps(told, separators=(",", ":")).encode() + b"\n")
+        with self._whole():
+            self._write(json.dumps(told, separators=(",", ":")).encode() + b"\n")
+            self._known.start(models)
         self.flush()
 
     def hear(self, first: Heard) -> None:
         """Write from which bar on the features of a symbol are computed."""
         told = {"k": "h", "ts": first.ts_ns, "symbol": first.symbol, "lost": first.n_lost}
-        self._write(json.dumps(told, separators=(",", ":")).encode() + b"\n")
+        with self._whole():
+            self._write(json.dumps(told, separators=(",", ":")).encode() + b"\n")
 
     def predict(self, said: Prediction, schema: str, features: Floats) -> bool:
         """Write a prediction; one that is there already, or older, is passed over (False).
@@ -96,8 +98,10 @@ class ShadowLog:
             raise UsageError(f"The model {said.model[:12]}… is not watched by this shadow.")
         if said.ts_ns <= self.last_ns.get((said.model, said.symbol), -1):
             return False
-        self._known.predict(said.model, said.symbol, int(said.ts_ns))
-        self._write(self._line(said, schema, features))
+        line = self._line(said, schema, features)
+        with self._whole():
+            self._write(line)
+            self._known.predict(said.model, said.symbol, int(said.ts_ns))
         return True
 
     def mature(self, outcome: Matured) -> bool:
@@ -108,9 +112,13 @@ class ShadowLog:
                 f"{outcome.symbol}: an outcome known at {outcome.t1}, before its prediction as of"
                 f" {outcome.ts_ns}. A label has to look ahead."
             )
-        if not self._known.mature((outcome.symbol, outcome.ts_ns, outcome.horizon)):
+        key = (outcome.symbol, outcome.ts_ns, outcome.horizon)
+        if key not in self.pending:
             return False
-        self._write(_outcome_line(outcome))
+        line = _outcome_line(outcome)
+        with self._whole():
+            self._write(line)
+            self._known.mature(key)
         return True
 
     def correct(self, outcome: Matured) -> None:
@@ -129,7 +137,8 @@ class ShadowLog:
                 f"{outcome.symbol}: no outcome as of {outcome.ts_ns} stands in {self.folder} that"
                 " could be corrected."
             )
-        self._write(_outcome_line(outcome._replace(again=True)))
+        with self._whole():
+            self._write(_outcome_line(outcome._replace(again=True)))
 
     def flush(self) -> None:
         """Hand what was written to the system."""
@@ -141,9 +150,18 @@ class ShadowLog:
             self._out.flush()
             os.fsync(self._out.fileno())
             self._out.close()
-            with suppress(OSError):  # without it the next start reads the lines
-                self._known.keep(self.folder)
+            if self._is_whole:
+                with suppress(OSError):  # without it the next start reads the lines
+                    self._known.keep(self.folder)
             os.close(self._lock)
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Let what is known and what is written change together: when one of them did not, what is
+        known is not kept, and the next start reads the lines."""
+        self._is_whole = False
+        yield
+        self._is_whole = True
 
     def _write(self, line: bytes) -> None:
         self._known.count(line)

@@ -68,7 +68,7 @@ def compare_offline(online: pd.DataFrame, offline: pd.DataFrame) -> Offline:
     for side, told in ((online, "online"), (offline, "offline")):
         if side.index.has_duplicates:
             twice = side.index[side.index.duplicated()][0]
-            raise UsageError(f"The {told} frame has the row {_row(twice)} twice.")
+            raise UsageError(f"The {told} frame has the row {_row(twice, side.index)} twice.")
     index = online.index.intersection(offline.index, sort=None).sort_values()
     if not len(index):
         raise UsageError("The two frames have no row in common: is their index the same?")
@@ -84,14 +84,13 @@ def compare_offline(online: pd.DataFrame, offline: pd.DataFrame) -> Offline:
         at = int(np.argmax(apart > 0)) if apart.any() else len(index)
         if at < first_at:
             first_at = at
-            first = (
-                f"{name} at {_row(index[at])}: online {float(a[at])!r}, offline {float(b[at])!r}"
-            )
+            where = _row(index[at], index)
+            first = f"{name} at {where}: online {float(a[at])!r}, offline {float(b[at])!r}"
     only = len(online) - len(index), len(offline) - len(index)
     if not first and any(only):
         sides = (online.index, offline.index) if only[0] else (offline.index, online.index)
         lone = sides[0].difference(sides[1]).sort_values()[0]
-        first = f"the row {_row(lone)} is {'online' if only[0] else 'offline'} only"
+        first = f"the row {_row(lone, index)} is {'online' if only[0] else 'offline'} only"
     import pandas as pd
 
     found = pd.DataFrame.from_dict(rows, orient="index").rename_axis("column")
@@ -116,12 +115,11 @@ def ulp_between(a: Floats, b: Floats) -> Ints:
     return found
 
 
-def _row(label: Any) -> str:
-    """Return a row's label in plain words; a close in ns, the first of several, as an instant."""
-    if not isinstance(label, tuple):
-        return str(label)
-    first, *rest = label
-    return " ".join(map(str, (iso(first) if isinstance(first, int) else first, *rest)))
+def _row(label: Any, index: pd.Index) -> str:
+    """Return a row's label in plain words; a close in ns as an instant."""
+    parts = label if isinstance(label, tuple) else (label,)
+    told = zip(parts, index.names, strict=True)
+    return " ".join(iso(int(one)) if name == "ts_close" else str(one) for one, name in told)
 
 
 def _largest(a: Floats, b: Floats, apart: Ints) -> float:

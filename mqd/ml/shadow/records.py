@@ -88,7 +88,8 @@ class Matured(NamedTuple):
 
 class Heard(NamedTuple):
     """The bar from which on a symbol's features and outcomes are computed: the first one heard
-    since a start or a gap. The first behind a gap says how many bars were lost, of all symbols."""
+    since a start or a gap. The first behind a gap says how many bars were lost, of all symbols;
+    when none came any more, a last record without a symbol does."""
 
     ts_ns: int
     symbol: str

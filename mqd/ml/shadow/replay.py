@@ -77,9 +77,10 @@ class Skew(NamedTuple):
     """What a log says against what bars say: how much was compared, and what differs.
 
     ``what``: a model or a label in words. ``n``: rows of the log. ``found`` is None when nothing
-    could be compared. ``without_bars``: symbols of the log that the bars have not. ``late``:
-    symbols whose bars begin after the first one that the shadow heard. ``n_open``: outcomes that
-    are not over at the end of the bars; they are left out.
+    could be compared; ``failure`` says why, where it was a model. ``without_bars``: symbols of the
+    log that the bars have not. ``late``: symbols whose bars begin after the first one that the
+    shadow heard. ``n_open``: outcomes that were known after the end of the bars; they are left out.
+    ``unanchored``: the log does not say from which bar on some of it was computed.
     """
 
     what: str
@@ -88,11 +89,18 @@ class Skew(NamedTuple):
     without_bars: tuple[str, ...] = ()
     late: tuple[str, ...] = ()
     n_open: int = 0
+    unanchored: bool = False
+    failure: str = ""
 
     @property
     def equal(self) -> bool:
         """True when every bit is the same and every row of the log was found again."""
         return not self.without_bars and self.found is not None and self.found.equal
+
+    @property
+    def n_missing(self) -> int:
+        """Rows of the log that could not be computed from the bars."""
+        return self.found.only_online if self.found else self.n - self.n_open
 
     @property
     def verdict(self) -> str:
@@ -101,11 +109,13 @@ class Skew(NamedTuple):
         told = [
             "equal to the bit" if self.equal else "NOT equal",
             f"first: {found.first}" if found and found.first else "",
-            f"{found.only_online:,} have no bar" if found and found.only_online else "",
+            f"{self.n_missing:,} have no bar" if self.n_missing else "",
             f"no bars of {', '.join(self.without_bars)}" if self.without_bars else "",
             f"{self.n_open:,} not over at the end of the bars" if self.n_open else "",
             f"the bars of {', '.join(self.late)} begin after the first that was heard, give an"
             " earlier start" if self.late else "",
+            "the log does not say from which bar on it was computed" if self.unanchored else "",
+            self.failure,
         ]  # fmt: skip
         return "; ".join(filter(None, told))
 
@@ -116,9 +126,9 @@ class Skew(NamedTuple):
         return {
             "what": self.what, "n": self.n, "equal": self.equal,
             "first": found.first if found else "",
-            "without_bar": found.only_online if found else self.n,
+            "without_bar": self.n_missing,
             "without_bars": list(self.without_bars), "late": list(self.late),
-            "not_over": self.n_open,
+            "not_over": self.n_open, "unanchored": self.unanchored, "failure": self.failure,
             "differ": {str(name): int(n) for name, n in differ.items() if n},
         }  # fmt: skip
 
@@ -143,10 +153,14 @@ def _predictions(
     log = _Logged((*model.features, "score"))
     for said, _, features, heard_ns in read_asked(folder, model.sha256):
         score = said.score if said.source == "model" else math.nan
-        log.add(said.ts_ns, said.symbol, heard_ns, [*features, score])
+        log.add(said.ts_ns, said.symbol, heard_ns, [*features, score], said.ts_ns)
     if not log.rows:
         return None
-    version = engine.load(model.reference)
+    what = f"{model.name}@{model.sha256[:12]}, predictions"
+    try:
+        version = engine.load(model.reference)
+    except (ModelRefused, UsageError) as error:
+        return Skew(what, len(log.rows), None, failure=str(error))
 
     def offline(part: SymbolBars, closes: Ints) -> tuple[Ints, Floats]:
         chosen = np.isin(part.ts_close, closes)
@@ -160,7 +174,7 @@ def _predictions(
         scores = np.where(np.isnan(online), math.nan, told.scores)  # no answer, nothing to compare
         return closes, np.column_stack((matrix, scores))
 
-    return log.against(f"{model.name}@{model.sha256[:12]}, predictions", bars, offline)
+    return log.against(what, bars, offline)
 
 
 def _outcomes(
@@ -171,7 +185,7 @@ def _outcomes(
         if came.horizon not in logs:
             raise UsageError(f"{folder}: an outcome of label {came.horizon}, which no start names.")
         values = [came.t1 - came.ts_ns, came.ret_frac, came.label]
-        logs[came.horizon].add(came.ts_ns, came.symbol, heard_ns, values)
+        logs[came.horizon].add(came.ts_ns, came.symbol, heard_ns, values, came.t1)
     return [
         log.against(f"{label_text(labels[horizon])}, outcomes", bars, _relabelled(labels[horizon]))
         for horizon, log in logs.items()
@@ -183,25 +197,32 @@ def _relabelled(spec: Mapping[str, Any]) -> Recompute:
     label = label_from_spec(spec)
 
     def offline(part: SymbolBars, closes: Ints) -> tuple[Ints, Floats]:
-        table = label.of(part)
-        chosen = np.isin(table.t0, closes)
-        columns = (table.t1 - table.t0, table.ret_frac, table.label)
-        return table.t0[chosen], np.column_stack([column[chosen] for column in columns])
+        watch = label.watch()  # not its columns: they leave out rows that touched a barrier early
+        told = [one for at in range(len(part)) for one in watch.put(bar_row(part, at))]
+        t0 = np.array([one.t0 for one in told], dtype=np.int64)
+        rows = np.array([[one.t1 - one.t0, one.ret_frac, one.label] for one in told])
+        chosen = np.isin(t0, closes)
+        return t0[chosen], rows.reshape(len(told), 3)[chosen]
 
     return offline
 
 
 class _Logged:
-    """Rows of a log by close and symbol, each with the bar that its symbol was heard from."""
+    """Rows of a log by close and symbol, each with the bar that its symbol was heard from, and with
+    the instant at which it was known."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = names
         self.rows: dict[tuple[int, str], list[float]] = {}
         self._heard: dict[tuple[int, str], int] = {}
+        self._known: dict[tuple[int, str], int] = {}
 
-    def add(self, ts_ns: int, symbol: str, heard_ns: int, values: list[float]) -> None:
-        self.rows[ts_ns, symbol] = values
-        self._heard[ts_ns, symbol] = heard_ns
+    def add(
+        self, ts_ns: int, symbol: str, heard_ns: int, values: list[float], known_ns: int
+    ) -> None:
+        at = ts_ns, symbol
+        self.rows[at], self._known[at] = values, known_ns
+        self._heard.setdefault(at, heard_ns)  # a correction stands further down in the log
 
     def against(self, what: str, bars: ManyBars, recompute: Recompute) -> Skew:
         """Compute all rows anew, from where they were heard, and compare them."""
@@ -216,18 +237,21 @@ class _Logged:
             if whole.ts_close[0] > heard_ns > 0:
                 late.add(symbol)
             again, matrix = recompute(part, closes)
-            rest = np.setdiff1d(closes, again)
-            is_open = np.isin(rest, part.ts_close) & (rest > again.max(initial=-1))
-            unready |= {(ts_ns, symbol) for ts_ns in rest[is_open].tolist()}
+            end_ns = int(whole.ts_close[-1])
+            of_symbol = ((ts_ns, symbol) for ts_ns in closes.tolist())
+            unready |= {at for at in of_symbol if at[0] <= end_ns < self._known[at]}
             parts.append(_frame([(ts, symbol) for ts in again.tolist()], matrix, self.names))
         kept = {
             at: row for at, row in self.rows.items() if at[1] not in unheld and at not in unready
         }
         online = _frame(list(kept), np.array(list(kept.values())), self.names)
-        found = compare_offline(online, pd.concat(parts)) if kept else None
+        offline = pd.concat(parts) if parts else online.iloc[:0]
+        shared = online.index.intersection(offline.index)
+        found = compare_offline(online, offline) if len(shared) else None
         return Skew(
-            what, len(self.rows), found, tuple(sorted(unheld)), tuple(sorted(late)), len(unready)
-        )
+            what, len(self.rows), found, tuple(sorted(unheld)), tuple(sorted(late)), len(unready),
+            not all(self._heard.values()),
+        )  # fmt: skip
 
     def _spans(self) -> dict[tuple[str, int], Ints]:
         """Return the closes of each symbol by the bar that it was heard from."""

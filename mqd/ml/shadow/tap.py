@@ -62,7 +62,8 @@ class ShadowTap:
             "folder": os.fspath(folder), "registry": os.fspath(registry), "models": list(models)
         }  # fmt: skip
         root = str(Path(mqd.__file__).resolve().parents[1])
-        self.n_lost = self.n_written = self._n_gap = 0
+        self.n_lost = self.n_written = self._n_gap = self._n_cleared = 0
+        self._is_full = False
         self.failure = ""
         self._rows: deque[str] = deque()
         self._changed = threading.Condition()
@@ -79,14 +80,14 @@ class ShadowTap:
 
     def on_bar(self, row: BarRow, *, past: bool) -> None:
         """Put a row into the queue; count it as lost when the shadow is far behind or gone."""
-        if len(self._rows) >= QUEUE_MAX or self.failure:
-            self.n_lost += 1
+        n_waiting = len(self._rows)  # full until half empty: at each gap the shadow begins anew
+        self._is_full = n_waiting >= (QUEUE_MAX // 2 if self._is_full else QUEUE_MAX)
+        if self._is_full or self.failure:
             self._n_gap += 1
             return
         text = json.dumps((*row, past), separators=(",", ":"))
-        if self._n_gap:
-            text, self._n_gap = f"[{self._n_gap}]\n{text}", 0
         with self._changed:
+            self._tell_gap()
             self._rows.append(text)
             self._changed.notify()
 
@@ -96,9 +97,11 @@ class ShadowTap:
         One that takes no row for ``END_S``, or does not end then, is killed; ``failure`` says so.
         """
         with self._changed:
+            self._tell_gap()
             self._closing = True
             self._changed.notify()
         self._await_writer()
+        self.n_lost += self._n_cleared + sum(not _is_gap(row) for row in self._rows)
         told: dict[str, Any] = {}
         try:
             out, err = self._process.communicate(timeout=END_S)
@@ -113,6 +116,13 @@ class ShadowTap:
         except ValueError:
             self.failure = "it ended without a word"
         return told | {"lost": self.n_lost, "failure": self.failure}
+
+    def _tell_gap(self) -> None:
+        """Put how many were lost since the last row into the queue."""
+        if self._n_gap:
+            self._rows.append(f"[{self._n_gap}]")
+            self.n_lost += self._n_gap
+            self._n_gap = 0
 
     def _await_writer(self) -> None:
         """Wait until all rows are taken; end a shadow that takes none any more."""
@@ -154,7 +164,7 @@ class ShadowTap:
             pipe.close()
         except OSError as error:
             self.failure = f"it is gone ({error.strerror})"
-            self.n_lost += len(rows) + len(self._rows)
+            self._n_cleared = sum(not _is_gap(row) for row in (*rows, *self._rows))
             self._rows.clear()
             with suppress(OSError):
                 pipe.close()
@@ -189,6 +199,10 @@ def serve() -> None:
         os.write(1, json.dumps(tracker.stats()).encode())
     except MqdError as error:
         sys.exit(str(error))
+
+
+def _is_gap(row: str) -> bool:
+    return row.startswith("[") and "," not in row
 
 
 def _tell(tracker: ShadowModeTracker, told: list[Any]) -> None:

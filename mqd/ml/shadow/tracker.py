@@ -105,9 +105,10 @@ class ShadowModeTracker:
         if isinstance(self._engine, InferenceEngine):
             for one in watched:
                 self._engine.load(one.reference)
-        self._step_ns = -1
+        self._step_ns = self._last_ns = -1
         self._heard: set[str] = set()
         self._n_lost_before = 0
+        self._were_broken: dict[str, str] = {}
         self.n_bars = self.n_warming = self.n_gaps = 0
         self._silent: dict[str, tuple[int, str]] = {}
         self._log.start(watched, tuple(symbols))
@@ -127,7 +128,7 @@ class ShadowModeTracker:
             return
         if row.ts_close != self._step_ns:
             self.flush()
-            self._step_ns = row.ts_close
+            self._step_ns = self._last_ns = row.ts_close
         self.n_bars += 1
         if row.symbol not in self._heard:
             self._heard.add(row.symbol)
@@ -153,7 +154,9 @@ class ShadowModeTracker:
         self._heard.clear()
         self._watches.clear()
         for group in self._groups:
+            self._were_broken |= group.broken
             group.online.clear()
+            group.broken.clear()
 
     def flush(self) -> None:
         """Make the predictions of the step that was heard, and hand them to the system."""
@@ -167,6 +170,8 @@ class ShadowModeTracker:
         """Make the last predictions, close the log and end the models' processes."""
         try:
             self.flush()
+            if self._n_lost_before:
+                self._log.hear(Heard(max(self._last_ns, 0), "", self._n_lost_before))
         finally:
             self._log.close()
             self._engine.close()
@@ -174,7 +179,9 @@ class ShadowModeTracker:
     def stats(self) -> dict[str, Any]:
         """Return what was counted: bars, rows still warming up, gaps, symbols without features, and
         of each model that did not answer itself how many rows, and the first reason."""
-        broken = {symbol: why for group in self._groups for symbol, why in group.broken.items()}
+        broken = dict(self._were_broken)
+        for group in self._groups:
+            broken |= group.broken
         silent = {name: f"{n:,} rows: {why}" for name, (n, why) in self._silent.items()}
         return {
             "bars": self.n_bars, "warming": self.n_warming, "gaps": self.n_gaps,

@@ -28,7 +28,8 @@ def test_one_bit_is_found_and_named():
     other.loc[(2, "B"), "score"] = offline = np.nextafter(online, 1.0)
     found = compare_offline(FRAME, other)
     assert not found.equal
-    assert found.first == f"score at 2 B: online {float(online)}, offline {float(offline)}"
+    at = "1970-01-01T00:00:00.000000002Z B"
+    assert found.first == f"score at {at}: online {float(online)}, offline {float(offline)}"
     told = found.frame.loc["score"]
     assert (told["n"], told["differ"], told["ulp"]) == (6, 1, 1)
     assert told["largest"] == offline - online
@@ -41,13 +42,13 @@ def test_a_number_that_is_missing_on_one_side_differs():
     other.loc[(1, "A"), "rsi"] = math.nan
     found = compare_offline(FRAME, other)
     assert found.frame.loc["rsi", "largest"] == math.inf
-    assert found.first == "rsi at 1 A: online 30.0, offline nan"
+    assert found.first == "rsi at 1970-01-01T00:00:00.000000001Z A: online 30.0, offline nan"
 
 
 def test_rows_of_one_side_are_counted():
     found = compare_offline(FRAME.iloc[1:], FRAME.iloc[:-2])
     assert (found.only_online, found.only_offline) == (2, 1)
-    assert found.first == "the row 3 A is online only"
+    assert found.first == "the row 1970-01-01T00:00:00.000000003Z A is online only"
     assert "2 rows are online only, 1 rows are offline only" in found.verdict
 
 

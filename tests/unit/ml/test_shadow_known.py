@@ -9,14 +9,17 @@ from hypothesis import strategies as st
 import mqd
 import mqd.ml.shadow.known as kept_beside
 from mqd.core.bar import bar_row
-from mqd.errors import LogDamaged
-from mqd.ml.features.labels import FixedHorizon, label_hash, label_spec
+from mqd.core.clock import iso
+from mqd.errors import LogDamaged, ModelRefused, UsageError
+from mqd.ml.features.labels import FixedHorizon, TripleBarrier, label_hash, label_spec
 from mqd.ml.shadow import asked as shadow_asked
 from mqd.ml.shadow.asked import read_asked, read_newest
+from mqd.ml.shadow.chunks import Chunk
 from mqd.ml.shadow.known import KEPT, Known
 from mqd.ml.shadow.log import ShadowLog
-from mqd.ml.shadow.records import FILE, Heard
-from mqd.ml.shadow.replay import _outcomes
+from mqd.ml.shadow.outcomes import Joined, joined
+from mqd.ml.shadow.records import FILE, Heard, Matured, read_records
+from mqd.ml.shadow.replay import _outcomes, _predictions
 from tests.unit.ml.shadow_lines import FEATURES, A, B, came, said, watched
 
 DATA = "datasets/us_equity_daily_raw.parquet"
@@ -166,12 +169,6 @@ def test_outcomes_of_a_bar_that_was_missed_differ_from_those_of_the_bars(tmp_pat
     spec, horizon = label_spec(label), label_hash(label)
     model = watched("one", "a", horizon=horizon)._replace(label=spec)
 
-    class Held:
-        symbols = ("IBM",)
-
-        def __getitem__(self, symbol):
-            return ibm
-
     for name, missed in (("whole", 99), ("holed", 30)):
         watch = label.watch()
         with ShadowLog.open(tmp_path / name) as log:
@@ -185,6 +182,152 @@ def test_outcomes_of_a_bar_that_was_missed_differ_from_those_of_the_bars(tmp_pat
                 for one in watch.put(row):
                     log.mature(came(one.t0, one.ret_frac, "IBM", span=one.t1 - one.t0,
                                     horizon=horizon, label=one.label))  # fmt: skip
-        (found,) = _outcomes(tmp_path / name, {horizon: spec}, Held())
+        (found,) = _outcomes(tmp_path / name, {horizon: spec}, held(ibm))
         assert found.equal == (name == "whole")
     assert (found.n, found.found.frame["differ"]["span_ns"]) == (56, 3)
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("where", ["_write", "_line", "_known.predict", "_known.mature"])
+def test_a_write_that_was_interrupted_is_not_kept_as_if_it_were_whole(tmp_path, where):
+    """Whatever stands in the file is what the next start knows, to the line."""
+    log = ShadowLog.open(tmp_path)
+    log.start((A,), ())
+    log.predict(said(A, 1, 0.5), A.schema, FEATURES)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Known if "." in where else log, where.rpartition(".")[2], interrupted)
+        words = (came(1, 0.1),) if "mature" in where else (said(A, 2, 0.5), A.schema, FEATURES)
+        with pytest.raises(KeyboardInterrupt):
+            (log.mature if "mature" in where else log.predict)(*words)
+    log.close()
+    kept = facts(Known.of(tmp_path))
+    (tmp_path / KEPT).unlink(missing_ok=True)
+    assert kept == facts(Known.of(tmp_path))
+    with ShadowLog.open(tmp_path) as log:
+        log.start((A,), ())
+        for ts in (2, 3):
+            log.predict(said(A, ts, 0.5), A.schema, FEATURES)
+        for ts in (1, 2, 3):
+            log.mature(came(ts, 0.1))
+    assert not Known.of(tmp_path).pending
+    parts = [one for one in joined(tmp_path) if isinstance(one, Joined)]
+    assert sorted(ts for one in parts for ts in one.ts_ns.tolist()) == [1, 2, 3]
+
+
+def test_a_line_that_is_finished_while_it_is_read_is_no_damage(tmp_path):
+    write(tmp_path, [("p", A, 1), ("p", A, 2), ("p", A, 3)])
+    file = tmp_path / FILE
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-40])
+    read = kept_beside.read_chunks(tmp_path)
+    next(read)  # the start
+    chunks = [next(read)]
+    file.write_bytes(whole)
+    chunks += read
+    assert [ts for one in chunks for ts in one.said.ts_ns.tolist()] == [1, 2]
+
+
+def test_lines_that_tell_where_symbols_begin_do_not_cut_chunks(tmp_path):
+    steps = [step for ts in range(1, 7) for step in (("h", A, ts), ("p", A, ts))]
+    write(tmp_path, steps)
+    (chunk,) = [one for one in kept_beside.read_chunks(tmp_path) if isinstance(one, Chunk)]
+    assert chunk.said.line.tolist() == [3, 5, 7, 9, 11, 13]
+
+
+def held(ibm, symbol="IBM"):
+    class Held:
+        symbols = (symbol,)
+
+        def __getitem__(self, _):
+            return ibm
+
+    return Held()
+
+
+def barrier_log(folder, ibm, rows, heard_at, *, corrected=False):
+    """Write outcomes of a barrier label of the bars ``rows``, heard from row ``heard_at`` on."""
+    label = TripleBarrier(5, 1.0, 1.0, vol_bars=10)
+    spec, horizon = label_spec(label), label_hash(label)
+    model = watched("one", "a", horizon=horizon)._replace(label=spec)
+    watch = label.watch()
+    with ShadowLog.open(folder) as log:
+        log.start((model,), ())
+        log.hear(Heard(int(ibm.ts_close[heard_at]), "IBM"))
+        for at in rows:
+            row = bar_row(ibm, at)
+            log.predict(said(model, row.ts_close, 0.5, "IBM"), model.schema, np.zeros(2))
+            for one in watch.put(row):
+                log.mature(came(one.t0, one.ret_frac, "IBM", span=one.t1 - one.t0,
+                                horizon=horizon, label=one.label))  # fmt: skip
+        if corrected:
+            log.hear(Heard(int(ibm.ts_close[rows[-20]]), "IBM"))
+            log.flush()
+            first = next(one for one in read_records(folder) if isinstance(one, Matured))
+            log.correct(first._replace(again=False))
+    return {horizon: spec}
+
+
+@pytest.fixture(scope="module")
+def ibm():
+    return mqd.load_bars(DATA, symbols=["IBM"])["IBM"].rows(slice(0, 120))
+
+
+def test_outcomes_that_could_not_be_computed_are_not_equal(ibm, tmp_path):
+    """Bars that begin later than what was heard: the volatility does not warm up in time."""
+    labels = barrier_log(tmp_path, ibm, range(100), 0)
+    (found,) = _outcomes(tmp_path, labels, held(ibm))
+    assert found.equal, found.verdict
+    (found,) = _outcomes(tmp_path, labels, held(ibm.rows(slice(60, 120))))
+    assert not found.equal
+    assert found.n_missing > 40
+    assert found.n_open == 0
+    assert f"the row {iso(int(ibm.ts_close[10]))} IBM is online only" in found.verdict
+    (found,) = _outcomes(tmp_path, labels, held(ibm.rows(slice(98, 99))))
+    assert (found.equal, found.found) == (False, None)
+    assert "have no bar" in found.verdict
+
+
+def test_outcomes_that_were_known_after_the_last_bar_are_left_out(ibm, tmp_path):
+    labels = barrier_log(tmp_path, ibm, range(100), 0)
+    (found,) = _outcomes(tmp_path, labels, held(ibm.rows(slice(0, 95))))
+    came_later = [
+        one for one in read_records(tmp_path)
+        if isinstance(one, Matured) and one.ts_ns <= ibm.ts_close[94] < one.t1
+    ]  # fmt: skip
+    assert found.n_open == len(came_later) > 0
+
+
+def test_a_correction_is_compared_from_where_its_outcome_was_heard(ibm, tmp_path):
+    labels = barrier_log(tmp_path, ibm, range(100), 0, corrected=True)
+    (found,) = _outcomes(tmp_path, labels, held(ibm))
+    assert found.equal, found.verdict
+
+
+def test_a_log_that_does_not_say_where_it_begins_says_so(ibm, tmp_path):
+    labels = barrier_log(tmp_path, ibm, range(100), 0)
+    file = tmp_path / FILE
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(line for line in lines if not line.startswith('{"k":"h"')))
+    (found,) = _outcomes(tmp_path, labels, held(ibm.rows(slice(7, 120))))
+    assert "does not say from which bar on" in found.verdict
+
+
+def test_an_outcome_of_a_label_that_nobody_named_is_a_sentence(ibm, tmp_path):
+    barrier_log(tmp_path, ibm, range(60), 0)
+    with pytest.raises(UsageError, match="which no start names"):
+        _outcomes(tmp_path, {}, held(ibm))
+
+
+def test_a_model_that_is_gone_is_said_and_ends_no_replay(ibm, tmp_path):
+    class Gone:
+        def load(self, reference):
+            raise ModelRefused(reference[:12], "its manifest cannot be read")
+
+    barrier_log(tmp_path, ibm, range(30), 0)
+    found = _predictions(tmp_path, Gone(), watched("one", "a"), held(ibm))
+    assert (found.equal, found.n, found.found) == (False, 30, None)
+    assert "its manifest cannot be read" in found.verdict
+    assert _predictions(tmp_path, Gone(), watched("other", "b"), held(ibm)) is None

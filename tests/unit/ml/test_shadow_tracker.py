@@ -9,7 +9,7 @@ from mqd.errors import ModelRefused, StateFolderTaken, UsageError
 from mqd.ml.evaluation.scoring import score_log
 from mqd.ml.features.engineer import FeatureEngineer
 from mqd.ml.features.labels import FixedHorizon, NextSession
-from mqd.ml.shadow.asked import read_asked
+from mqd.ml.shadow.asked import lost_bars, read_asked
 from mqd.ml.shadow.records import FILE, Heard, Matured, Prediction, read_records
 from mqd.ml.shadow.tracker import ShadowModeTracker
 from tests.unit.ml.shadow_world import FakeEngine, FakeRegistry, some_rows
@@ -103,6 +103,33 @@ def test_bars_that_were_lost_leave_no_prediction_and_no_outcome_across_the_gap(t
     track(tmp_path, rows, past=40, registry=registry)
     came = {one.ts_ns: one.t1 for one in records(tmp_path) if isinstance(one, Matured)}
     assert [came[rows[at].ts_close] for at in (18, 19)] == [rows[at].ts_close for at in (20, 21)]
+
+
+def test_bars_that_were_lost_at_the_end_are_in_the_log_too(tmp_path):
+    rows = some_rows(n=10)
+    with ShadowModeTracker(tmp_path, FakeRegistry("one"), ["one"], engine=FakeEngine()) as tracker:
+        for row in rows:
+            tracker.on_bar(row, past=False)
+        tracker.gap(4)
+        tracker.gap(5)
+    assert [one for one in read_records(tmp_path) if isinstance(one, Heard)] == [
+        Heard(rows[0].ts_close, "A", 0), Heard(rows[-1].ts_close, "", 9)
+    ]  # fmt: skip
+    assert lost_bars(tmp_path) == 9
+
+
+def test_behind_a_gap_a_broken_symbol_begins_anew_and_its_reason_stays(tmp_path):
+    registry = FakeRegistry("one", features=("realised_vol(2)",))
+    rows = some_rows(n=20)
+    rows[5] = rows[5]._replace(close=-1.0)
+    with ShadowModeTracker(tmp_path, registry, ["one"], engine=FakeEngine()) as tracker:
+        for at, row in enumerate(rows):
+            if at == 10:
+                tracker.gap(1)
+            tracker.on_bar(row, past=False)
+    said = [one.ts_ns for one in records(tmp_path) if isinstance(one, Prediction)]
+    assert [ts for ts in said if ts > rows[5].ts_close] == [row.ts_close for row in rows[12:]]
+    assert set(tracker.stats()["broken"]) == {"A"}
 
 
 def test_the_features_in_the_log_have_the_bits_that_were_asked_with(tmp_path):

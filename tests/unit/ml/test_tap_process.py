@@ -5,6 +5,8 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -266,8 +268,31 @@ def test_rows_that_are_lost_are_told_to_the_shadow(registry, tmp_path, monkeypat
     monkeypatch.undo()
     for row in rows[60:]:
         tap.on_bar(row, past=False)
+    monkeypatch.setattr("mqd.ml.shadow.tap.QUEUE_MAX", 0)
+    for row in rows[-3:]:  # the end is lost: no bar follows that could tell of it
+        tap.on_bar(row._replace(ts_close=row.ts_close + 1), past=False)
+    monkeypatch.undo()
     told = tap.close()
-    assert (told["lost"], told["gaps"], told["bars"]) == (10, 1, len(rows) - 10)
+    assert (told["lost"], told["gaps"], told["bars"]) == (13, 2, len(rows) - 10)
     for one in against(tmp_path / "shadow", registry, ibm):
         assert one.equal, one.verdict  # from the gap on, as from a start
-    assert lost_bars(tmp_path / "shadow") == 10
+    assert lost_bars(tmp_path / "shadow") == 13
+
+
+def test_a_full_queue_takes_no_row_before_it_is_half_empty(monkeypatch):
+    """Else each row that finds a place begins features anew: a gap a row."""
+    monkeypatch.setattr("mqd.ml.shadow.tap.QUEUE_MAX", 10)
+    row = bar_row(mqd.load_bars(DATA, symbols=["IBM"])["IBM"], 0)
+    tap = ShadowTap.__new__(ShadowTap)  # its queue alone, without a process that empties it
+    tap._rows, tap._changed, tap.failure = deque(), threading.Condition(), ""
+    tap.n_lost, tap._n_gap, tap._is_full = 0, 0, False
+    for _ in range(12):
+        tap.on_bar(row, past=False)
+    assert (len(tap._rows), tap._n_gap) == (10, 2)
+    for n_left, n_taken in ((9, 0), (5, 0), (4, 2)):  # a gap, then the row
+        while len(tap._rows) > n_left:
+            tap._rows.popleft()
+        tap.on_bar(row, past=False)
+        assert len(tap._rows) == n_left + n_taken
+    assert tap._rows[-2] == "[4]"
+    assert (tap.n_lost, tap._n_gap) == (4, 0)
