@@ -157,11 +157,11 @@ class ShadowLog:
 
     @contextmanager
     def _whole(self) -> Iterator[None]:
-        """Let what is known and what is written change together: when one of them did not, what is
-        known is not kept, and the next start reads the lines."""
-        self._is_whole = False
+        """Let what is known and what is written change together: when one of them once did not,
+        what is known is not kept, and the next start reads the lines."""
+        was, self._is_whole = self._is_whole, False
         yield
-        self._is_whole = True
+        self._is_whole = was
 
     def _write(self, line: bytes) -> None:
         self._known.count(line)

@@ -202,19 +202,20 @@ def test_a_write_that_was_interrupted_is_not_kept_as_if_it_were_whole(tmp_path, 
         words = (came(1, 0.1),) if "mature" in where else (said(A, 2, 0.5), A.schema, FEATURES)
         with pytest.raises(KeyboardInterrupt):
             (log.mature if "mature" in where else log.predict)(*words)
+    log.predict(said(A, 4, 0.5), A.schema, FEATURES)  # and goes on
     log.close()
     kept = facts(Known.of(tmp_path))
     (tmp_path / KEPT).unlink(missing_ok=True)
     assert kept == facts(Known.of(tmp_path))
     with ShadowLog.open(tmp_path) as log:
         log.start((A,), ())
-        for ts in (2, 3):
-            log.predict(said(A, ts, 0.5), A.schema, FEATURES)
-        for ts in (1, 2, 3):
+        log.predict(said(A, 5, 0.5), A.schema, FEATURES)
+        for ts in range(1, 6):
             log.mature(came(ts, 0.1))
     assert not Known.of(tmp_path).pending
     parts = [one for one in joined(tmp_path) if isinstance(one, Joined)]
-    assert sorted(ts for one in parts for ts in one.ts_ns.tolist()) == [1, 2, 3]
+    told = sorted(ts for one in parts for ts in one.ts_ns.tolist())
+    assert told in ([1, 4, 5], [1, 2, 4, 5])  # the second stands in the file, or it does not
 
 
 def test_a_line_that_is_finished_while_it_is_read_is_no_damage(tmp_path):
